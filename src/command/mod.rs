@@ -1,0 +1,56 @@
+//! The commands of the program, one a file. The doc comments of arguments are the help.
+
+mod check;
+mod emulate;
+mod replay;
+mod run;
+
+use std::path::PathBuf;
+
+/// Keeps Delta Lake tables and live views true while events pour in.
+#[derive(clap::Parser)]
+#[command(name = "pinflow", version, arg_required_else_help = true)]
+pub struct Command {
+    #[command(subcommand)]
+    command: Subcommand,
+}
+
+#[derive(clap::Subcommand)]
+enum Subcommand {
+    /// Run a dataflow: read its streams, keep its views, commit to a lake
+    Run(run::RunArgs),
+    /// Run a dataflow over a fixture in memory and print its views
+    Replay(replay::ReplayArgs),
+    /// Check a dataflow file
+    Check(check::CheckArgs),
+    /// Print the dataflow that a file becomes
+    Explain(check::ExplainArgs),
+    /// Write emulated streams to files
+    Emulate(crate::emulator::EmulateArgs),
+}
+
+/// Anything that ends a command: a sentence for people.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The dataflow that is run when none is named.
+fn default_dataflow() -> PathBuf {
+    PathBuf::from("dataflows/pinterest.sql")
+}
+
+impl Command {
+    /// Reads the command line; wrong arguments end the program with what is right.
+    pub fn parse() -> Command {
+        <Command as clap::Parser>::parse()
+    }
+
+    /// Runs the command to its end.
+    pub fn run(self) -> Result<(), Failure> {
+        match self.command {
+            Subcommand::Run(args) => run::run(args),
+            Subcommand::Replay(args) => replay::run(&args),
+            Subcommand::Check(args) => check::check(&args),
+            Subcommand::Explain(args) => check::explain(&args),
+            Subcommand::Emulate(args) => emulate::run(args),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! `replay`: a fixture through the dataflow, in memory.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::Failure;
+use crate::definition::Definition;
+use crate::runtime::replay::{Input, Options};
+use crate::source::{Opening, Read, SourceSpec};
+
+/// Records that are read of a fixture at once.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Arguments of `replay`.
+#[derive(clap::Args)]
+pub struct ReplayArgs {
+    /// A folder of record files: `<stream>/*.jsonl` or `topics/<stream>/partition=<p>/*.json`
+    #[arg(value_name = "FIXTURE")]
+    fixture: PathBuf,
+    /// Print only this view
+    #[arg(value_name = "VIEW")]
+    view: Option<String>,
+    /// The dataflow file [default: the fixture's own dataflow.sql, else dataflows/pinterest.sql]
+    #[arg(long, value_name = "FILE.sql")]
+    dataflow: Option<PathBuf>,
+    /// Worker threads
+    #[arg(short, long, default_value_t = 1, value_name = "N")]
+    workers: usize,
+    /// Rows of each view that are printed, at most
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    limit: usize,
+}
+
+/// Runs the fixture to its end and prints the views.
+pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
+    let own = args.fixture.join("dataflow.sql");
+    let file = match &args.dataflow {
+        Some(file) => file.clone(),
+        None if own.is_file() => own,
+        None => super::default_dataflow(),
+    };
+    let definition = Definition::load(&file)?;
+    let input = read(&definition, &args.fixture)?;
+    let options = Options { workers: args.workers, ..Options::default() };
+    let replay = crate::runtime::replay(&definition, input, &options)?;
+    let epoch = replay.last_epoch();
+    for view in replay.views() {
+        if args.view.as_deref().is_some_and(|only| only != view) {
+            continue;
+        }
+        let rows = replay.at(view, epoch)?;
+        println!("{view}: {} rows", rows.num_rows());
+        print!("{}", crate::serve::format::table(&rows.slice(0, rows.num_rows().min(args.limit)))?);
+        println!();
+    }
+    if let Some(only) = &args.view {
+        replay.at(only, epoch)?;
+    }
+    for fault in &replay.faults {
+        eprintln!("warning: a row was left out of `{}`: {}", fault.relation, fault.reason);
+    }
+    Ok(())
+}
+
+/// All records of a fixture, each chunk an epoch of its own.
+fn read(definition: &Definition, fixture: &std::path::Path) -> Result<Input, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let opening = Opening {
+        streams: definition.streams.iter().map(|stream| stream.name.clone()).collect(),
+        bounded: true,
+        positions: BTreeMap::new(),
+        process: 0,
+        processes: 1,
+    };
+    let spec = SourceSpec::Directory(fixture.display().to_string());
+    let mut source = spec.open(opening, runtime.handle())?;
+    let mut input = Input::default();
+    let mut epoch = 0;
+    while let Read::Chunk(chunk) = source.read(CHUNK_BYTES)? {
+        epoch += 1;
+        let stream = &definition.streams[chunk.stream].name;
+        for record in chunk.bytes.split(|byte| *byte == b'\n').filter(|record| !record.is_empty()) {
+            input.add(epoch, stream, record);
+        }
+    }
+    Ok(input)
+}

@@ -1,0 +1,131 @@
+//! Cuts a dataflow file into statements and remembers where each one, and each word in it, stands.
+//!
+//! Statements are parsed one at a time, so that an error in one is reported at its own place, and every statement
+//! can be searched for the word a message is about.
+
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use super::error::{DefinitionError, Place};
+
+/// One statement of a file: its text, and its words with their places.
+pub struct StatementText {
+    /// The file it is from.
+    pub file: String,
+    /// The statement without its semicolon.
+    pub sql: String,
+    /// Where its first word stands.
+    pub place: Place,
+    tokens: Vec<TokenWithSpan>,
+}
+
+impl StatementText {
+    /// An error about this statement, placed at the first of `words` that occurs in it, else at its beginning.
+    pub fn error(&self, words: &[&str], what: impl Into<String>, help: Option<&str>) -> DefinitionError {
+        let place = words.iter().find_map(|word| self.find(word)).unwrap_or(self.place);
+        DefinitionError {
+            file: self.file.clone(),
+            place,
+            what: what.into(),
+            help: help.map(str::to_owned),
+        }
+    }
+
+    /// Where `word` first stands as a word of its own, in any case of letters.
+    pub fn find(&self, word: &str) -> Option<Place> {
+        self.tokens.iter().find_map(|token| match &token.token {
+            Token::Word(found) if found.value.eq_ignore_ascii_case(word) => Some(place_of(token)),
+            _ => None,
+        })
+    }
+
+    /// Turns a place that a parser reports about [`Self::sql`] into a place in the file.
+    pub fn place_in_file(&self, line: u64, column: u64) -> Place {
+        Place {
+            line: self.place.line + line.saturating_sub(1),
+            column: if line <= 1 { self.place.column + column.saturating_sub(1) } else { column },
+        }
+    }
+}
+
+fn place_of(token: &TokenWithSpan) -> Place {
+    Place { line: token.span.start.line, column: token.span.start.column }
+}
+
+/// Cuts `text` at its semicolons. Comments and semicolons in strings are no borders.
+pub fn split(file: &str, text: &str) -> Result<Vec<StatementText>, DefinitionError> {
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().map_err(|error| {
+        DefinitionError {
+            file: file.to_owned(),
+            place: Place { line: error.location.line, column: error.location.column },
+            what: format!("this is not SQL: {}", error.message),
+            help: None,
+        }
+    })?;
+    let lines = LineIndex::new(text);
+    let mut statements = Vec::new();
+    let mut current: Vec<TokenWithSpan> = Vec::new();
+    let mut finish = |tokens: Vec<TokenWithSpan>| {
+        if let (Some(first), Some(last)) = (tokens.first(), tokens.last()) {
+            let place = place_of(first);
+            let start = lines.byte(place);
+            let end = lines.byte(Place { line: last.span.end.line, column: last.span.end.column });
+            statements.push(StatementText {
+                file: file.to_owned(),
+                sql: text[start..end].trim_end().to_owned(),
+                place,
+                tokens,
+            });
+        }
+    };
+    for token in tokens {
+        match token.token {
+            Token::SemiColon => finish(std::mem::take(&mut current)),
+            Token::Whitespace(_) | Token::EOF => {}
+            _ => current.push(token),
+        }
+    }
+    finish(current);
+    Ok(statements)
+}
+
+/// Byte positions of the places in a text.
+struct LineIndex<'a> {
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> LineIndex<'a> {
+    fn new(text: &'a str) -> Self {
+        let starts = std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|i| i + 1)).collect();
+        LineIndex { text, starts }
+    }
+
+    fn byte(&self, place: Place) -> usize {
+        let start = self.starts.get(place.line as usize - 1).copied().unwrap_or(self.text.len());
+        self.text[start..]
+            .char_indices()
+            .nth(place.column as usize - 1)
+            .map_or(self.text.len(), |(offset, _)| start + offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_keep_their_places() {
+        let text = "-- a; comment\nSELECT 1;\n  SELECT ';' AS b ;\n";
+        let statements = split("x.sql", text).unwrap();
+        let found: Vec<_> = statements.iter().map(|s| (s.sql.as_str(), s.place.line, s.place.column)).collect();
+        assert_eq!(found, [("SELECT 1", 2, 1), ("SELECT ';' AS b", 3, 3)]);
+        assert_eq!(statements[1].find("B"), Some(Place { line: 3, column: 17 }));
+    }
+
+    #[test]
+    fn an_unclosed_string_is_an_error_at_its_place() {
+        let error = split("x.sql", "SELECT\n 'abc").err().unwrap();
+        assert_eq!((error.file.as_str(), error.place.line), ("x.sql", 2));
+    }
+}

@@ -1,0 +1,83 @@
+//! The functions that cleaning needs beside DataFusion's own, registered under their SQL names.
+//!
+//! | function | gives |
+//! |---|---|
+//! | `trim_blank(text)` | the text without blanks at its ends |
+//! | `blank_to_null(text, placeholder, ..)` | the trimmed text, null when nothing is left or it is a placeholder |
+//! | `parse_count(text)`, `try_parse_count(text)` | BIGINT from `12`, `900k`, `1.2M`, `1b`, `5,237` |
+//! | `parse_timestamp(text)`, `try_parse_timestamp(text)` | TIMESTAMP (microseconds, UTC, no zone) from every date form in use |
+//! | `clean_tags(text, placeholder, ..)` | a comma-joined list with each tag trimmed and its leading `#` off |
+//! | `ascii_only(text)` | the text without its non-ASCII characters |
+//! | `local_path(text)` | the text from its first `/` |
+//! | `full_name(first, last)` | both names with one space between |
+//! | `coordinates(latitude, longitude)` | both as a list of two doubles |
+//! | `percentile_disc(p) WITHIN GROUP (ORDER BY x)` | an aggregate: the value of `x` at the fraction `p` of its order |
+//!
+//! Nothing here knows a table, a column or a placeholder: those are in the dataflow's SQL.
+//!
+//! # Invariants
+//! 1. A function is pure: the same row gives the same value in any batch. The engine relies on it to
+//!    find a bad row, by evaluating the halves of a batch that failed.
+//! 2. Text comes in as any of Arrow's three string types and leaves as Utf8View. Where the result is
+//!    the input or a part of it, its bytes are shared with the input, not copied (`rewrite.rs` does it).
+//! 3. A value that cannot be read is a [`ValueError`] that names function, value and reason, or null
+//!    where the function's name begins with `try_`. Null gives null and is never an error.
+
+mod ascii_only;
+mod blank_to_null;
+mod clean_tags;
+mod coordinates;
+mod full_name;
+mod local_path;
+mod parse;
+mod parse_count;
+mod parse_timestamp;
+pub mod percentile_disc;
+mod rewrite;
+mod scalar;
+#[cfg(test)]
+mod testing;
+mod trim_blank;
+
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use datafusion::prelude::SessionContext;
+
+pub use parse::ValueError;
+
+/// Every scalar function of this module.
+pub fn all() -> Vec<ScalarUDF> {
+    [
+        trim_blank::function(),
+        blank_to_null::function(),
+        parse_count::strict(),
+        parse_count::lenient(),
+        parse_timestamp::strict(),
+        parse_timestamp::lenient(),
+        clean_tags::function(),
+        ascii_only::function(),
+        local_path::function(),
+        full_name::function(),
+        coordinates::function(),
+    ]
+    .into_iter()
+    .map(ScalarUDF::new_from_impl)
+    .collect()
+}
+
+/// Every aggregate function of this module, for DataFusion in batch. (The incremental engine has
+/// operators of its own for them and uses only their names and types.)
+pub fn aggregates() -> Vec<AggregateUDF> {
+    vec![AggregateUDF::new_from_impl(
+        percentile_disc::PercentileDisc::default(),
+    )]
+}
+
+/// Makes [`all`] and [`aggregates`] known to `context` under their SQL names.
+pub fn register(context: &SessionContext) {
+    for function in all() {
+        context.register_udf(function);
+    }
+    for function in aggregates() {
+        context.register_udaf(function);
+    }
+}

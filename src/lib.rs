@@ -1,0 +1,22 @@
+//! pinflow keeps Delta Lake tables and live views true while events pour in.
+
+pub mod bits;
+
+pub mod checkpoint;
+pub mod command;
+pub mod decode;
+pub mod definition;
+pub mod delta;
+pub mod emulator;
+pub mod function;
+pub mod lake;
+pub mod operator;
+pub mod plan;
+pub mod reclock;
+pub mod render;
+pub mod runtime;
+pub mod serve;
+pub mod sink;
+pub mod source;
+
+pub use delta::{Diff, Epoch};

@@ -1,0 +1,250 @@
+//! GROUP BY: one row for each group, kept up to date.
+//!
+//! An epoch's changes are numbered by group, folded into each aggregate's state in batches, and the rows of the touched groups are emitted as they
+//! were (-1) and as they are (+1); groups whose row stays the same are not emitted.
+//!
+//! Aggregates differ in what their state can do:
+//! * accumulable (`count`, `sum`, `avg`, `bool_and`, `bool_or`): a few numbers a group, O(1) a change; sums of floats are exact
+//!   ([`ExactSum`](super::exact_sum::ExactSum)), so nothing drifts under retraction;
+//! * order statistics (`min`, `max`, `median`, percentiles): the ordered multiset of a group's values, O(log n) a change and a question;
+//! * lists (`array_agg`, `string_agg`): the ordered multiset of the values; the answer itself is as long as the group.
+
+mod accumulator;
+mod distinct;
+mod list;
+mod ordered;
+mod sum;
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::compute::kernels::cmp::distinct;
+use arrow::compute::take;
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
+
+use accumulator::{Accumulator, Input};
+
+use super::group_index::GroupIndex;
+use crate::bits::Bits;
+use crate::delta::{Delta, Diff};
+use crate::plan::{Aggregate, Function};
+
+/// The state of one aggregation on one worker.
+pub struct AggregateState {
+    group: Vec<usize>,
+    aggregates: Vec<(Aggregate, Box<dyn Accumulator>)>,
+    index: GroupIndex,
+    /// Rows in each group; a group exists while it has any.
+    counts: Vec<Diff>,
+    touched: Bits,
+    schema: SchemaRef,
+    /// Without group columns there is one group, and it exists before any row.
+    only_group: bool,
+}
+
+impl AggregateState {
+    /// No rows yet. `input` and `schema` are the columns read and returned.
+    pub fn new(
+        input: &SchemaRef,
+        group: &[usize],
+        aggregates: &[Aggregate],
+        schema: SchemaRef,
+    ) -> Result<Self, ArrowError> {
+        let types: Vec<DataType> = group.iter().map(|&column| input.field(column).data_type().clone()).collect();
+        let aggregates = aggregates
+            .iter()
+            .map(|aggregate| Ok((aggregate.clone(), accumulator_for(aggregate, input)?)))
+            .collect::<Result<Vec<_>, ArrowError>>()?;
+        Ok(AggregateState {
+            group: group.to_vec(),
+            aggregates,
+            index: GroupIndex::new(&types)?,
+            counts: Vec::new(),
+            touched: Bits::default(),
+            schema,
+            only_group: group.is_empty(),
+        })
+    }
+
+    /// The row that an aggregation without group columns has before any input: counts of zero and nulls.
+    pub fn initial(&mut self) -> Result<Option<Delta>, ArrowError> {
+        if !self.only_group {
+            return Ok(None);
+        }
+        self.index.intern(&[], 1, &mut Vec::new())?;
+        self.resize();
+        Ok(Some(Delta::insert(self.rows(&[0])?)))
+    }
+
+    /// Folds the changes of one epoch in, and returns what changes in the output.
+    pub fn apply(&mut self, deltas: &[Delta]) -> Result<Vec<Delta>, ArrowError> {
+        let mut numbers = vec![Vec::new(); deltas.len()];
+        let mut touched: Vec<u32> = Vec::new();
+        for (delta, numbers) in deltas.iter().zip(&mut numbers) {
+            let columns: Vec<ArrayRef> =
+                self.group.iter().map(|&column| Arc::clone(delta.rows.column(column))).collect();
+            self.index.intern(&columns, delta.len(), numbers)?;
+            self.touched.resize(self.index.len());
+            for &number in numbers.iter() {
+                if !self.touched.set(number as usize, true) {
+                    touched.push(number);
+                }
+            }
+        }
+        self.resize();
+        let exists = |state: &Self, number: u32| state.only_group || state.counts[number as usize] != 0;
+        let before: Vec<u32> = touched.iter().copied().filter(|&number| exists(self, number)).collect();
+        let old = self.rows(&before)?;
+        for (delta, numbers) in deltas.iter().zip(&numbers) {
+            for (&number, diff) in numbers.iter().zip(&delta.diffs) {
+                self.counts[number as usize] += diff;
+            }
+            for (aggregate, accumulator) in &mut self.aggregates {
+                let filter = aggregate.filter.map(|column| true_only(delta.rows.column(column).as_boolean()));
+                accumulator.update(&Input {
+                    groups: numbers,
+                    diffs: &delta.diffs,
+                    rows: &delta.rows,
+                    argument: aggregate.argument.map(|column| delta.rows.column(column)),
+                    filter: filter.as_ref(),
+                })?;
+            }
+        }
+        let after: Vec<u32> = touched.iter().copied().filter(|&number| exists(self, number)).collect();
+        let new = self.rows(&after)?;
+        for &number in &touched {
+            self.touched.set(number as usize, false);
+            if !exists(self, number) {
+                for (_, accumulator) in &mut self.aggregates {
+                    accumulator.clear(number as usize);
+                }
+                self.index.release(number);
+            }
+        }
+        difference(&before, old, &after, new)
+    }
+
+    /// The number of bytes the state takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        self.index.bytes()
+            + self.counts.capacity() * 8
+            + self.aggregates.iter().map(|(_, accumulator)| accumulator.bytes()).sum::<usize>()
+    }
+
+    fn resize(&mut self) {
+        let groups = self.index.len();
+        self.counts.resize(groups, 0);
+        self.touched.resize(groups);
+        for (_, accumulator) in &mut self.aggregates {
+            accumulator.resize(groups);
+        }
+    }
+
+    /// The output rows of `groups`, in that order.
+    fn rows(&self, groups: &[u32]) -> Result<RecordBatch, ArrowError> {
+        let mut columns = self.index.keys(groups)?;
+        for (_, accumulator) in &self.aggregates {
+            columns.push(accumulator.output(groups)?);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(groups.len()));
+        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
+    }
+}
+
+/// What turns `old` (the rows of groups `before`) into `new` (of `after`): both lists are in the order in which groups were touched.
+fn difference(before: &[u32], old: RecordBatch, after: &[u32], new: RecordBatch) -> Result<Vec<Delta>, ArrowError> {
+    // Both are subsequences of the same list without repeats, so one walk pairs them up.
+    let mut pairs: (Vec<u64>, Vec<u64>) = Default::default();
+    let mut gone: Vec<u64> = Vec::new();
+    let mut come: Vec<u64> = Vec::new();
+    let in_after: rustc_hash::FxHashMap<u32, u64> = if before.is_empty() {
+        Default::default()
+    } else {
+        after.iter().enumerate().map(|(row, &group)| (group, row as u64)).collect()
+    };
+    let mut paired = vec![false; after.len()];
+    for (row, group) in before.iter().enumerate() {
+        match in_after.get(group) {
+            Some(&partner) => {
+                pairs.0.push(row as u64);
+                pairs.1.push(partner);
+                paired[partner as usize] = true;
+            }
+            None => gone.push(row as u64),
+        }
+    }
+    come.extend((0..after.len() as u64).filter(|&row| !paired[row as usize]));
+    let changed = changed_rows(&old, &pairs.0, &new, &pairs.1)?;
+    for (pair, _) in changed.iter().enumerate().filter(|(_, changed)| **changed) {
+        gone.push(pairs.0[pair]);
+        come.push(pairs.1[pair]);
+    }
+    let mut deltas = Vec::new();
+    for (rows, picked, diff) in [(old, gone, -1), (new, come, 1)] {
+        if picked.is_empty() {
+            continue;
+        }
+        let diffs = vec![diff; picked.len()];
+        let all = picked.len() == rows.num_rows() && picked.iter().enumerate().all(|(at, &row)| at as u64 == row);
+        let rows = if all { rows } else { crate::delta::take_rows(&rows, &picked)? };
+        deltas.push(Delta { rows, diffs });
+    }
+    Ok(deltas)
+}
+
+/// For each pair of rows whether they differ in any column.
+fn changed_rows(old: &RecordBatch, old_rows: &[u64], new: &RecordBatch, new_rows: &[u64]) -> Result<Vec<bool>, ArrowError> {
+    let mut changed = vec![false; old_rows.len()];
+    if old_rows.is_empty() {
+        return Ok(changed);
+    }
+    let (old_rows, new_rows) = (UInt64Array::from(old_rows.to_vec()), UInt64Array::from(new_rows.to_vec()));
+    for (old, new) in old.columns().iter().zip(new.columns()) {
+        if old.data_type().is_nested() {
+            // There is no comparison kernel for lists: such rows are emitted again.
+            return Ok(vec![true; changed.len()]);
+        }
+        let differs = distinct(&take(old, &old_rows, None)?, &take(new, &new_rows, None)?)?;
+        for (changed, differs) in changed.iter_mut().zip(differs.values()) {
+            *changed |= differs;
+        }
+    }
+    Ok(changed)
+}
+
+fn true_only(filter: &BooleanArray) -> BooleanArray {
+    if filter.null_count() > 0 { arrow::compute::prep_null_mask_filter(filter) } else { filter.clone() }
+}
+
+/// The state for one aggregate.
+fn accumulator_for(aggregate: &Aggregate, input: &SchemaRef) -> Result<Box<dyn Accumulator>, ArrowError> {
+    let value_type = aggregate.argument.map_or(DataType::Null, |column| input.field(column).data_type().clone());
+    let output = aggregate.output.data_type();
+    let order: Vec<_> =
+        aggregate.order.iter().map(|(column, options)| (*column, input.field(*column).data_type().clone(), *options)).collect();
+    let inner: Box<dyn Accumulator> = match &aggregate.function {
+        Function::Count => Box::new(accumulator::Count::default()),
+        Function::Sum => sum::sum(&value_type, output)?,
+        Function::Avg => sum::average(&value_type, output)?,
+        Function::BoolAnd => Box::new(accumulator::BoolCounts::new(true)),
+        Function::BoolOr => Box::new(accumulator::BoolCounts::new(false)),
+        Function::Min | Function::Max | Function::Median | Function::PercentileCont(_) | Function::PercentileDisc(_) => {
+            // An order statistic of values without repeats needs the repeats to be gone; `distinct` sees to it.
+            ordered::ordered(&aggregate.function, &value_type, output)?
+        }
+        Function::ArrayAgg | Function::StringAgg(_) => {
+            let between = match &aggregate.function {
+                Function::StringAgg(between) => Some(between.clone()),
+                _ => None,
+            };
+            // A list without repeats is one over the ordered multiset, read without its counts.
+            return Ok(Box::new(list::List::new(&value_type, output, &order, between, aggregate.distinct)?));
+        }
+    };
+    let idempotent = matches!(aggregate.function, Function::Min | Function::Max | Function::BoolAnd | Function::BoolOr);
+    if aggregate.distinct && !idempotent {
+        return Ok(Box::new(distinct::Distinct::new(&value_type, inner)?));
+    }
+    Ok(inner)
+}

@@ -1,0 +1,167 @@
+//! Distinct keys numbered: the groups of an aggregation, the partitions of a top-k.
+//!
+//! A key is kept in Arrow's row format in one arena of bytes; its number indexes whatever state the caller keeps for it. Numbers of
+//! keys that are gone are given again.
+//!
+//! # Invariants
+//! 1. A number is in `free` exactly when it is not in `index`.
+//! 2. `garbage` is the length of the arena's spans that belong to no number.
+
+use std::hash::BuildHasher;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
+use arrow::row::{RowConverter, SortField};
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+/// Numbers for keys.
+pub struct GroupIndex {
+    converter: RowConverter,
+    hasher: DefaultHashBuilder,
+    index: HashTable<u32>,
+    arena: Vec<u8>,
+    spans: Vec<(u32, u32)>,
+    free: Vec<u32>,
+    garbage: usize,
+    no_columns: bool,
+}
+
+impl GroupIndex {
+    /// No keys yet; keys are of these types.
+    pub fn new(types: &[DataType]) -> Result<Self, ArrowError> {
+        Ok(GroupIndex {
+            converter: RowConverter::new(types.iter().cloned().map(SortField::new).collect())?,
+            hasher: DefaultHashBuilder::default(),
+            index: HashTable::new(),
+            arena: Vec::new(),
+            spans: Vec::new(),
+            free: Vec::new(),
+            garbage: 0,
+            no_columns: types.is_empty(),
+        })
+    }
+
+    /// All numbers ever given are below this.
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// The number of each row's key, new ones for new keys. Without columns every row has the number 0.
+    pub fn intern(&mut self, columns: &[ArrayRef], rows: usize, numbers: &mut Vec<u32>) -> Result<(), ArrowError> {
+        numbers.clear();
+        if self.no_columns {
+            if self.spans.is_empty() {
+                self.spans.push((0, 0));
+            }
+            numbers.resize(rows, 0);
+            return Ok(());
+        }
+        numbers.reserve(rows);
+        let keys = self.converter.convert_columns(columns)?;
+        for key in &keys {
+            let number = self.number(key.as_ref())?;
+            numbers.push(number);
+        }
+        Ok(())
+    }
+
+    /// Gives the numbers of gone keys back.
+    pub fn release(&mut self, number: u32) {
+        if self.no_columns {
+            return;
+        }
+        let (start, length) = self.spans[number as usize];
+        let hash = self.hasher.hash_one(span(&self.arena, (start, length)));
+        if let Ok(entry) = self.index.find_entry(hash, |&other| other == number) {
+            entry.remove();
+            self.free.push(number);
+            self.garbage += length as usize;
+        }
+        if self.garbage > 1 << 20 && self.garbage > self.arena.len() / 2 {
+            self.compact();
+        }
+    }
+
+    /// The key columns of `numbers`, in that order.
+    pub fn keys(&self, numbers: &[u32]) -> Result<Vec<ArrayRef>, ArrowError> {
+        if self.no_columns {
+            return Ok(Vec::new());
+        }
+        let parser = self.converter.parser();
+        self.converter.convert_rows(
+            numbers.iter().map(|&number| parser.parse(span(&self.arena, self.spans[number as usize]))),
+        )
+    }
+
+    /// The number of bytes it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        self.arena.capacity() + self.spans.capacity() * 8 + self.index.capacity() * 5
+    }
+
+    fn number(&mut self, key: &[u8]) -> Result<u32, ArrowError> {
+        let hash = self.hasher.hash_one(key);
+        let GroupIndex { index, arena, spans, free, hasher, .. } = self;
+        if let Some(&found) = index.find(hash, |&number| span(arena, spans[number as usize]) == key) {
+            return Ok(found);
+        }
+        let start = u32::try_from(arena.len()).map_err(|_| {
+            ArrowError::MemoryError("the keys of one aggregation hold more than 4 GiB on one worker; use more workers".into())
+        })?;
+        let entry = (start, key.len() as u32);
+        arena.extend_from_slice(key);
+        let number = match free.pop() {
+            Some(number) => {
+                spans[number as usize] = entry;
+                number
+            }
+            None => {
+                spans.push(entry);
+                (spans.len() - 1) as u32
+            }
+        };
+        index.insert_unique(hash, number, |&number| hasher.hash_one(span(arena, spans[number as usize])));
+        Ok(number)
+    }
+
+    /// Copies the keys in use to a new arena.
+    fn compact(&mut self) {
+        let mut arena = Vec::with_capacity(self.arena.len() - self.garbage);
+        for &number in &self.index {
+            let entry = &mut self.spans[number as usize];
+            let start = arena.len() as u32;
+            arena.extend_from_slice(span(&self.arena, *entry));
+            entry.0 = start;
+        }
+        self.arena = arena;
+        self.garbage = 0;
+    }
+}
+
+fn span(arena: &[u8], (start, length): (u32, u32)) -> &[u8] {
+    &arena[start as usize..start as usize + length as usize]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{AsArray, StringViewArray};
+    use std::sync::Arc;
+
+    fn column(texts: &[&str]) -> Vec<ArrayRef> {
+        vec![Arc::new(StringViewArray::from_iter_values(texts))]
+    }
+
+    #[test]
+    fn equal_keys_share_a_number_and_gone_numbers_are_given_again() {
+        let mut index = GroupIndex::new(&[DataType::Utf8View]).unwrap();
+        let mut numbers = Vec::new();
+        index.intern(&column(&["a", "b", "a"]), 3, &mut numbers).unwrap();
+        assert_eq!(numbers, [0, 1, 0]);
+        index.release(0);
+        index.intern(&column(&["c", "b"]), 2, &mut numbers).unwrap();
+        assert_eq!(numbers, [0, 1]);
+        let keys = index.keys(&[1, 0]).unwrap();
+        assert_eq!(keys[0].as_string_view().iter().flatten().collect::<Vec<_>>(), ["b", "c"]);
+    }
+}

@@ -1,0 +1,226 @@
+//! One kept column: a value a slot, in the narrowest form of its type.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray, new_null_array};
+use arrow::buffer::NullBuffer;
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimeUnit,
+    TimestampMicrosecondType,
+};
+use arrow::error::ArrowError;
+use arrow::row::{RowConverter, SortField};
+
+use super::dictionary::{Dictionary, NULL, TextId};
+use crate::bits::Bits;
+
+/// The values of one column of a keyed table, by slot.
+pub struct KeptColumn {
+    data_type: DataType,
+    values: Values,
+}
+
+/// Values without a fixed width go through a dictionary: texts as they are, nested values in Arrow's row format.
+enum Values {
+    Int32(Fixed<Int32Type>),
+    Int64(Fixed<Int64Type>),
+    Float64(Fixed<Float64Type>),
+    Date(Fixed<Date32Type>),
+    Timestamp(Fixed<TimestampMicrosecondType>),
+    Decimal(Fixed<Decimal128Type>),
+    Boolean { values: Bits, nulls: Bits },
+    Text { ids: Vec<TextId>, dictionary: Dictionary },
+    Rows { ids: Vec<TextId>, dictionary: Dictionary, converter: RowConverter },
+}
+
+/// Values of a fixed width; a set bit in `nulls` means null.
+struct Fixed<T: ArrowPrimitiveType> {
+    values: Vec<T::Native>,
+    nulls: Bits,
+}
+
+impl<T: ArrowPrimitiveType> Fixed<T> {
+    fn new() -> Self {
+        Fixed { values: Vec::new(), nulls: Bits::default() }
+    }
+
+    fn resize(&mut self, slots: usize) {
+        self.values.resize(slots, T::Native::default());
+        self.nulls.resize(slots);
+    }
+
+    fn scatter(&mut self, array: &ArrayRef, writes: impl Iterator<Item = (u32, usize)>) {
+        let array = array.as_primitive::<T>();
+        let values = array.values();
+        match array.nulls().filter(|nulls| nulls.null_count() > 0) {
+            None => {
+                for (slot, row) in writes {
+                    self.values[slot as usize] = values[row];
+                    self.nulls.set(slot as usize, false);
+                }
+            }
+            Some(nulls) => {
+                for (slot, row) in writes {
+                    self.values[slot as usize] = values[row];
+                    self.nulls.set(slot as usize, nulls.is_null(row));
+                }
+            }
+        }
+    }
+
+    fn gather(&self, slots: &[u32], data_type: &DataType) -> ArrayRef {
+        let values: Vec<T::Native> = slots.iter().map(|&slot| self.values[slot as usize]).collect();
+        let nulls = nulls(&self.nulls, slots);
+        Arc::new(PrimitiveArray::<T>::new(values.into(), nulls).with_data_type(data_type.clone()))
+    }
+}
+
+fn nulls(bits: &Bits, slots: &[u32]) -> Option<NullBuffer> {
+    if bits.none() {
+        return None;
+    }
+    let nulls = NullBuffer::from_iter(slots.iter().map(|&slot| !bits.get(slot as usize)));
+    (nulls.null_count() > 0).then_some(nulls)
+}
+
+impl KeptColumn {
+    /// An empty column of `data_type`.
+    pub fn new(data_type: &DataType) -> Result<Self, ArrowError> {
+        let values = match data_type {
+            DataType::Int32 => Values::Int32(Fixed::new()),
+            DataType::Int64 => Values::Int64(Fixed::new()),
+            DataType::Float64 => Values::Float64(Fixed::new()),
+            DataType::Date32 => Values::Date(Fixed::new()),
+            DataType::Timestamp(TimeUnit::Microsecond, _) => Values::Timestamp(Fixed::new()),
+            DataType::Decimal128(_, _) => Values::Decimal(Fixed::new()),
+            DataType::Boolean => Values::Boolean { values: Bits::default(), nulls: Bits::default() },
+            DataType::Utf8View | DataType::BinaryView => {
+                Values::Text { ids: Vec::new(), dictionary: Dictionary::default() }
+            }
+            other => Values::Rows {
+                ids: Vec::new(),
+                dictionary: Dictionary::default(),
+                converter: RowConverter::new(vec![SortField::new(other.clone())])?,
+            },
+        };
+        Ok(KeptColumn { data_type: data_type.clone(), values })
+    }
+
+    /// Makes room for `slots` slots; new ones hold nothing in particular.
+    pub fn resize(&mut self, slots: usize) {
+        match &mut self.values {
+            Values::Int32(fixed) => fixed.resize(slots),
+            Values::Int64(fixed) => fixed.resize(slots),
+            Values::Float64(fixed) => fixed.resize(slots),
+            Values::Date(fixed) => fixed.resize(slots),
+            Values::Timestamp(fixed) => fixed.resize(slots),
+            Values::Decimal(fixed) => fixed.resize(slots),
+            Values::Boolean { values, nulls } => {
+                values.resize(slots);
+                nulls.resize(slots);
+            }
+            Values::Text { ids, .. } | Values::Rows { ids, .. } => ids.resize(slots, NULL),
+        }
+    }
+
+    /// Writes row `row` of `array` into slot `slot`, for each `(slot, row)` in order.
+    pub fn scatter(&mut self, array: &ArrayRef, writes: impl Iterator<Item = (u32, usize)>) -> Result<(), ArrowError> {
+        match &mut self.values {
+            Values::Int32(fixed) => fixed.scatter(array, writes),
+            Values::Int64(fixed) => fixed.scatter(array, writes),
+            Values::Float64(fixed) => fixed.scatter(array, writes),
+            Values::Date(fixed) => fixed.scatter(array, writes),
+            Values::Timestamp(fixed) => fixed.scatter(array, writes),
+            Values::Decimal(fixed) => fixed.scatter(array, writes),
+            Values::Boolean { values, nulls } => {
+                let array = array.as_boolean();
+                for (slot, row) in writes {
+                    nulls.set(slot as usize, array.is_null(row));
+                    values.set(slot as usize, array.is_valid(row) && array.value(row));
+                }
+            }
+            Values::Text { ids, dictionary } => {
+                let mut write = |slot: u32, text: Option<&[u8]>| {
+                    let id = text.map_or(NULL, |text| dictionary.acquire(text));
+                    dictionary.release(std::mem::replace(&mut ids[slot as usize], id));
+                };
+                if let Some(texts) = array.as_string_view_opt() {
+                    for (slot, row) in writes {
+                        write(slot, texts.is_valid(row).then(|| texts.value(row).as_bytes()));
+                    }
+                } else {
+                    let texts = array.as_binary_view();
+                    for (slot, row) in writes {
+                        write(slot, texts.is_valid(row).then(|| texts.value(row)));
+                    }
+                }
+            }
+            Values::Rows { ids, dictionary, converter } => {
+                let rows = converter.convert_columns(std::slice::from_ref(array))?;
+                for (slot, row) in writes {
+                    let id = if array.is_null(row) { NULL } else { dictionary.acquire(rows.row(row).as_ref()) };
+                    dictionary.release(std::mem::replace(&mut ids[slot as usize], id));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The values in `slots`, in that order.
+    pub fn gather(&mut self, slots: &[u32]) -> Result<ArrayRef, ArrowError> {
+        let data_type = &self.data_type;
+        Ok(match &mut self.values {
+            Values::Int32(fixed) => fixed.gather(slots, data_type),
+            Values::Int64(fixed) => fixed.gather(slots, data_type),
+            Values::Float64(fixed) => fixed.gather(slots, data_type),
+            Values::Date(fixed) => fixed.gather(slots, data_type),
+            Values::Timestamp(fixed) => fixed.gather(slots, data_type),
+            Values::Decimal(fixed) => fixed.gather(slots, data_type),
+            Values::Boolean { values, nulls: null_bits } => {
+                let picked = slots.iter().map(|&slot| values.get(slot as usize)).collect();
+                Arc::new(BooleanArray::new(picked, nulls(null_bits, slots)))
+            }
+            Values::Text { ids, dictionary } => {
+                dictionary.gather(slots.iter().map(|&slot| ids[slot as usize]), data_type)
+            }
+            Values::Rows { ids, dictionary, converter } => {
+                let bytes = dictionary.gather(slots.iter().map(|&slot| ids[slot as usize]), &DataType::BinaryView);
+                let bytes = bytes.as_binary_view();
+                let null = RowOfNull::new(converter, data_type)?;
+                let parser = converter.parser();
+                let rows = (0..bytes.len())
+                    .map(|row| if bytes.is_null(row) { parser.parse(&null.0) } else { parser.parse(bytes.value(row)) });
+                converter.convert_rows(rows)?.remove(0)
+            }
+        })
+    }
+
+    /// The number of bytes it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        fn fixed<T: ArrowPrimitiveType>(fixed: &Fixed<T>) -> usize {
+            fixed.values.capacity() * size_of::<T::Native>() + fixed.nulls.bytes()
+        }
+        match &self.values {
+            Values::Int32(values) => fixed(values),
+            Values::Int64(values) => fixed(values),
+            Values::Float64(values) => fixed(values),
+            Values::Date(values) => fixed(values),
+            Values::Timestamp(values) => fixed(values),
+            Values::Decimal(values) => fixed(values),
+            Values::Boolean { values, nulls } => values.bytes() + nulls.bytes(),
+            Values::Text { ids, dictionary } | Values::Rows { ids, dictionary, .. } => {
+                ids.capacity() * 4 + dictionary.bytes()
+            }
+        }
+    }
+}
+
+/// The row format of a null of one type.
+struct RowOfNull(Vec<u8>);
+
+impl RowOfNull {
+    fn new(converter: &RowConverter, data_type: &DataType) -> Result<Self, ArrowError> {
+        let rows = converter.convert_columns(&[new_null_array(data_type, 1)])?;
+        Ok(RowOfNull(rows.row(0).as_ref().to_vec()))
+    }
+}

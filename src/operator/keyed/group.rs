@@ -1,0 +1,462 @@
+//! The state of a group of keyed tables, and what an epoch does to it.
+//!
+//! Rows of all tables of a group that share a key share a slot. An identical record changes nothing; a different one replaces the kept row. Readers (a scan
+//! of one table, a join of several on the key) are told the rows they had for the touched keys, and the rows they have now.
+//!
+//! ```text
+//!   rows of an epoch --> slots --> which of them change anything?
+//!                                   |
+//!        old rows of readers (-1) <-+   before the kept columns are written
+//!        new rows of readers (+1) <-+   after
+//!        full rows to stage       <-+   with the file that will hold them
+//!        keys to take out of files<-+
+//! ```
+//!
+//! # Invariants
+//! 1. Between epochs `before == present` and `dirty` is clear, for every table.
+//! 2. A slot's `file` names the data file (or the one being filled) that holds the key's row of that table, exactly when it is present.
+//! 3. Rows of one table apply in the order (partition, offset); the last of a key wins.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::nullif;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
+
+use super::column::KeptColumn;
+use super::slots::Slots;
+use crate::bits::Bits;
+use crate::delta::{Delta, WireBatch, take_rows};
+use crate::plan::{Member, Presence};
+
+/// A data file of a table, for the length of a run. Files that existed at the start come first, in the same order on all workers; the
+/// others are numbered by the worker that fills them.
+pub type FileId = u32;
+
+/// Cleaned rows on their way to the worker that owns their keys.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyedRows {
+    /// The table: its place in the group.
+    pub table: usize,
+    /// Rows of one table apply in the order of (partition, offset).
+    pub partition: u64,
+    /// The offset of the first record.
+    pub offset: u64,
+    /// The cleaned rows, all columns.
+    pub rows: WireBatch,
+    /// A hash of each full row.
+    pub hashes: Vec<u64>,
+    /// The data file the rows were read from, when the state is restored; such rows are not staged again.
+    pub file: Option<FileId>,
+}
+
+/// Full rows to be staged.
+#[derive(Clone, Debug)]
+pub struct Appended {
+    /// The table: its place in the plan.
+    pub table: usize,
+    /// The file they go to.
+    pub file: FileId,
+    /// The rows, all columns.
+    pub rows: RecordBatch,
+}
+
+/// Keys whose rows leave a data file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Superseded {
+    /// The table: its place in the plan.
+    pub table: usize,
+    /// The file.
+    pub file: FileId,
+    /// The primary keys, one row each.
+    pub keys: WireBatch,
+}
+
+/// What a table of a group looks like.
+pub struct TableShape {
+    /// Its place in the plan.
+    pub table: usize,
+    /// All its columns.
+    pub schema: SchemaRef,
+    /// The primary key, as indices into `schema`.
+    pub key: Vec<usize>,
+    /// The columns to keep, as indices into `schema`.
+    pub kept: Vec<usize>,
+}
+
+/// Everything an epoch did.
+#[derive(Default)]
+pub struct Outcome {
+    /// For each reader its changes.
+    pub deltas: Vec<Vec<Delta>>,
+    /// Rows to stage.
+    pub appended: Vec<Appended>,
+    /// Keys to take out of files.
+    pub superseded: Vec<Superseded>,
+    /// Records that changed nothing.
+    pub duplicates: u64,
+}
+
+/// The tables of a group.
+pub struct KeyedGroup {
+    slots: Slots,
+    tables: Vec<TableState>,
+    readers: Vec<Reader>,
+    file_rows_max: usize,
+    scratch: Vec<u32>,
+}
+
+struct TableState {
+    shape: TableShape,
+    kept: Vec<KeptColumn>,
+    present: Bits,
+    before: Bits,
+    dirty: Bits,
+    hashes: Vec<u64>,
+    files: Vec<FileId>,
+    open_file: FileId,
+    open_rows: usize,
+}
+
+/// A row that changes a table in this epoch.
+#[derive(Clone, Copy)]
+struct Change {
+    slot: u32,
+    batch: u32,
+    row: u32,
+}
+
+struct Reader {
+    members: Vec<ReaderMember>,
+    presence: Presence,
+    schema: SchemaRef,
+}
+
+struct ReaderMember {
+    table: usize,
+    columns: Vec<Place>,
+    /// Whether the reader has rows for keys without this member.
+    optional: bool,
+}
+
+/// Where a column's values are.
+#[derive(Clone, Copy)]
+enum Place {
+    Key(usize),
+    Kept(usize),
+}
+
+impl KeyedGroup {
+    /// An empty group. New files are numbered from `first_file` (per table of the group) and closed after about `file_rows_max` rows.
+    pub fn new(shapes: Vec<TableShape>, first_files: &[FileId], file_rows_max: usize) -> Result<Self, ArrowError> {
+        let key_types: Vec<DataType> =
+            shapes[0].key.iter().map(|&column| shapes[0].schema.field(column).data_type().clone()).collect();
+        let tables = shapes
+            .into_iter()
+            .zip(first_files)
+            .map(|(shape, &open_file)| {
+                let kept = shape
+                    .kept
+                    .iter()
+                    .map(|&column| KeptColumn::new(shape.schema.field(column).data_type()))
+                    .collect::<Result<Vec<_>, _>>()?;
+                Ok(TableState {
+                    shape,
+                    kept,
+                    present: Bits::default(),
+                    before: Bits::default(),
+                    dirty: Bits::default(),
+                    hashes: Vec::new(),
+                    files: Vec::new(),
+                    open_file,
+                    open_rows: 0,
+                })
+            })
+            .collect::<Result<Vec<_>, ArrowError>>()?;
+        Ok(KeyedGroup { slots: Slots::new(&key_types)?, tables, readers: Vec::new(), file_rows_max, scratch: Vec::new() })
+    }
+
+    /// Adds a reader; its changes come at this place of [`Outcome::deltas`].
+    pub fn read(&mut self, members: &[Member], presence: Presence, schema: SchemaRef) -> usize {
+        let sets = 0..1u16 << members.len();
+        let members = members
+            .iter()
+            .enumerate()
+            .map(|(bit, member)| {
+                let table = self
+                    .tables
+                    .iter()
+                    .position(|table| table.shape.table == member.table)
+                    .expect("a group holds all tables of its readers");
+                let shape = &self.tables[table].shape;
+                let columns = member
+                    .columns
+                    .iter()
+                    .map(|column| match shape.key.iter().position(|key| key == column) {
+                        Some(position) => Place::Key(position),
+                        None => Place::Kept(
+                            shape.kept.iter().position(|kept| kept == column).expect("columns that are read are kept"),
+                        ),
+                    })
+                    .collect();
+                let optional = sets.clone().any(|set| presence.holds(set as u8) && set >> bit & 1 == 0);
+                ReaderMember { table, columns, optional }
+            })
+            .collect();
+        self.readers.push(Reader { members, presence, schema });
+        self.readers.len() - 1
+    }
+
+    /// Applies the rows of one epoch.
+    pub fn apply(&mut self, mut inputs: Vec<KeyedRows>) -> Result<Outcome, ArrowError> {
+        inputs.sort_by_key(|rows| (rows.table, rows.partition, rows.offset));
+        let mut outcome = Outcome { deltas: vec![Vec::new(); self.readers.len()], ..Outcome::default() };
+        let mut changes: Vec<Vec<Change>> = vec![Vec::new(); self.tables.len()];
+        for (batch, input) in inputs.iter().enumerate() {
+            outcome.duplicates += self.find_changes(batch as u32, input, &mut changes[input.table])?;
+        }
+        for (table, changes) in self.tables.iter_mut().zip(&mut changes) {
+            table.drop_overtaken(changes);
+        }
+        let touched: Vec<Vec<u32>> = (0..self.readers.len()).map(|reader| self.touched(reader, &changes)).collect();
+        for (reader, touched) in touched.iter().enumerate() {
+            self.emit(reader, touched, -1, &mut outcome.deltas[reader])?;
+        }
+        for (table, changes) in changes.iter().enumerate() {
+            self.collect_superseded(table, changes, &mut outcome.superseded)?;
+            self.tables[table].write(&inputs, changes, self.file_rows_max, &mut outcome.appended)?;
+        }
+        for (reader, touched) in touched.iter().enumerate() {
+            self.emit(reader, touched, 1, &mut outcome.deltas[reader])?;
+        }
+        for (table, changes) in self.tables.iter_mut().zip(&changes) {
+            for change in changes {
+                table.dirty.set(change.slot as usize, false);
+                table.before.set(change.slot as usize, true);
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// Starts new files: the open ones are being committed.
+    pub fn roll_files(&mut self) {
+        for table in &mut self.tables {
+            table.roll();
+        }
+    }
+
+    /// The number of bytes the state takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        self.slots.bytes()
+            + self
+                .tables
+                .iter()
+                .map(|table| {
+                    table.hashes.capacity() * 8
+                        + table.files.capacity() * 4
+                        + table.present.bytes() * 3
+                        + table.kept.iter().map(KeptColumn::bytes).sum::<usize>()
+                })
+                .sum::<usize>()
+    }
+
+    /// How many keys have a row, table by table.
+    pub fn rows(&self) -> Vec<(usize, u64)> {
+        self.tables.iter().map(|table| (table.shape.table, table.present.count() as u64)).collect()
+    }
+
+    /// Looks the rows up and notes those that differ from what is kept; returns how many do not.
+    fn find_changes(&mut self, batch: u32, input: &KeyedRows, changes: &mut Vec<Change>) -> Result<u64, ArrowError> {
+        let mut slots = std::mem::take(&mut self.scratch);
+        let keys: Vec<ArrayRef> =
+            self.tables[input.table].shape.key.iter().map(|&key| Arc::clone(input.rows.0.column(key))).collect();
+        self.slots.intern(&keys, &mut slots)?;
+        let len = self.slots.len();
+        let table = &mut self.tables[input.table];
+        table.resize(len);
+        let mut duplicates = 0;
+        for (row, (&slot, &hash)) in slots.iter().zip(&input.hashes).enumerate() {
+            let at = slot as usize;
+            if table.present.get(at) && table.hashes[at] == hash {
+                duplicates += 1;
+                continue;
+            }
+            table.present.set(at, true);
+            table.dirty.set(at, true);
+            table.hashes[at] = hash;
+            changes.push(Change { slot, batch, row: row as u32 });
+        }
+        self.scratch = slots;
+        Ok(duplicates)
+    }
+
+    /// The slots of which a reader may have another row now.
+    fn touched(&mut self, reader: usize, changes: &[Vec<Change>]) -> Vec<u32> {
+        let len = self.slots.len();
+        let reader = &self.readers[reader];
+        for member in &reader.members {
+            self.tables[member.table].resize(len);
+        }
+        let mut touched = Vec::new();
+        for (index, member) in reader.members.iter().enumerate() {
+            // A slot that an earlier member changed too is in the list already.
+            let seen = |slot: u32| {
+                reader.members[..index].iter().any(|earlier| self.tables[earlier.table].dirty.get(slot as usize))
+            };
+            touched.extend(changes[member.table].iter().map(|change| change.slot).filter(|&slot| !seen(slot)));
+        }
+        touched
+    }
+
+    /// Emits the reader's rows for `touched` keys: as they were before the epoch (`diff` -1), or as they are (+1).
+    fn emit(&mut self, reader: usize, touched: &[u32], diff: i64, deltas: &mut Vec<Delta>) -> Result<(), ArrowError> {
+        let KeyedGroup { slots: keys, tables, readers, .. } = self;
+        let reader = &readers[reader];
+        let bits = |table: &TableState, slot: u32| {
+            if diff < 0 { table.before.get(slot as usize) } else { table.present.get(slot as usize) }
+        };
+        let slots: Vec<u32> = touched
+            .iter()
+            .copied()
+            .filter(|&slot| {
+                let set = reader
+                    .members
+                    .iter()
+                    .enumerate()
+                    .fold(0u8, |set, (bit, member)| set | u8::from(bits(&tables[member.table], slot)) << bit);
+                reader.presence.holds(set)
+            })
+            .collect();
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(reader.schema.fields().len());
+        for member in &reader.members {
+            let absent = member.optional.then(|| {
+                BooleanArray::from_iter(slots.iter().map(|&slot| Some(!bits(&tables[member.table], slot))))
+            });
+            let mut key_columns: Option<Vec<ArrayRef>> = None;
+            for place in &member.columns {
+                let column = match place {
+                    Place::Kept(kept) => tables[member.table].kept[*kept].gather(&slots)?,
+                    Place::Key(position) => {
+                        let gathered = match &key_columns {
+                            Some(gathered) => gathered,
+                            None => key_columns.insert(keys.gather(&slots)?),
+                        };
+                        Arc::clone(&gathered[*position])
+                    }
+                };
+                columns.push(match &absent {
+                    Some(absent) if absent.true_count() > 0 => nullif(&column, absent)?,
+                    _ => column,
+                });
+            }
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(slots.len()));
+        let rows = RecordBatch::try_new_with_options(Arc::clone(&reader.schema), columns, &options)?;
+        deltas.push(Delta { rows, diffs: vec![diff; slots.len()] });
+        Ok(())
+    }
+
+    /// For the changes that replace an older row: which keys leave which files.
+    fn collect_superseded(&self, table: usize, changes: &[Change], out: &mut Vec<Superseded>) -> Result<(), ArrowError> {
+        let state = &self.tables[table];
+        let mut leaving: Vec<(FileId, u32)> = changes
+            .iter()
+            .filter(|change| state.before.get(change.slot as usize))
+            .map(|change| (state.files[change.slot as usize], change.slot))
+            .collect();
+        leaving.sort_unstable();
+        for of_file in leaving.chunk_by(|a, b| a.0 == b.0) {
+            let slots: Vec<u32> = of_file.iter().map(|&(_, slot)| slot).collect();
+            let fields: Vec<_> = state.shape.key.iter().map(|&key| state.shape.schema.field(key).clone()).collect();
+            let keys = RecordBatch::try_new(Arc::new(Schema::new(fields)), self.slots.gather(&slots)?)?;
+            out.push(Superseded { table: state.shape.table, file: of_file[0].0, keys: WireBatch(keys) });
+        }
+        Ok(())
+    }
+}
+
+impl TableState {
+    fn resize(&mut self, slots: usize) {
+        if self.hashes.len() >= slots {
+            return;
+        }
+        self.hashes.resize(slots, 0);
+        self.files.resize(slots, 0);
+        for bits in [&mut self.present, &mut self.before, &mut self.dirty] {
+            bits.resize(slots);
+        }
+        for column in &mut self.kept {
+            column.resize(slots);
+        }
+    }
+
+    /// Leaves the last change of each key: earlier ones of the same epoch were never visible.
+    fn drop_overtaken(&mut self, changes: &mut Vec<Change>) {
+        if self.dirty.count() == changes.len() {
+            return;
+        }
+        let mut last = Vec::with_capacity(self.dirty.count());
+        for change in changes.iter().rev() {
+            if self.dirty.set(change.slot as usize, false) {
+                last.push(*change);
+            }
+        }
+        for change in &last {
+            self.dirty.set(change.slot as usize, true);
+        }
+        last.reverse();
+        *changes = last;
+    }
+
+    /// Writes the changes into the kept columns, and hands the full rows on to be staged.
+    fn write(
+        &mut self,
+        inputs: &[KeyedRows],
+        changes: &[Change],
+        file_rows_max: usize,
+        appended: &mut Vec<Appended>,
+    ) -> Result<(), ArrowError> {
+        for of_batch in changes.chunk_by(|a, b| a.batch == b.batch) {
+            let input = &inputs[of_batch[0].batch as usize];
+            let rows = &input.rows.0;
+            for (column, &index) in self.kept.iter_mut().zip(&self.shape.kept) {
+                let writes = of_batch.iter().map(|change| (change.slot, change.row as usize));
+                column.scatter(rows.column(index), writes)?;
+            }
+            let file = input.file.unwrap_or_else(|| self.file_for(of_batch.len(), file_rows_max));
+            for change in of_batch {
+                self.files[change.slot as usize] = file;
+            }
+            if input.file.is_none() {
+                let rows = if of_batch.len() == rows.num_rows() {
+                    rows.clone()
+                } else {
+                    take_rows(rows, &of_batch.iter().map(|change| u64::from(change.row)).collect::<Vec<_>>())?
+                };
+                appended.push(Appended { table: self.shape.table, file, rows });
+            }
+        }
+        Ok(())
+    }
+
+    /// The open file, or a new one if `rows` more would make it too long.
+    fn file_for(&mut self, rows: usize, file_rows_max: usize) -> FileId {
+        if self.open_rows > 0 && self.open_rows + rows > file_rows_max {
+            self.roll();
+        }
+        self.open_rows += rows;
+        self.open_file
+    }
+
+    fn roll(&mut self) {
+        if self.open_rows > 0 {
+            self.open_file += 1;
+            self.open_rows = 0;
+        }
+    }
+}

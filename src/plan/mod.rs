@@ -1,0 +1,266 @@
+//! What the dataflow computes: a small graph of relational nodes.
+//!
+//! `lower` makes it from DataFusion's optimised plans. The nodes here and the operators in `render` are the same list; a plan
+//! knows nothing of timely, workers or state. Scalar expressions stay DataFusion's physical expressions, which evaluate whole
+//! Arrow batches.
+//!
+//! # Invariants
+//! 1. A node's inputs have smaller ids than the node: the graph is acyclic and ids are a topological order.
+//! 2. Equal nodes are one node: views that ask for the same thing share its state.
+//! 3. All fields are nullable, and types are canonical (`definition::canonical_type`) at tables and view roots.
+
+mod explain;
+mod keyed;
+mod lower;
+
+use std::sync::Arc;
+
+use arrow::compute::SortOptions;
+use arrow::datatypes::{Field, SchemaRef};
+use datafusion::physical_expr::PhysicalExpr;
+
+pub use explain::{Format, explain};
+pub use lower::lower;
+
+/// A scalar expression over the columns of a node's input.
+pub type Expr = Arc<dyn PhysicalExpr>;
+
+/// Names a node of a plan.
+pub type NodeId = usize;
+
+/// The whole dataflow after the streams: cleaning, keyed tables, and the nodes of the views.
+pub struct Plan {
+    /// The tables, in the definition's order.
+    pub tables: Vec<Table>,
+    /// Sets of tables whose primary keys are joined: each set shares one arrangement.
+    pub groups: Vec<Vec<usize>>,
+    /// The nodes, inputs first.
+    pub nodes: Vec<Node>,
+    /// The materialised views, in the definition's order.
+    pub views: Vec<View>,
+}
+
+/// A table: how its rows are made from the records of its stream, and which of its columns are kept in memory.
+pub struct Table {
+    /// The table's name.
+    pub name: String,
+    /// Its stream: an index into the definition's streams.
+    pub stream: usize,
+    /// Applied to the decoded records in this order.
+    pub clean: Vec<Map>,
+    /// The columns of the cleaned row.
+    pub schema: SchemaRef,
+    /// The primary key: indices into `schema`.
+    pub key: Vec<usize>,
+    /// The columns that some view reads, ascending: the pruned row.
+    pub kept: Vec<usize>,
+}
+
+/// A materialised view: a name for a node whose rows are served and stored.
+pub struct View {
+    /// The view's name.
+    pub name: String,
+    /// The node whose output it is.
+    pub node: NodeId,
+    /// The columns that identify a row, if the plan tells; else all of them.
+    pub key: Vec<usize>,
+}
+
+/// One step of the dataflow.
+#[derive(Debug)]
+pub struct Node {
+    /// What it does.
+    pub op: Op,
+    /// The columns that it returns.
+    pub schema: SchemaRef,
+}
+
+/// What a node does.
+#[derive(Debug)]
+pub enum Op {
+    /// Rows of tables that share a primary key, side by side: a scan of one table, or a join of several on their keys.
+    Keyed {
+        /// The tables and the columns read of each; the output is their concatenation.
+        members: Vec<Member>,
+        /// For which sets of present members a key has a row.
+        presence: Presence,
+    },
+    /// Filters, then projects.
+    Map {
+        /// The node read.
+        input: NodeId,
+        /// What is done to each of its batches.
+        map: Map,
+    },
+    /// Pairs of rows with equal keys.
+    Join {
+        /// The left input.
+        left: NodeId,
+        /// The right input.
+        right: NodeId,
+        /// Pairs of columns that must be equal: of the left input, of the right.
+        on: Vec<(usize, usize)>,
+        /// What becomes of rows without a partner.
+        kind: JoinKind,
+        /// A condition on the pair (left columns, then right columns) beyond the equalities.
+        residual: Option<Expr>,
+        /// Whether null equals null.
+        null_equals_null: bool,
+    },
+    /// One row for each distinct value of the group columns.
+    Aggregate {
+        /// The node read.
+        input: NodeId,
+        /// The group columns; none means one group that always exists.
+        group: Vec<usize>,
+        /// What is computed for each group; the output is the group columns, then these.
+        aggregates: Vec<Aggregate>,
+    },
+    /// The first rows of each partition in an order.
+    TopK {
+        /// The node read.
+        input: NodeId,
+        /// The partition columns; none means one partition.
+        partition: Vec<usize>,
+        /// The order within a partition.
+        order: Vec<(usize, SortOptions)>,
+        /// How rows are numbered.
+        rank: Rank,
+        /// Rows numbered above this are dropped (after `skip`).
+        limit: u64,
+        /// Rows numbered up to this are dropped.
+        skip: u64,
+        /// Whether the number is returned as a last column.
+        emit_rank: bool,
+    },
+    /// All rows of all inputs.
+    Union {
+        /// The nodes read; they have the same column types.
+        inputs: Vec<NodeId>,
+    },
+    /// Rows that never change.
+    Constant {
+        /// The rows.
+        rows: arrow::array::RecordBatch,
+    },
+}
+
+impl Op {
+    /// The nodes it reads.
+    pub fn inputs(&self) -> Vec<NodeId> {
+        match self {
+            Op::Keyed { .. } | Op::Constant { .. } => Vec::new(),
+            Op::Map { input, .. } | Op::Aggregate { input, .. } | Op::TopK { input, .. } => vec![*input],
+            Op::Join { left, right, .. } => vec![*left, *right],
+            Op::Union { inputs } => inputs.clone(),
+        }
+    }
+}
+
+/// A filter and a projection over batches; both are optional.
+#[derive(Clone, Debug)]
+pub struct Map {
+    /// Rows for which it is not true are dropped.
+    pub filter: Option<Expr>,
+    /// The output columns; `None` keeps the input's.
+    pub project: Option<Vec<Expr>>,
+    /// The columns that it returns.
+    pub schema: SchemaRef,
+}
+
+/// One table of a [`Op::Keyed`] node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The table: an index into [`Plan::tables`].
+    pub table: usize,
+    /// The columns read, as indices into the table's schema.
+    pub columns: Vec<usize>,
+}
+
+/// A truth table over which members of a keyed node have a row for a key.
+///
+/// Bit `s` of the word answers for the set of members whose bits are set in `s`, so up to [`Presence::MEMBERS_MAX`] members fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Presence(pub u64);
+
+impl Presence {
+    /// The most members a truth table of 64 bits can speak of.
+    pub const MEMBERS_MAX: usize = 6;
+
+    /// Whether a key has a row when exactly the members in `set` are present.
+    pub fn holds(self, set: u8) -> bool {
+        self.0 >> set & 1 == 1
+    }
+}
+
+/// What becomes of rows without a partner in a join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    /// Dropped.
+    Inner,
+    /// Left ones are returned with nulls.
+    Left,
+    /// Both sides' are returned with nulls.
+    Full,
+    /// Left rows with a partner, once.
+    Semi,
+    /// Left rows without a partner.
+    Anti,
+}
+
+/// How the rows of a partition are numbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// 1, 2, 3; ties are broken by the remaining columns, so that the answer is one.
+    RowNumber,
+    /// Ties share a number and leave a gap.
+    Rank,
+    /// Ties share a number and leave none.
+    DenseRank,
+}
+
+/// One aggregate of an [`Op::Aggregate`] node.
+#[derive(Clone, Debug)]
+pub struct Aggregate {
+    /// What is computed.
+    pub function: Function,
+    /// The input column that is aggregated; none for `count(*)`.
+    pub argument: Option<usize>,
+    /// A boolean input column; rows where it is not true are left out.
+    pub filter: Option<usize>,
+    /// The order of the values of `array_agg` and `string_agg`.
+    pub order: Vec<(usize, SortOptions)>,
+    /// Whether equal values count once.
+    pub distinct: bool,
+    /// Name and type of the output column.
+    pub output: Field,
+}
+
+/// The aggregate functions that are maintained.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Function {
+    /// The number of rows, or of non-null values.
+    Count,
+    /// The exact sum.
+    Sum,
+    /// The exact sum divided by the number of values.
+    Avg,
+    /// The least value.
+    Min,
+    /// The greatest value.
+    Max,
+    /// DataFusion's `median`.
+    Median,
+    /// PostgreSQL's `percentile_cont`, at this fraction.
+    PercentileCont(f64),
+    /// PostgreSQL's `percentile_disc`, at this fraction.
+    PercentileDisc(f64),
+    /// Whether all values are true.
+    BoolAnd,
+    /// Whether one value is true.
+    BoolOr,
+    /// All values, in order.
+    ArrayAgg,
+    /// All values as text, in order, with this between them.
+    StringAgg(String),
+}

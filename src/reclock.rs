@@ -1,0 +1,165 @@
+//! From (partition, offset) to epoch: the intake of a process.
+//!
+//! Workers claim chunks of their process's source here. Each chunk is stamped with the epoch that is open at that moment, and where its
+//! partition is to be read on becomes part of that epoch: committing the epoch commits the position.
+//!
+//! ```text
+//!  source --read--> chunk + open epoch --> worker
+//!  clock ---------> closes the open epoch: the next chunk belongs to the next one
+//! ```
+//!
+//! # Invariants
+//! 1. Epochs of claimed chunks never decrease, and chunks of one partition are claimed in order.
+//! 2. Bytes in epochs that are not visible yet stay below the budget (and one chunk); beyond it nothing is claimed: memory is bounded
+//!    by this, not by the source.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use crate::delta::Epoch;
+use crate::source::{Chunk, Position, Read, Source, SourceError};
+
+/// Where workers get records from.
+pub trait Feed: Send + Sync {
+    /// The next chunk, if there is one.
+    fn claim(&self) -> Claim;
+}
+
+/// What a worker gets.
+#[derive(Debug)]
+pub enum Claim {
+    /// A chunk that belongs to an epoch.
+    Chunk(Epoch, Chunk),
+    /// Nothing now; what comes later belongs to this epoch or a later one.
+    Idle(Epoch),
+    /// Nothing ever again.
+    End,
+}
+
+/// Where a partition is to be read on, from some epoch on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bound {
+    /// `<stream>/<partition>`.
+    pub partition: String,
+    /// The next record to read.
+    pub position: Position,
+}
+
+/// How much is taken in at once.
+#[derive(Clone, Copy, Debug)]
+pub struct IntakeLimits {
+    /// Bytes of a chunk.
+    pub chunk_bytes: usize,
+    /// Bytes of an epoch: a fuller one is closed before its tick.
+    pub epoch_bytes: u64,
+    /// Bytes in epochs that are not visible yet.
+    pub budget_bytes: u64,
+}
+
+/// The intake of a live process.
+pub struct Intake {
+    inner: Mutex<Inner>,
+    limits: IntakeLimits,
+}
+
+struct Inner {
+    source: Box<dyn Source>,
+    open: Epoch,
+    open_bytes: u64,
+    /// Closed epochs that are not visible yet, and their bytes.
+    behind: VecDeque<(Epoch, u64)>,
+    behind_bytes: u64,
+    ended: bool,
+    failure: Option<SourceError>,
+}
+
+impl Intake {
+    /// Takes in `source`, beginning in epoch `first`.
+    pub fn new(source: Box<dyn Source>, first: Epoch, limits: IntakeLimits) -> Self {
+        let inner = Inner {
+            source,
+            open: first,
+            open_bytes: 0,
+            behind: VecDeque::new(),
+            behind_bytes: 0,
+            ended: false,
+            failure: None,
+        };
+        Intake { inner: Mutex::new(inner), limits }
+    }
+
+    /// The open epoch, and whether it holds as much as an epoch should.
+    pub fn open(&self) -> (Epoch, bool, u64) {
+        let inner = self.lock();
+        (inner.open, inner.open_bytes >= self.limits.epoch_bytes, inner.open_bytes)
+    }
+
+    /// Closes all epochs below `epoch`: from now on chunks belong to `epoch`.
+    pub fn advance_to(&self, epoch: Epoch) {
+        let mut inner = self.lock();
+        if epoch > inner.open {
+            let closed = (inner.open, inner.open_bytes);
+            if closed.1 > 0 {
+                inner.behind.push_back(closed);
+                inner.behind_bytes += closed.1;
+            }
+            inner.open = epoch;
+            inner.open_bytes = 0;
+        }
+    }
+
+    /// Notes that all epochs up to `epoch` are visible: their bytes no longer count against the budget.
+    pub fn visible(&self, epoch: Epoch) {
+        let mut inner = self.lock();
+        while inner.behind.front().is_some_and(|(first, _)| *first <= epoch) {
+            if let Some((_, bytes)) = inner.behind.pop_front() {
+                inner.behind_bytes -= bytes;
+            }
+        }
+    }
+
+    /// Ends the intake: nothing is claimed any more.
+    pub fn stop(&self) {
+        self.lock().ended = true;
+    }
+
+    /// Why the source failed, if it did.
+    pub fn failure(&self) -> Option<String> {
+        self.lock().failure.as_ref().map(ToString::to_string)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Feed for Intake {
+    fn claim(&self) -> Claim {
+        let mut inner = self.lock();
+        if inner.ended {
+            return Claim::End;
+        }
+        // A full epoch waits for the clock to close it: it is the clock that decides which epochs end a commit.
+        if inner.open_bytes >= self.limits.epoch_bytes || inner.behind_bytes + inner.open_bytes >= self.limits.budget_bytes {
+            return Claim::Idle(inner.open);
+        }
+        match inner.source.read(self.limits.chunk_bytes) {
+            Ok(Read::Chunk(chunk)) => {
+                inner.open_bytes += chunk.bytes.len() as u64;
+                Claim::Chunk(inner.open, chunk)
+            }
+            Ok(Read::Idle) => Claim::Idle(inner.open),
+            Ok(Read::End) => {
+                inner.ended = true;
+                Claim::End
+            }
+            Err(error) => {
+                inner.failure = Some(error);
+                inner.ended = true;
+                Claim::End
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Which epochs there are, and which of them end a commit.
+//!
+//! Worker 0 decides: an epoch is closed when its tick is over, or earlier when it is full; once in a commit interval (and when the sources are at their
+//! end) the closed epoch ends a commit. The decision travels through the dataflow at the very epoch it is about, so every operator that has
+//! seen an epoch complete knows whether it ended a commit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::core::probe::Handle as ProbeHandle;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::generic::operator::Operator;
+use timely::dataflow::{Scope, StreamVec};
+
+use super::publish::ViewEvent;
+use crate::delta::Epoch;
+
+/// The end of an epoch, as told to one worker.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Tick {
+    /// The worker.
+    pub worker: u64,
+    /// The epoch that is over.
+    pub closed: Epoch,
+    /// Whether it ends a commit.
+    pub commit: bool,
+}
+
+/// What decides about epochs.
+pub struct ClockConfig {
+    /// Asked by worker 0, often: is the open epoch over? If so, does it end a commit? `None`: not yet.
+    pub decide: Arc<dyn Fn() -> Option<(Epoch, bool)> + Send + Sync>,
+    /// Called on every worker when an epoch is over: chunks claimed later belong to a later epoch.
+    pub advance: Arc<dyn Fn(Epoch) + Send + Sync>,
+    /// The epoch that is open when the sources are at their end: it is the last.
+    pub open: Arc<dyn Fn() -> Epoch + Send + Sync>,
+}
+
+/// Builds the clock; returns, on every worker, the epochs that end a commit, each at its own time.
+pub fn clock<'scope>(
+    scope: Scope<'scope, Epoch>,
+    config: Option<ClockConfig>,
+    sources: ProbeHandle<Epoch>,
+    events: crossbeam_channel::Sender<ViewEvent>,
+) -> StreamVec<'scope, Epoch, Epoch> {
+    let peers = scope.peers() as u64;
+    let leader = scope.index() == 0;
+    let mut builder = OperatorBuilder::new("Clock".to_owned(), scope.clone());
+    let (output, ticks) = builder.new_output::<Vec<Tick>>();
+    let mut output = OutputBuilder::from(output);
+    let activator = scope.activator_for(builder.operator_info().address);
+    let decisions = config.as_ref().map(|config| (Arc::clone(&config.decide), Arc::clone(&config.open)));
+    builder.build(move |capabilities| {
+        let mut capability = capabilities.into_iter().next().filter(|_| leader && decisions.is_some());
+        move |_frontiers| {
+            let (Some(held), Some((decide, open))) = (capability.as_mut(), decisions.as_ref()) else { return };
+            let mut close = |epoch: Epoch, commit: bool| {
+                if commit {
+                    let _ = events.send(ViewEvent::Boundary(epoch));
+                }
+                held.downgrade(&epoch);
+                let mut active = output.activate();
+                let mut session = active.session(&*held);
+                session.give_iterator((0..peers).map(|worker| Tick { worker, closed: epoch, commit }));
+            };
+            if sources.done() {
+                close(open(), true);
+                capability = None;
+                return;
+            }
+            if let Some((epoch, commit)) = decide() {
+                close(epoch, commit);
+                if let Some(held) = capability.as_mut() {
+                    held.downgrade(&(epoch + 1));
+                }
+                activator.activate();
+            } else {
+                activator.activate_after(Duration::from_millis(1));
+            }
+        }
+    });
+    let advance = config.map(|config| config.advance);
+    ticks.unary(Exchange::new(|tick: &Tick| tick.worker), "Ticks", move |_capability, _info| {
+        move |input, output| {
+            input.for_each(|capability, ticks| {
+                for tick in ticks.drain(..) {
+                    if let Some(advance) = &advance {
+                        advance(tick.closed + 1);
+                    }
+                    if tick.commit {
+                        output.session(&capability).give(tick.closed);
+                    }
+                }
+            });
+        }
+    })
+}

@@ -1,0 +1,58 @@
+//! Changes of views on their way out of the dataflow.
+
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::operator::Operator;
+
+use crate::delta::{Delta, Epoch};
+use crate::operator::route::Routed;
+
+/// What the owner of the live store is told. All changes of an epoch come before the message that closes it.
+#[derive(Debug)]
+pub enum ViewEvent {
+    /// Some changes of a view.
+    Changed(Epoch, usize, Delta),
+    /// The epoch ends a commit: the store's state at exactly this epoch belongs to it.
+    Boundary(Epoch),
+    /// All epochs up to this one are complete.
+    Closed(Epoch),
+}
+
+/// Sends the changes of view number `view` to `events`, on the workers of the process that serves.
+pub fn publish<'scope>(
+    stream: StreamVec<'scope, Epoch, Delta>,
+    view: usize,
+    serving_workers: usize,
+    events: crossbeam_channel::Sender<ViewEvent>,
+) -> StreamVec<'scope, Epoch, ()> {
+    let scope = stream.scope();
+    let stream = if scope.peers() > serving_workers {
+        let worker = (scope.index() % serving_workers) as u64;
+        let addressed = stream.unary(Pipeline, "Address", move |_capability, _info| {
+            move |input, output| {
+                input.for_each(|capability, deltas| {
+                    output.session(&capability).give_iterator(deltas.drain(..).map(|data| Routed { worker, data }));
+                });
+            }
+        });
+        addressed.unary(Exchange::new(|routed: &Routed<Delta>| routed.worker), "Collect", |_capability, _info| {
+            |input, output| {
+                input.for_each(|capability, routed| {
+                    output.session(&capability).give_iterator(routed.drain(..).map(|routed| routed.data));
+                });
+            }
+        })
+    } else {
+        stream
+    };
+    stream.unary::<timely::container::CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "Publish", move |_capability, _info| {
+        move |input, _output| {
+            input.for_each(|capability, deltas| {
+                for delta in deltas.drain(..) {
+                    // The receiver is gone only when the run is ending.
+                    let _ = events.send(ViewEvent::Changed(*capability.time(), view, delta));
+                }
+            });
+        }
+    })
+}

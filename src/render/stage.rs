@@ -1,0 +1,277 @@
+//! Rows to data files: the operator in front of the lake.
+//!
+//! It collects the rows that a worker owns, file by file, and hands full files to the stager, which encodes and puts them beside the dataflow. At an
+//! epoch that ends a commit it closes all files, has the files rewritten that lost rows, waits until everything is in the lake, and tells worker 0
+//! what the commit is made of.
+//!
+//! # Invariants
+//! 1. What is told at epoch E names exactly the files of rows with epochs up to E, all of them staged.
+//! 2. A file is filled by one worker and rewritten by one worker; restored files are rewritten by worker `file % workers`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+use crate::checkpoint::{RemovedFile, StagedFile};
+use crate::delta::{Delta, Epoch};
+use crate::operator::epochs::Stash;
+use crate::operator::keyed::{Appended, FileId, Superseded};
+use crate::operator::route::Routed;
+
+/// What a worker adds to a commit.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StagedChange {
+    /// The table: its place in the plan; the place after the last one stands for the dead letters.
+    pub table: usize,
+    /// Files that become part of the table.
+    pub adds: Vec<StagedFile>,
+    /// Files that cease to be part of it.
+    pub removes: Vec<RemovedFile>,
+}
+
+/// Work for the stager.
+pub enum StageTask {
+    /// Write these rows as a file. Rows at positions below `dead[key]` with that key are left out.
+    Write {
+        /// The table.
+        table: usize,
+        /// The file's number, for later rewrites.
+        file: FileId,
+        /// The rows.
+        batches: Vec<RecordBatch>,
+        /// Keys whose rows were replaced while the file was being filled: the first `usize` rows of the file are affected.
+        replaced: Vec<(usize, RecordBatch)>,
+    },
+    /// Take the rows with these keys out of a file that was written before.
+    Rewrite {
+        /// The table.
+        table: usize,
+        /// The file.
+        file: FileId,
+        /// The keys.
+        keys: Vec<RecordBatch>,
+    },
+    /// Say what was done since the last time.
+    Finish {
+        /// The epoch that ends the commit.
+        epoch: Epoch,
+    },
+}
+
+/// The stager's answer to [`StageTask::Finish`].
+pub struct Finished {
+    /// The epoch that was asked about.
+    pub epoch: Epoch,
+    /// What the commit is made of.
+    pub changes: Vec<StagedChange>,
+}
+
+/// The two ends of the channel to a worker's stager.
+pub struct StagerHandle {
+    /// Tasks are sent here; sending blocks when the stager is far behind.
+    pub tasks: crossbeam_channel::Sender<StageTask>,
+    /// Answers come from here.
+    pub finished: crossbeam_channel::Receiver<Finished>,
+}
+
+/// A file that is being filled.
+#[derive(Default)]
+struct Filling {
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    replaced: Vec<(usize, RecordBatch)>,
+}
+
+/// Files a worker has open, and what has to be taken out of others.
+#[derive(Default)]
+struct Files {
+    filling: BTreeMap<(usize, FileId), Filling>,
+    rewrites: BTreeMap<(usize, FileId), Vec<RecordBatch>>,
+}
+
+impl Files {
+    fn supersede(&mut self, superseded: Superseded) {
+        let id = (superseded.table, superseded.file);
+        match self.filling.get_mut(&id) {
+            Some(filling) => filling.replaced.push((filling.rows, superseded.keys.0)),
+            None => self.rewrites.entry(id).or_default().push(superseded.keys.0),
+        }
+    }
+
+    /// Adds rows; a newer file of a table means that older ones are complete.
+    fn append(&mut self, appended: Appended, stager: &StagerHandle) {
+        let older: Vec<_> = self
+            .filling
+            .range((appended.table, 0)..(appended.table, appended.file))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in older {
+            self.close(id, stager);
+        }
+        let filling = self.filling.entry((appended.table, appended.file)).or_default();
+        filling.rows += appended.rows.num_rows();
+        filling.batches.push(appended.rows);
+    }
+
+    fn close(&mut self, (table, file): (usize, FileId), stager: &StagerHandle) {
+        if let Some(Filling { batches, replaced, .. }) = self.filling.remove(&(table, file)) {
+            send(stager, StageTask::Write { table, file, batches, replaced });
+        }
+    }
+
+    fn end_commit(&mut self, epoch: Epoch, stager: &StagerHandle) {
+        let open: Vec<_> = self.filling.keys().copied().collect();
+        for id in open {
+            self.close(id, stager);
+        }
+        for ((table, file), keys) in std::mem::take(&mut self.rewrites) {
+            send(stager, StageTask::Rewrite { table, file, keys });
+        }
+        send(stager, StageTask::Finish { epoch });
+    }
+}
+
+fn send(stager: &StagerHandle, task: StageTask) {
+    // The stager ends early only when the lake failed, which ends the run with its own error.
+    let _ = stager.tasks.send(task);
+}
+
+/// Builds the operator. `dead_letters` is the number that stands for their table.
+pub fn stage<'scope>(
+    appended: Vec<StreamVec<'scope, Epoch, Appended>>,
+    superseded: Vec<StreamVec<'scope, Epoch, Superseded>>,
+    dead: StreamVec<'scope, Epoch, Delta>,
+    boundaries: StreamVec<'scope, Epoch, Epoch>,
+    dead_letters: usize,
+    stager: StagerHandle,
+) -> StreamVec<'scope, Epoch, Routed<StagedChange>> {
+    use timely::dataflow::operators::core::Concatenate;
+    let scope = dead.scope();
+    let mut builder = OperatorBuilder::new("Stage".to_owned(), scope.clone());
+    let mut appended = builder.new_input(scope.concatenate(appended), Pipeline);
+    let mut superseded = builder.new_input(scope.concatenate(superseded), Pipeline);
+    let mut dead = builder.new_input(dead, Pipeline);
+    let mut boundaries = builder.new_input(boundaries, Pipeline);
+    let (output, staged) = builder.new_output::<Vec<Routed<StagedChange>>>();
+    let mut output = OutputBuilder::from(output);
+    let activator = scope.activator_for(builder.operator_info().address);
+
+    builder.build(move |_capabilities| {
+        let mut appended_stash: Stash<Appended> = Stash::default();
+        let mut superseded_stash: Stash<Superseded> = Stash::default();
+        let mut dead_stash: Stash<Delta> = Stash::default();
+        let mut ends: BTreeMap<Epoch, Capability<Epoch>> = BTreeMap::new();
+        let mut waiting: BTreeMap<Epoch, Capability<Epoch>> = BTreeMap::new();
+        let mut files = Files::default();
+        let mut dead_file: FileId = 0;
+        move |frontiers| {
+            appended.for_each(|capability, data| appended_stash.push(capability.retain(0), data));
+            superseded.for_each(|capability, data| superseded_stash.push(capability.retain(0), data));
+            dead.for_each(|capability, data| dead_stash.push(capability.retain(0), data));
+            boundaries.for_each(|capability, data| {
+                for epoch in data.drain(..) {
+                    ends.insert(epoch, capability.delayed(&epoch, 0));
+                }
+            });
+            let frontier = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
+            let mut epochs: BTreeSet<Epoch> = ends.keys().copied().collect();
+            epochs.extend(appended_stash.epochs());
+            epochs.extend(superseded_stash.epochs());
+            epochs.extend(dead_stash.epochs());
+            for epoch in epochs {
+                if frontier.is_some_and(|frontier| epoch >= frontier) {
+                    break;
+                }
+                // Rows are replaced by rows of the same epoch, which are appended after them.
+                for superseded in superseded_stash.take(epoch) {
+                    files.supersede(superseded);
+                }
+                for appended in appended_stash.take(epoch) {
+                    files.append(appended, &stager);
+                }
+                for delta in dead_stash.take(epoch) {
+                    files.append(Appended { table: dead_letters, file: dead_file, rows: delta.rows }, &stager);
+                }
+                if let Some(capability) = ends.remove(&epoch) {
+                    files.end_commit(epoch, &stager);
+                    dead_file += 1;
+                    waiting.insert(epoch, capability);
+                }
+            }
+            while let Ok(finished) = stager.finished.try_recv() {
+                if let Some(capability) = waiting.remove(&finished.epoch) {
+                    let changes = finished.changes.into_iter().map(|data| Routed { worker: 0, data });
+                    output.activate().session(&capability).give_iterator(changes);
+                }
+            }
+            if !waiting.is_empty() {
+                activator.activate_after(Duration::from_millis(1));
+            }
+        }
+    });
+    staged
+}
+
+/// What worker 0 gathers for one commit.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    /// The epoch that ends the commit.
+    pub epoch: Epoch,
+    /// The tables' changes.
+    pub changes: Vec<StagedChange>,
+    /// Where partitions are to be read on: those that moved since the last commit.
+    pub bounds: Vec<crate::reclock::Bound>,
+}
+
+/// Gathers what all workers staged, and how far partitions were read, and hands it over when the commit is complete. Runs on every worker;
+/// the others have nothing to gather.
+pub fn gather<'scope>(
+    staged: StreamVec<'scope, Epoch, StagedChange>,
+    bounds: StreamVec<'scope, Epoch, crate::reclock::Bound>,
+    boundaries: StreamVec<'scope, Epoch, Epoch>,
+    complete: Arc<dyn Fn(Gathered) + Send + Sync>,
+) -> StreamVec<'scope, Epoch, ()> {
+    let scope = staged.scope();
+    let leader = scope.index() == 0;
+    let mut builder = OperatorBuilder::new("Gather".to_owned(), scope);
+    let mut staged = builder.new_input(staged, Pipeline);
+    let mut bounds = builder.new_input(bounds, Pipeline);
+    let mut boundaries = builder.new_input(boundaries, Pipeline);
+    let (_output, done) = builder.new_output::<Vec<()>>();
+    builder.build(move |_capabilities| {
+        let mut staged_stash: BTreeMap<Epoch, Vec<StagedChange>> = BTreeMap::new();
+        let mut bound_stash: BTreeMap<Epoch, Vec<crate::reclock::Bound>> = BTreeMap::new();
+        let mut ends: BTreeSet<Epoch> = BTreeSet::new();
+        move |frontiers| {
+            staged.for_each(|capability, data| staged_stash.entry(*capability.time()).or_default().append(data));
+            bounds.for_each(|capability, data| bound_stash.entry(*capability.time()).or_default().append(data));
+            boundaries.for_each(|_, data| ends.extend(data.drain(..)));
+            let frontier = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
+            while let Some(&epoch) = ends.first() {
+                if frontier.is_some_and(|frontier| epoch >= frontier) {
+                    break;
+                }
+                ends.pop_first();
+                let later_staged = staged_stash.split_off(&(epoch + 1));
+                let later_bounds = bound_stash.split_off(&(epoch + 1));
+                let gathered = Gathered {
+                    epoch,
+                    changes: std::mem::replace(&mut staged_stash, later_staged).into_values().flatten().collect(),
+                    bounds: std::mem::replace(&mut bound_stash, later_bounds).into_values().flatten().collect(),
+                };
+                if leader {
+                    complete(gathered);
+                }
+            }
+        }
+    });
+    done
+}

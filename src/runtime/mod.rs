@@ -1,0 +1,24 @@
+//! A running pinflow: the threads around the dataflow, and how they start and end.
+//!
+//! ```text
+//!  worker threads (timely) --changes of views--> keeper  --live store--> HTTP, terminal
+//!        |                                          |--changed buckets at a boundary--+
+//!        |--rows--> stagers (one a worker) --files--+                                 v
+//!        +--what a commit is made of---------------------------------------------> committer --> lake
+//! ```
+//!
+//! # Invariants
+//! 1. The first thread that fails says why in [`Outcome`], and everything stops; what was committed stays.
+//! 2. Workers never wait for the lake, except when a stager is a whole queue behind.
+
+mod committer;
+mod keeper;
+mod outcome;
+pub mod replay;
+mod restore;
+mod run;
+mod stager;
+
+pub use outcome::Outcome;
+pub use replay::{Replay, ReplayError, replay};
+pub use run::{Cluster, RunError, RunOptions, RunSummary, run};

@@ -1,0 +1,125 @@
+//! What a run finds in its lake, and whether it may go on from there.
+
+use std::collections::BTreeMap;
+
+use crate::checkpoint::{Position, StagedFile};
+use crate::definition::Definition;
+use crate::delta::Epoch;
+use crate::lake::paths;
+use crate::plan::Plan;
+use crate::sink::Recovered;
+
+/// The tag of a view's file that says which bucket it holds.
+pub const BUCKET_TAG: &str = "bucket";
+/// The tag of a view's file that says how many buckets the view had.
+pub const BUCKETS_TAG: &str = "buckets";
+
+/// A view's files, bucket by bucket.
+#[derive(Clone, Debug, Default)]
+pub struct ViewFiles {
+    /// How many buckets; 0 when the view is not in the lake yet.
+    pub total: u32,
+    /// The file of each bucket that has rows.
+    pub files: BTreeMap<u32, StagedFile>,
+    /// Files that cannot be told a bucket: they go with the next commit.
+    pub stray: Vec<StagedFile>,
+}
+
+/// The lake at the last checkpoint, in the terms of a plan.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The last committed epoch.
+    pub epoch: Epoch,
+    /// Where partitions are to be read on.
+    pub positions: BTreeMap<String, Position>,
+    /// The files of each table, in the plan's order.
+    pub tables: Vec<Vec<StagedFile>>,
+    /// The files of each view, in the plan's order.
+    pub views: Vec<ViewFiles>,
+    /// The files of the dead letters.
+    pub dead_letters: Vec<StagedFile>,
+    /// The Delta tables that exist, by path.
+    pub existing: Vec<String>,
+}
+
+/// The fingerprints of a definition's tables and views, as they are kept in checkpoints.
+pub fn fingerprints(definition: &Definition) -> String {
+    let names = definition.tables.iter().map(|table| &table.name);
+    let names = names.chain(definition.materialized().map(|view| &view.name));
+    let map: BTreeMap<&str, String> =
+        names.map(|name| (name.as_str(), format!("{:016x}", definition.fingerprint(name)))).collect();
+    serde_json::to_string(&map).expect("a map of texts is JSON")
+}
+
+/// Reads what `recovered` means for this definition; refuses a lake whose tables were made by another one.
+pub fn found(
+    recovered: Option<Recovered>,
+    definition: &Definition,
+    plan: &Plan,
+    prefix: &str,
+    lake: &str,
+) -> Result<Found, String> {
+    let mut found = Found {
+        tables: vec![Vec::new(); plan.tables.len()],
+        views: vec![ViewFiles::default(); plan.views.len()],
+        ..Found::default()
+    };
+    let Some(recovered) = recovered else { return Ok(found) };
+    let old: BTreeMap<String, String> = serde_json::from_str(&recovered.definition).unwrap_or_default();
+    let same = |name: &str| {
+        old.get(name).is_none_or(|old| *old == format!("{:016x}", definition.fingerprint(name)))
+    };
+    for (table, files) in plan.tables.iter().zip(&mut found.tables) {
+        let path = paths::table(prefix, &table.name);
+        if let Some(state) = recovered.tables.get(&path) {
+            if !same(&table.name) {
+                return Err(format!(
+                    "the lake {lake} holds a table `{}` that another definition made, so its rows would not be this one's\n \
+                     help: give this dataflow a lake of its own with --lake, or restore the table's statement in {}",
+                    table.name, definition.file
+                ));
+            }
+            files.clone_from(&state.files);
+        } else if !recovered.positions.is_empty() {
+            return Err(format!(
+                "the lake {lake} was written without a table `{}` (or with another --prefix), and its streams were read already\n \
+                 help: give this dataflow a lake of its own with --lake, or use the prefix of that run",
+                table.name
+            ));
+        }
+    }
+    for (view, files) in plan.views.iter().zip(&mut found.views) {
+        let Some(state) = recovered.tables.get(&paths::view(&view.name)) else { continue };
+        *files = view_files(&state.files, same(&view.name));
+    }
+    if let Some(state) = recovered.tables.get(paths::DEAD_LETTERS) {
+        found.dead_letters.clone_from(&state.files);
+    }
+    found.epoch = recovered.epoch;
+    found.positions = recovered.positions;
+    found.existing = recovered.tables.into_keys().collect();
+    Ok(found)
+}
+
+/// Sorts a view's files into buckets. Those of a view that is defined differently now are all strays: it is written anew.
+fn view_files(files: &[StagedFile], same: bool) -> ViewFiles {
+    let tag = |file: &StagedFile, name: &str| file.tags.get(name).and_then(|text| text.parse::<u32>().ok());
+    let mut sorted = ViewFiles::default();
+    for file in files {
+        match (tag(file, BUCKET_TAG), tag(file, BUCKETS_TAG)) {
+            (Some(bucket), Some(total)) if same && (sorted.total == 0 || sorted.total == total) => {
+                sorted.total = total;
+                if let Some(twin) = sorted.files.insert(bucket, file.clone()) {
+                    sorted.stray.push(twin);
+                }
+            }
+            _ => sorted.stray.push(file.clone()),
+        }
+    }
+    if !sorted.stray.is_empty() {
+        // One file out of place means that nothing is known about the others: all are written anew.
+        sorted.stray.extend(std::mem::take(&mut sorted.files).into_values());
+        sorted.total = 0;
+    }
+    sorted
+}

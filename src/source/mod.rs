@@ -1,0 +1,126 @@
+//! Where streams come from: bytes arrive with their offsets.
+//!
+//! A [`Source`] has partitions; each is read in order, in chunks of newline-separated records. Adding a kind of source is a file here and a line in
+//! [`open`]. Sources know nothing of epochs: `reclock` stamps their chunks.
+//!
+//! # Invariants
+//! 1. The chunks of a partition follow each other without gap: the end position of one is where the next begins.
+//! 2. A position is the *next* record to read. Opened at a position, a source continues exactly there.
+
+mod directory;
+mod emulated;
+mod spec;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+pub use crate::checkpoint::Position;
+pub use directory::Directory;
+pub use emulated::Emulated;
+pub use spec::SourceSpec;
+
+/// Some consecutive records of one partition.
+#[derive(Clone, Debug)]
+pub struct Chunk {
+    /// The stream: an index into the definition's streams.
+    pub stream: usize,
+    /// The partition's name, unique within the stream.
+    pub partition: String,
+    /// The offset of the first record.
+    pub first_offset: u64,
+    /// How many records.
+    pub records: u64,
+    /// The records, separated by newlines.
+    pub bytes: Bytes,
+    /// Where the partition is to be read on.
+    pub end: Position,
+}
+
+/// What a source has to offer right now.
+#[derive(Debug)]
+pub enum Read {
+    /// Records.
+    Chunk(Chunk),
+    /// Nothing at the moment.
+    Idle,
+    /// Nothing ever again: a bounded source is at its end.
+    End,
+}
+
+/// Something that streams are read from.
+///
+/// It belongs to one process; each process of a cluster opens its own and reads the partitions that are its share.
+pub trait Source: Send {
+    /// The next records of any partition, at most about `bytes_max` bytes. Must not block for long.
+    fn read(&mut self, bytes_max: usize) -> Result<Read, SourceError>;
+
+    /// What the source is, for people: without secrets.
+    fn describe(&self) -> String;
+}
+
+/// Why a source cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The address is not one.
+    #[error("`{address}` is not a source: {why}\n help: sources are `dir:PATH`, `dir:s3://bucket/prefix` and `emulator:`")]
+    Address {
+        /// What was given.
+        address: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The storage behind a source failed.
+    #[error("could not read `{place}` of the source {source_name}: {why}")]
+    Storage {
+        /// The source.
+        source_name: String,
+        /// The file or folder.
+        place: String,
+        /// What the storage said.
+        why: String,
+    },
+    /// What is there contradicts what was read before.
+    #[error("`{place}` of the source {source_name} is not what was read before: {why}")]
+    Changed {
+        /// The source.
+        source_name: String,
+        /// The file.
+        place: String,
+        /// What differs, and what to do.
+        why: String,
+    },
+}
+
+/// What every source needs to know when it is opened.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The streams' names, in the definition's order.
+    pub streams: Vec<String>,
+    /// Whether to end when everything that is there now has been read.
+    pub bounded: bool,
+    /// Where to read on, by `<stream>/<partition>`.
+    pub positions: BTreeMap<String, Position>,
+    /// This process.
+    pub process: usize,
+    /// How many processes share the partitions.
+    pub processes: usize,
+}
+
+impl Opening {
+    /// Where to read `partition` of `stream` on.
+    pub fn position(&self, stream: &str, partition: &str) -> Position {
+        self.positions.get(&position_key(stream, partition)).cloned().unwrap_or_default()
+    }
+
+    /// Whether this process reads `partition` of `stream`.
+    pub fn is_mine(&self, stream: &str, partition: &str) -> bool {
+        let hash = crate::operator::route::hash_bytes(position_key(stream, partition).as_bytes());
+        hash % self.processes as u64 == self.process as u64
+    }
+}
+
+/// The name of a partition's position in checkpoints.
+pub fn position_key(stream: &str, partition: &str) -> String {
+    format!("{stream}/{partition}")
+}

@@ -1,0 +1,84 @@
+//! The address of a source, as users write it.
+
+use std::str::FromStr;
+
+use object_store::path::Path;
+
+use super::{Directory, Emulated, Opening, Source, SourceError};
+use crate::emulator::EmulatorOptions;
+use crate::lake::Lake;
+
+/// Which source, and where.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceSpec {
+    /// Files in a folder or a bucket.
+    Directory(String),
+    /// The embedded emulator.
+    Emulator {
+        /// Posts a second.
+        rate: f64,
+        /// Posts in all; none for endless.
+        posts: Option<u64>,
+        /// The seed of everything it makes up.
+        seed: u64,
+    },
+}
+
+impl FromStr for SourceSpec {
+    type Err = SourceError;
+
+    fn from_str(address: &str) -> Result<Self, SourceError> {
+        let wrong = |why: &str| SourceError::Address { address: address.to_owned(), why: why.to_owned() };
+        let Some((kind, rest)) = address.split_once(':') else {
+            return Err(wrong("it does not begin with a kind and a colon"));
+        };
+        match kind {
+            "dir" if rest.is_empty() => Err(wrong("the folder is missing")),
+            "dir" => Ok(SourceSpec::Directory(rest.to_owned())),
+            "emulator" => {
+                let mut spec = (100.0, None, EmulatorOptions::default().seed);
+                for pair in rest.trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {
+                    let (name, value) = pair.split_once('=').ok_or_else(|| wrong("an option is `name=value`"))?;
+                    let number = || value.parse::<f64>().ok().filter(|number| *number > 0.0);
+                    match name {
+                        "rate" => spec.0 = number().ok_or_else(|| wrong("`rate` is posts a second, above 0"))?,
+                        "posts" => spec.1 = Some(value.parse().map_err(|_| wrong("`posts` is a whole number"))?),
+                        "seed" => spec.2 = value.parse().map_err(|_| wrong("`seed` is a whole number"))?,
+                        _ => return Err(wrong("the emulator's options are `rate`, `posts` and `seed`")),
+                    }
+                }
+                Ok(SourceSpec::Emulator { rate: spec.0, posts: spec.1, seed: spec.2 })
+            }
+            _ => Err(wrong(&format!("there is no kind `{kind}`"))),
+        }
+    }
+}
+
+impl SourceSpec {
+    /// Opens the source; nothing is read yet.
+    pub fn open(&self, opening: Opening, runtime: &tokio::runtime::Handle) -> Result<Box<dyn Source>, SourceError> {
+        match self {
+            SourceSpec::Emulator { rate, posts, seed } => {
+                let options = EmulatorOptions { posts: *posts, seed: *seed, ..EmulatorOptions::default() };
+                Ok(Box::new(Emulated::open(options, *rate, opening)?))
+            }
+            SourceSpec::Directory(location) => {
+                let wrong = |why: String| SourceError::Address { address: format!("dir:{location}"), why };
+                if !location.contains("://") && !std::path::Path::new(location).is_dir() {
+                    return Err(wrong("there is no such folder".to_owned()));
+                }
+                let folder = Lake::open(location).map_err(|error| wrong(error.to_string()))?;
+                let root = Path::default();
+                Ok(Box::new(Directory::open(folder.store(), root, location.clone(), runtime.clone(), opening)))
+            }
+        }
+    }
+
+    /// The source for people: without secrets.
+    pub fn describe(&self) -> String {
+        match self {
+            SourceSpec::Directory(location) => format!("dir:{location}"),
+            SourceSpec::Emulator { rate, .. } => format!("emulator at {rate} posts/s"),
+        }
+    }
+}
