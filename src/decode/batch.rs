@@ -28,11 +28,25 @@ impl Batch {
         let mut columns = Vec::with_capacity(schema.fields().len());
         for field in schema.fields() {
             let column = Column::new(field.data_type());
-            columns.push(column.ok_or_else(|| UnsupportedColumn { column: field.name().clone(), data_type: field.data_type().clone() })?);
+            columns.push(column.ok_or_else(|| UnsupportedColumn {
+                column: field.name().clone(),
+                data_type: field.data_type().clone(),
+            })?);
         }
-        let lists = (0..columns.len()).filter(|&index| columns[index].is_list()).collect();
-        let required = (0..columns.len()).filter(|&index| !schema.field(index).is_nullable()).collect();
-        Ok(Batch { schema, columns, offsets: RowOffsets::default(), slots: 0, lists, required })
+        let lists = (0..columns.len())
+            .filter(|&index| columns[index].is_list())
+            .collect();
+        let required = (0..columns.len())
+            .filter(|&index| !schema.field(index).is_nullable())
+            .collect();
+        Ok(Batch {
+            schema,
+            columns,
+            offsets: RowOffsets::default(),
+            slots: 0,
+            lists,
+            required,
+        })
     }
 
     /// How many rows there are; also the number of the row being read.
@@ -53,7 +67,9 @@ impl Batch {
     #[inline(never)]
     pub(super) fn grow(&mut self, slots: usize) {
         if slots > self.slots {
-            self.columns.iter_mut().for_each(|column| column.grow(slots));
+            self.columns
+                .iter_mut()
+                .for_each(|column| column.grow(slots));
             self.slots = slots;
         }
     }
@@ -61,7 +77,10 @@ impl Batch {
     /// The first column that must not be null but is, in the row being read.
     #[inline(always)]
     pub(super) fn missing(&self) -> Option<usize> {
-        self.required.iter().copied().find(|&column| !self.columns[column].is_valid(self.rows()))
+        self.required
+            .iter()
+            .copied()
+            .find(|&column| !self.columns[column].is_valid(self.rows()))
     }
 
     /// Makes the row being read a row.
@@ -90,10 +109,16 @@ impl Batch {
         let rows = self.rows();
         let mut empty = Vec::with_capacity(self.columns.len());
         for field in self.schema.fields() {
-            empty.push(Column::new(field.data_type()).expect("the type was supported when the decoder was made"));
+            empty.push(
+                Column::new(field.data_type())
+                    .expect("the type was supported when the decoder was made"),
+            );
         }
         let columns = std::mem::replace(&mut self.columns, empty);
-        let arrays = columns.into_iter().map(|column| column.finish(rows, &buffers)).collect();
+        let arrays = columns
+            .into_iter()
+            .map(|column| column.finish(rows, &buffers))
+            .collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
             .expect("the columns were made for the schema, have equal lengths, and no null where none may be");

@@ -30,7 +30,9 @@ impl Chunk {
         let nth = usize::try_from(offset.checked_sub(self.first_offset)?).ok()?;
         let start = match nth.checked_sub(1) {
             None => 0,
-            Some(newlines_before) => memchr::memchr_iter(b'\n', &self.bytes).nth(newlines_before)? + 1,
+            Some(newlines_before) => {
+                memchr::memchr_iter(b'\n', &self.bytes).nth(newlines_before)? + 1
+            }
         };
         let rest = &self.bytes[start..];
         if rest.is_empty() {
@@ -77,12 +79,24 @@ mod tests {
     use super::*;
 
     fn chunk(bytes: &'static str) -> Chunk {
-        Chunk { stream: 0, partition: "0".into(), first_offset: 10, bytes: Bytes::from(bytes) }
+        Chunk {
+            stream: 0,
+            partition: "0".into(),
+            first_offset: 10,
+            bytes: Bytes::from(bytes),
+        }
     }
 
     #[test]
     fn records_are_lines_and_the_last_newline_is_optional() {
-        for (bytes, records) in [("", 0), ("\n", 1), ("a", 1), ("a\n", 1), ("a\nb", 2), ("a\n\nb\n", 3)] {
+        for (bytes, records) in [
+            ("", 0),
+            ("\n", 1),
+            ("a", 1),
+            ("a\n", 1),
+            ("a\nb", 2),
+            ("a\n\nb\n", 3),
+        ] {
             assert_eq!(count_records(bytes.as_bytes()), records, "{bytes:?}");
             assert_eq!(chunk(bytes).records(), records, "{bytes:?}");
         }

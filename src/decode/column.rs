@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, ListArray, StringViewArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, ListArray,
+    StringViewArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, FieldRef, TimeUnit};
@@ -56,13 +57,22 @@ impl Column {
             DataType::Boolean => Values::Boolean(Vec::new()),
             DataType::Timestamp(TimeUnit::Microsecond, None) => Values::Timestamp(Vec::new()),
             DataType::Date32 => Values::Date(Vec::new()),
-            DataType::List(field) if matches!(field.data_type(), DataType::Utf8View | DataType::Float64) => {
+            DataType::List(field)
+                if matches!(field.data_type(), DataType::Utf8View | DataType::Float64) =>
+            {
                 let elements = Column::new(field.data_type())?;
-                Values::List(Box::new(List { ends: vec![0], elements, field: field.clone() }))
+                Values::List(Box::new(List {
+                    ends: vec![0],
+                    elements,
+                    field: field.clone(),
+                }))
             }
             _ => return None,
         };
-        Some(Column { values, valid: Vec::new() })
+        Some(Column {
+            values,
+            valid: Vec::new(),
+        })
     }
 
     /// Gives the column `rows` slots.
@@ -113,7 +123,13 @@ impl Column {
 
     /// Reads the value at `at` into `row`'s slot and returns the position after it. `IN_CHUNK` only if the text is the chunk.
     #[inline(always)]
-    pub(super) fn assign<S: Scan, const IN_CHUNK: bool>(&mut self, row: usize, text: &[u8], at: usize, strings: &mut Strings) -> Result<usize, Box<Fault>> {
+    pub(super) fn assign<S: Scan, const IN_CHUNK: bool>(
+        &mut self,
+        row: usize,
+        text: &[u8],
+        at: usize,
+        strings: &mut Strings,
+    ) -> Result<usize, Box<Fault>> {
         match &mut self.values {
             Values::Text(slots) if IN_CHUNK => {
                 if let Some((view, end)) = Strings::plain_in_chunk::<S>(text, at) {
@@ -151,7 +167,13 @@ impl Column {
 
     /// The same for any value, converted where the column's type allows.
     #[inline(never)]
-    fn assign_any(&mut self, row: usize, text: &[u8], at: usize, strings: &mut Strings) -> Result<usize, Box<Fault>> {
+    fn assign_any(
+        &mut self,
+        row: usize,
+        text: &[u8],
+        at: usize,
+        strings: &mut Strings,
+    ) -> Result<usize, Box<Fault>> {
         if let Values::List(list) = &mut self.values
             && text.get(skip_blanks(text, at)) == Some(&b'[')
         {
@@ -173,7 +195,17 @@ impl Column {
             self.clear(row);
             return Ok(value.end);
         }
-        let unfit = |problem| Box::new(Fault { at: value.start, why: Why::Value { column: 0, element: None, end: value.end, problem } });
+        let unfit = |problem| {
+            Box::new(Fault {
+                at: value.start,
+                why: Why::Value {
+                    column: 0,
+                    element: None,
+                    end: value.end,
+                    problem,
+                },
+            })
+        };
         match &mut self.values {
             Values::Text(slots) => {
                 slots[row] = match value.kind {
@@ -181,26 +213,42 @@ impl Column {
                     _ => strings.plain(text, value.start, value.end),
                 };
             }
-            Values::Int64(slots) => slots[row] = whole(text, value, strings, i64::MIN..=i64::MAX)?.map_err(unfit)?,
+            Values::Int64(slots) => {
+                slots[row] = whole(text, value, strings, i64::MIN..=i64::MAX)?.map_err(unfit)?
+            }
             Values::Int32(slots) => {
-                let number = whole(text, value, strings, i64::from(i32::MIN)..=i64::from(i32::MAX))?.map_err(unfit)?;
+                let number = whole(
+                    text,
+                    value,
+                    strings,
+                    i64::from(i32::MIN)..=i64::from(i32::MAX),
+                )?
+                .map_err(unfit)?;
                 slots[row] = number as i32;
             }
-            Values::Float64(slots) => slots[row] = numeric(text, value, strings, number::double)?.map_err(unfit)?,
+            Values::Float64(slots) => {
+                slots[row] = numeric(text, value, strings, number::double)?.map_err(unfit)?
+            }
             Values::Boolean(slots) => {
                 slots[row] = match value.kind {
                     Kind::Boolean(boolean) => boolean,
-                    Kind::Text { .. } => in_string(text, value, strings, |content| match content.trim() {
-                        "true" => Ok(true),
-                        "false" => Ok(false),
-                        _ => Err(Problem::NotABoolean),
-                    })?
-                    .map_err(unfit)?,
+                    Kind::Text { .. } => {
+                        in_string(text, value, strings, |content| match content.trim() {
+                            "true" => Ok(true),
+                            "false" => Ok(false),
+                            _ => Err(Problem::NotABoolean),
+                        })?
+                        .map_err(unfit)?
+                    }
                     _ => return Err(unfit(Problem::NotABoolean)),
                 };
             }
-            Values::Timestamp(slots) => slots[row] = dated(text, value, strings, date::timestamp)?.map_err(unfit)?,
-            Values::Date(slots) => slots[row] = dated(text, value, strings, date::date)?.map_err(unfit)?,
+            Values::Timestamp(slots) => {
+                slots[row] = dated(text, value, strings, date::timestamp)?.map_err(unfit)?
+            }
+            Values::Date(slots) => {
+                slots[row] = dated(text, value, strings, date::date)?.map_err(unfit)?
+            }
             Values::List(_) => return Err(unfit(Problem::NotAList)),
         }
         self.valid[row] = true;
@@ -210,26 +258,50 @@ impl Column {
     /// The first `rows` rows as an array. `buffers` are the text buffers that views name by number.
     pub(super) fn finish(mut self, rows: usize, buffers: &Arc<[Buffer]>) -> ArrayRef {
         self.valid.truncate(rows);
-        let nulls = if self.valid.iter().all(|&valid| valid) { None } else { Some(NullBuffer::new(BooleanBuffer::from(self.valid))) };
+        let nulls = if self.valid.iter().all(|&valid| valid) {
+            None
+        } else {
+            Some(NullBuffer::new(BooleanBuffer::from(self.valid)))
+        };
         match self.values {
             Values::Text(mut slots) => {
                 slots.truncate(rows);
                 // SAFETY: there are as many views as validity bits. Every view, also under a null, is zero or was made by
-                // `Strings` from text that was validated as UTF-8, cut at quotes, which are characters of their own; it holds
+                // `Strings` from text that was validated as UTF-8, cut next to ASCII characters; it holds
                 // its text, or points to where that text is in the chunk or the side buffer. Rows whose record failed were
-                // cleared before the side buffer was cut. Validating again would cost as much as decoding.
-                Arc::new(unsafe { StringViewArray::new_unchecked(ScalarBuffer::from(slots), buffers.clone(), nulls) })
+                // cleared before the side buffer was cut. (Validating all again was measured to cost more than decoding.)
+                Arc::new(unsafe {
+                    StringViewArray::new_unchecked(
+                        ScalarBuffer::from(slots),
+                        buffers.clone(),
+                        nulls,
+                    )
+                })
             }
             Values::Int64(slots) => Arc::new(Int64Array::new(cut(slots, rows), nulls)),
             Values::Int32(slots) => Arc::new(Int32Array::new(cut(slots, rows), nulls)),
             Values::Float64(slots) => Arc::new(Float64Array::new(cut(slots, rows), nulls)),
-            Values::Boolean(slots) => Arc::new(BooleanArray::new(BooleanBuffer::from(&slots[..rows]), nulls)),
-            Values::Timestamp(slots) => Arc::new(TimestampMicrosecondArray::new(cut(slots, rows), nulls)),
+            Values::Boolean(slots) => Arc::new(BooleanArray::new(
+                BooleanBuffer::from(&slots[..rows]),
+                nulls,
+            )),
+            Values::Timestamp(slots) => {
+                Arc::new(TimestampMicrosecondArray::new(cut(slots, rows), nulls))
+            }
             Values::Date(slots) => Arc::new(Date32Array::new(cut(slots, rows), nulls)),
             Values::List(list) => {
-                let List { ends, elements, field } = *list;
+                let List {
+                    ends,
+                    elements,
+                    field,
+                } = *list;
                 let elements = elements.finish(ends[rows] as usize, buffers);
-                Arc::new(ListArray::new(field, OffsetBuffer::new(cut(ends, rows + 1)), elements, nulls))
+                Arc::new(ListArray::new(
+                    field,
+                    OffsetBuffer::new(cut(ends, rows + 1)),
+                    elements,
+                    nulls,
+                ))
             }
         }
     }
@@ -237,7 +309,13 @@ impl Column {
 
 impl List {
     /// Reads the array at `at` into `row`, in place of what the row had before.
-    fn assign(&mut self, row: usize, text: &[u8], at: usize, strings: &mut Strings) -> Result<usize, Box<Fault>> {
+    fn assign(
+        &mut self,
+        row: usize,
+        text: &[u8],
+        at: usize,
+        strings: &mut Strings,
+    ) -> Result<usize, Box<Fault>> {
         let first = self.ends[row] as usize;
         let mut next = first;
         let mut at = skip_blanks(text, at + 1);
@@ -247,10 +325,21 @@ impl List {
                 self.elements.grow((next * 2).max(64));
             }
             let start = skip_blanks(text, at);
-            at = self.elements.assign::<Baseline, false>(next, text, start, strings).map_err(|fault| fault.in_element(next - first))?;
+            at = self
+                .elements
+                .assign::<Baseline, false>(next, text, start, strings)
+                .map_err(|fault| fault.in_element(next - first))?;
             if !self.field.is_nullable() && !self.elements.is_valid(next) {
                 let problem = Problem::NullElement;
-                return Fault::err(start, Why::Value { column: 0, element: Some(next - first), end: at, problem });
+                return Fault::err(
+                    start,
+                    Why::Value {
+                        column: 0,
+                        element: Some(next - first),
+                        end: at,
+                        problem,
+                    },
+                );
             }
             next += 1;
             at = skip_blanks(text, at);
@@ -282,7 +371,9 @@ fn in_string<T>(
     if value.kind == (Kind::Text { escaped: false }) {
         return Ok(parse(std::str::from_utf8(content).unwrap_or_default()));
     }
-    strings.with_unescaped(text, value.start + 1, |content| parse(std::str::from_utf8(content).unwrap_or_default()))
+    strings.with_unescaped(text, value.start + 1, |content| {
+        parse(std::str::from_utf8(content).unwrap_or_default())
+    })
 }
 
 /// What `parse` makes of a number, or of a number in a string.
@@ -294,9 +385,11 @@ fn numeric<T>(
 ) -> Result<Result<T, Problem>, Box<Fault>> {
     match value.kind {
         Kind::Number => Ok(parse(&text[value.start..value.end])),
-        Kind::Text { .. } => in_string(text, value, strings, |content| match number::in_text(content) {
-            Some(literal) => parse(literal),
-            None => Err(Problem::NotANumber),
+        Kind::Text { .. } => in_string(text, value, strings, |content| {
+            match number::in_text(content) {
+                Some(literal) => parse(literal),
+                None => Err(Problem::NotANumber),
+            }
         }),
         _ => Ok(Err(Problem::NotANumber)),
     }
@@ -309,9 +402,11 @@ fn whole(
     strings: &mut Strings,
     range: std::ops::RangeInclusive<i64>,
 ) -> Result<Result<i64, Problem>, Box<Fault>> {
-    numeric(text, value, strings, |literal| match number::whole(literal)? {
-        number if range.contains(&number) => Ok(number),
-        _ => Err(Problem::OutOfRange),
+    numeric(text, value, strings, |literal| {
+        match number::whole(literal)? {
+            number if range.contains(&number) => Ok(number),
+            _ => Err(Problem::OutOfRange),
+        }
     })
 }
 
@@ -323,7 +418,9 @@ fn dated<T>(
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Result<Result<T, Problem>, Box<Fault>> {
     match value.kind {
-        Kind::Text { .. } => in_string(text, value, strings, |content| parse(content).ok_or(Problem::NotADate)),
+        Kind::Text { .. } => in_string(text, value, strings, |content| {
+            parse(content).ok_or(Problem::NotADate)
+        }),
         _ => Ok(Err(Problem::NotADate)),
     }
 }

@@ -37,8 +37,16 @@ pub(super) fn date(text: &str) -> Option<i32> {
 fn day(text: &[u8]) -> Option<(i32, &[u8])> {
     let (date, rest) = text.split_first_chunk::<10>()?;
     let (year, month, day) = match (date[4], date[7], date[2], date[5]) {
-        (b'-', b'-', ..) | (b':', b':', ..) => (number(&date[..4])?, number(&date[5..7])?, number(&date[8..])?),
-        (_, _, b'/', b'/') => (number(&date[6..])?, number(&date[..2])?, number(&date[3..5])?),
+        (b'-', b'-', ..) | (b':', b':', ..) => (
+            number(&date[..4])?,
+            number(&date[5..7])?,
+            number(&date[8..])?,
+        ),
+        (_, _, b'/', b'/') => (
+            number(&date[6..])?,
+            number(&date[..2])?,
+            number(&date[3..5])?,
+        ),
         _ => return None,
     };
     if year == 0 || !(1..=12).contains(&month) || day == 0 || day > days_in_month(year, month) {
@@ -53,18 +61,30 @@ fn time_of_day(text: &[u8]) -> Option<(i64, &[u8])> {
     if time[2] != b':' || time[5] != b':' {
         return None;
     }
-    let (hour, minute, second) = (number(&time[..2])?, number(&time[3..5])?, number(&time[6..])?);
+    let (hour, minute, second) = (
+        number(&time[..2])?,
+        number(&time[3..5])?,
+        number(&time[6..])?,
+    );
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let mut micros = i64::from(hour * 3600 + minute * 60 + second) * MICROS_PER_SECOND;
     if let [b'.', fraction @ ..] = rest {
-        let places = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let places = fraction
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         if places == 0 {
             return None;
         }
-        let digits = fraction[..places].iter().map(|digit| i64::from(digit - b'0')).chain(std::iter::repeat(0));
-        micros += digits.take(6).fold(0, |fraction, digit| fraction * 10 + digit);
+        let digits = fraction[..places]
+            .iter()
+            .map(|digit| i64::from(digit - b'0'))
+            .chain(std::iter::repeat(0));
+        micros += digits
+            .take(6)
+            .fold(0, |fraction, digit| fraction * 10 + digit);
         rest = &fraction[places..];
     }
     Some((micros, rest))
@@ -74,7 +94,9 @@ fn time_of_day(text: &[u8]) -> Option<(i64, &[u8])> {
 fn zone(text: &[u8]) -> Option<i64> {
     let (sign, hours, minutes) = match text {
         [] | [b'Z' | b'z'] => return Some(0),
-        [sign, h1, h2, b':', m1, m2] | [sign, h1, h2, m1, m2] => (sign, number(&[*h1, *h2])?, number(&[*m1, *m2])?),
+        [sign, h1, h2, b':', m1, m2] | [sign, h1, h2, m1, m2] => {
+            (sign, number(&[*h1, *h2])?, number(&[*m1, *m2])?)
+        }
         _ => return None,
     };
     let ahead = i64::from(hours * 3600 + minutes * 60) * MICROS_PER_SECOND;
@@ -86,7 +108,11 @@ fn zone(text: &[u8]) -> Option<i64> {
 }
 
 fn number(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')))
+    digits.iter().try_fold(0, |number, digit| {
+        digit
+            .is_ascii_digit()
+            .then(|| number * 10 + u32::from(digit - b'0'))
+    })
 }
 
 fn days_in_month(year: u32, month: u32) -> u32 {
@@ -102,7 +128,11 @@ fn days_in_month(year: u32, month: u32) -> u32 {
 /// Days since 1970-01-01 in the Gregorian calendar, for years 1 to 9999.
 fn days_from_1970(year: u32, month: u32, day: u32) -> i32 {
     // Years begin in March here, so that the leap day is the last of its year.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;
     // Day 0 is 0000-03-01, which is 719,468 days before 1970-01-01.
     days as i32 - 719_468
@@ -116,21 +146,37 @@ mod tests {
     fn every_form_names_the_same_moment() {
         let micros = Some(1_598_586_767_000_000);
         for text in [
-            "2020-08-28 03:52:47", "2020-08-28T03:52:47", "2020:08:28 03:52:47", "08/28/2020, 03:52:47", " 2020-08-28 03:52:47.000 ",
-            "2020-08-28T03:52:47Z", "2020-08-28T05:52:47+02:00", "2020-08-28T01:22:47-0230", "2020-08-28T03:52:47.0000009",
+            "2020-08-28 03:52:47",
+            "2020-08-28T03:52:47",
+            "2020:08:28 03:52:47",
+            "08/28/2020, 03:52:47",
+            " 2020-08-28 03:52:47.000 ",
+            "2020-08-28T03:52:47Z",
+            "2020-08-28T05:52:47+02:00",
+            "2020-08-28T01:22:47-0230",
+            "2020-08-28T03:52:47.0000009",
         ] {
             assert_eq!(timestamp(text), micros, "{text}");
             assert_eq!(date(text), Some(18_502), "{text}");
         }
-        assert_eq!(timestamp("2020-08-28 03:52:47.12"), micros.map(|micros| micros + 120_000));
+        assert_eq!(
+            timestamp("2020-08-28 03:52:47.12"),
+            micros.map(|micros| micros + 120_000)
+        );
         assert_eq!(timestamp("2020-08-28"), Some(18_502 * MICROS_PER_DAY));
     }
 
     #[test]
     fn the_calendar_is_right_at_its_corners() {
         for (text, days) in [
-            ("1970-01-01", 0), ("1969-12-31", -1), ("2000-02-29", 11_016), ("2000-03-01", 11_017), ("1900-03-01", -25_508), ("2015-10-21", 16_729),
-            ("0001-01-01", -719_162), ("9999-12-31", 2_932_896),
+            ("1970-01-01", 0),
+            ("1969-12-31", -1),
+            ("2000-02-29", 11_016),
+            ("2000-03-01", 11_017),
+            ("1900-03-01", -25_508),
+            ("2015-10-21", 16_729),
+            ("0001-01-01", -719_162),
+            ("9999-12-31", 2_932_896),
         ] {
             assert_eq!(date(text), Some(days), "{text}");
         }
@@ -140,9 +186,24 @@ mod tests {
     #[test]
     fn anything_else_is_no_date() {
         for text in [
-            "", "abc", "2020-13-01", "2020-00-01", "2021-02-29", "1900-02-29", "0000-01-01", "2020-08-28 24:00:00", "2020-08-28 03:52", "2020-08-28x",
-            "2020-08-28 03:52:60", "2020-08-28 03:52:47.", "2020-08-28 03:52:47 UTC", "28/08/2020, 03:52:47", "20-08-28 03:52:47", "2020-8-28 03:52:47",
-            "2020-08-28T03:52:47+25:00", "２０２０-08-28",
+            "",
+            "abc",
+            "2020-13-01",
+            "2020-00-01",
+            "2021-02-29",
+            "1900-02-29",
+            "0000-01-01",
+            "2020-08-28 24:00:00",
+            "2020-08-28 03:52",
+            "2020-08-28x",
+            "2020-08-28 03:52:60",
+            "2020-08-28 03:52:47.",
+            "2020-08-28 03:52:47 UTC",
+            "28/08/2020, 03:52:47",
+            "20-08-28 03:52:47",
+            "2020-8-28 03:52:47",
+            "2020-08-28T03:52:47+25:00",
+            "２０２０-08-28",
         ] {
             assert_eq!(timestamp(text), None, "{text}");
         }

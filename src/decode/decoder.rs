@@ -67,11 +67,17 @@ impl Width {
     pub(super) fn detect() -> Width {
         #[cfg(target_arch = "x86_64")]
         {
-            let has_bits = is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2");
-            if has_bits && is_x86_feature_detected!("avx512bw") {
+            // What `decode_text_avx2` and `decode_text_avx512` enable.
+            let has_avx2 = is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("bmi1")
+                && is_x86_feature_detected!("bmi2");
+            let has_avx512 = has_avx2
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw");
+            if has_avx512 {
                 return Width::Avx512;
             }
-            if has_bits && is_x86_feature_detected!("avx2") {
+            if has_avx2 {
                 return Width::Avx2;
             }
         }
@@ -116,22 +122,44 @@ impl Decoder {
     }
 
     /// Decodes at most `limit` bytes at once, cut between records.
-    pub(super) fn decode_in_pieces(&mut self, bytes: &Bytes, first_offset: u64, limit: usize) -> Decoded {
+    pub(super) fn decode_in_pieces(
+        &mut self,
+        bytes: &Bytes,
+        first_offset: u64,
+        limit: usize,
+    ) -> Decoded {
         if bytes.len() <= limit {
             return self.decode_piece(bytes, first_offset);
         }
         let mut batches = Vec::new();
-        let mut all = Decoded { rows: RecordBatch::new_empty(self.batch.schema.clone()), offsets: RowOffsets::default(), rejects: Vec::new(), records: 0 };
+        let mut all = Decoded {
+            rows: RecordBatch::new_empty(self.batch.schema.clone()),
+            offsets: RowOffsets::default(),
+            rejects: Vec::new(),
+            records: 0,
+        };
         let mut rest = bytes.clone();
         while !rest.is_empty() {
             let offset = first_offset + all.records;
             let window = &rest[..rest.len().min(limit)];
-            let cut = if window.len() == rest.len() { Some(rest.len()) } else { memchr::memrchr(b'\n', window).map(|newline| newline + 1) };
+            let cut = if window.len() == rest.len() {
+                Some(rest.len())
+            } else {
+                memchr::memrchr(b'\n', window).map(|newline| newline + 1)
+            };
             let Some(cut) = cut else {
                 let end = memchr::memchr(b'\n', &rest).unwrap_or(rest.len());
                 let record = rest.slice(..end);
-                let reason = Fault { at: 0, why: Why::TooLong }.sentence(&record, 0, &self.batch.schema);
-                all.rejects.push(Reject { offset, record, reason });
+                let reason = Fault {
+                    at: 0,
+                    why: Why::TooLong,
+                }
+                .sentence(&record, 0, &self.batch.schema);
+                all.rejects.push(Reject {
+                    offset,
+                    record,
+                    reason,
+                });
                 all.records += 1;
                 rest = rest.slice((end + 1).min(rest.len())..);
                 continue;
@@ -142,13 +170,15 @@ impl Decoder {
             all.rejects.extend(piece.rejects);
             all.records += piece.records;
         }
-        all.rows = concat_batches(&self.batch.schema, &batches).expect("the batches have the schema they are joined by");
+        all.rows = concat_batches(&self.batch.schema, &batches)
+            .expect("the batches have the schema they are joined by");
         all
     }
 
     fn decode_piece(&mut self, bytes: &Bytes, first_offset: u64) -> Decoded {
-        // One row more than expected saves growing for a little variation.
-        self.batch.grow(bytes.len() / self.record_length + bytes.len() / self.record_length / 16 + 1);
+        // A few rows more than expected, so that a little variation needs no growing.
+        let expected_rows = bytes.len() / self.record_length;
+        self.batch.grow(expected_rows + expected_rows / 16 + 1);
         let is_utf8 = simdutf8::basic::from_utf8(bytes).is_ok();
         let records = match self.width {
             // The bytes are not all text: each record is looked at on its own.
@@ -162,11 +192,22 @@ impl Decoder {
             Width::Avx512 => unsafe { self.decode_text_avx512(bytes, first_offset) },
         };
         if records > 0 {
-            self.record_length = (bytes.len() / usize::try_from(records).unwrap_or(usize::MAX)).max(16);
+            self.record_length =
+                (bytes.len() / usize::try_from(records).unwrap_or(usize::MAX)).max(16);
         }
+        // In the order of their numbers in views. Most batches need no side buffer.
+        let mut buffers = vec![Buffer::from(bytes.clone())];
         let side = self.strings.take_side();
-        let (rows, offsets) = self.batch.finish([Buffer::from(bytes.clone()), Buffer::from(side)].into());
-        Decoded { rows, offsets, rejects: std::mem::take(&mut self.rejects), records }
+        if !side.is_empty() {
+            buffers.push(Buffer::from(side));
+        }
+        let (rows, offsets) = self.batch.finish(buffers.into());
+        Decoded {
+            rows,
+            offsets,
+            rejects: std::mem::take(&mut self.rejects),
+            records,
+        }
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -220,9 +261,16 @@ impl Decoder {
             match std::str::from_utf8(&bytes[at..end]) {
                 Ok(_) => self.line(bytes, at..end, offset),
                 Err(error) => {
-                    let fault = Fault { at: at + error.valid_up_to(), why: Why::Utf8 };
+                    let fault = Fault {
+                        at: at + error.valid_up_to(),
+                        why: Why::Utf8,
+                    };
                     let reason = fault.sentence(bytes, at, &self.batch.schema);
-                    self.rejects.push(Reject { offset, record: bytes.slice(at..end), reason });
+                    self.rejects.push(Reject {
+                        offset,
+                        record: bytes.slice(at..end),
+                        reason,
+                    });
                 }
             }
             offset += 1;
@@ -234,17 +282,23 @@ impl Decoder {
     /// Reads the object that begins at `at` into the next row's slots, and returns the position after it. `IN_CHUNK` only if the text is
     /// the chunk.
     #[inline(always)]
-    pub(super) fn object<S: Scan, const IN_CHUNK: bool>(&mut self, text: &[u8], at: usize) -> Result<usize, Box<Fault>> {
+    pub(super) fn object<S: Scan, const IN_CHUNK: bool>(
+        &mut self,
+        text: &[u8],
+        at: usize,
+    ) -> Result<usize, Box<Fault>> {
         let row = self.batch.rows();
         let mut before = Before::OBJECT;
         let mut at = at;
         let end = loop {
             let (key, value) = self.keys.next(before, text, at)?;
             at = match self.batch.columns.get_mut(key) {
-                Some(column) => match column.assign::<S, IN_CHUNK>(row, text, value, &mut self.strings) {
-                    Ok(end) => end,
-                    Err(fault) => return Err(fault.in_column(key)),
-                },
+                Some(column) => {
+                    match column.assign::<S, IN_CHUNK>(row, text, value, &mut self.strings) {
+                        Ok(end) => end,
+                        Err(fault) => return Err(fault.in_column(key)),
+                    }
+                }
                 None if key == END => break value,
                 None => value::skip::<S>(text, value)?,
             };

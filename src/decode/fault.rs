@@ -59,7 +59,12 @@ pub(super) enum Why {
     /// A string whose content is neither JSON nor base64 of JSON, up to the byte given.
     NotWrapped { end: usize },
     /// A value does not fit its column.
-    Value { column: usize, element: Option<usize>, end: usize, problem: Problem },
+    Value {
+        column: usize,
+        element: Option<usize>,
+        end: usize,
+        problem: Problem,
+    },
     /// A column that must not be null is.
     Null { column: usize },
     /// The record is longer than a piece.
@@ -174,11 +179,19 @@ impl Problem {
         match self {
             Problem::NotANumber => "it is not a number; send a number, or declare the column TEXT",
             Problem::Fraction => "it is not a whole number; send one, or declare the column DOUBLE",
-            Problem::OutOfRange => "it is out of range; send a smaller number, or declare a wider type or TEXT",
-            Problem::NotABoolean => "it is neither true nor false; send one of them, or declare the column TEXT",
-            Problem::NotADate => "it is not a date of the form 2020-08-28 03:52:47; send one, or declare the column TEXT",
+            Problem::OutOfRange => {
+                "it is out of range; send a smaller number, or declare a wider type or TEXT"
+            }
+            Problem::NotABoolean => {
+                "it is neither true nor false; send one of them, or declare the column TEXT"
+            }
+            Problem::NotADate => {
+                "it is not a date of the form 2020-08-28 03:52:47; send one, or declare the column TEXT"
+            }
             Problem::NotAList => "it is not an array; send one, or declare the column TEXT",
-            Problem::NullElement => "its elements must not be null; leave them out, or declare the column TEXT",
+            Problem::NullElement => {
+                "its elements must not be null; leave them out, or declare the column TEXT"
+            }
         }
     }
 }
@@ -215,5 +228,9 @@ fn shown(text: &[u8], start: usize, end: usize) -> String {
 fn character(text: &[u8], at: usize) -> String {
     let end = (at + 4).min(text.len());
     let bytes = String::from_utf8_lossy(text.get(at..end).unwrap_or_default());
-    bytes.chars().next().map(|c| c.escape_debug().to_string()).unwrap_or_default()
+    bytes
+        .chars()
+        .next()
+        .map(|c| c.escape_debug().to_string())
+        .unwrap_or_default()
 }

@@ -62,13 +62,23 @@ struct Guess {
 impl Default for Guess {
     /// A guess that is never right: no text contains a byte 0xFF.
     fn default() -> Self {
-        Guess { text: [0xFF; GUESS], mask: [0xFF; GUESS], length: GUESS, key: END }
+        Guess {
+            text: [0xFF; GUESS],
+            mask: [0xFF; GUESS],
+            length: GUESS,
+            key: END,
+        }
     }
 }
 
 impl Guess {
     fn new(text: &[u8], key: Key) -> Option<Guess> {
-        let mut guess = Guess { text: [0; GUESS], mask: [0; GUESS], length: text.len(), key };
+        let mut guess = Guess {
+            text: [0; GUESS],
+            mask: [0; GUESS],
+            length: text.len(),
+            key,
+        };
         guess.text.get_mut(..text.len())?.copy_from_slice(text);
         guess.mask[..text.len()].fill(0xFF);
         Some(guess)
@@ -76,10 +86,12 @@ impl Guess {
 
     #[inline(always)]
     fn matches(&self, block: &[u8; GUESS]) -> bool {
-        let mut differs = 0;
-        for index in 0..GUESS {
-            differs |= (self.text[index] ^ block[index]) & self.mask[index];
-        }
+        let expected = self.text.iter().zip(&self.mask);
+        let differs = expected
+            .zip(block)
+            .fold(0, |differs, ((text, mask), byte)| {
+                differs | ((text ^ byte) & mask)
+            });
         differs == 0
     }
 }
@@ -118,7 +130,12 @@ impl Keys {
 
     /// The next key and where its value begins, or [`END`] and where the object ended.
     #[inline(always)]
-    pub(super) fn next(&mut self, before: Before, text: &[u8], at: usize) -> Result<(Key, usize), Box<Fault>> {
+    pub(super) fn next(
+        &mut self,
+        before: Before,
+        text: &[u8],
+        at: usize,
+    ) -> Result<(Key, usize), Box<Fault>> {
         if let Some(block) = block_at::<GUESS>(text, at) {
             let Guesses { likely, other } = &self.after[before.0];
             if likely.matches(block) {
@@ -141,7 +158,12 @@ impl Keys {
 
     /// Reads and learns the next key.
     #[inline(never)]
-    fn read(&mut self, before: Before, text: &[u8], start: usize) -> Result<(Key, usize), Box<Fault>> {
+    fn read(
+        &mut self,
+        before: Before,
+        text: &[u8],
+        start: usize,
+    ) -> Result<(Key, usize), Box<Fault>> {
         let is_first = before.0 == Before::OBJECT.0;
         let mut at = skip_blanks(text, if is_first { start + 1 } else { start });
         match text.get(at) {
@@ -154,7 +176,11 @@ impl Keys {
             _ => {}
         }
         if text.get(at) != Some(&b'"') {
-            let what = if is_first { "a key in double quotes, or `}`" } else { "a key in double quotes" };
+            let what = if is_first {
+                "a key in double quotes, or `}`"
+            } else {
+                "a key in double quotes"
+            };
             return Fault::err(at, Why::Expected(what));
         }
         let name_start = at + 1;

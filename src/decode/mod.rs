@@ -20,7 +20,7 @@
 //!
 //! # Columns
 //! Keys match column names exactly. Undeclared keys are ignored, missing keys and `null` are null, and of a key given
-//! twice the last value counts. A value that is not of its column's type is converted where nothing is lost:
+//! twice the last value counts (but all of them must fit). A value that is not of its column's type is converted where nothing is lost:
 //!
 //! | column | also accepts |
 //! |---|---|
@@ -28,7 +28,7 @@
 //! | BIGINT, INT | whole numbers written otherwise (`12.0`, `1.2e1`), and any of these in a string (`" 12 "`) |
 //! | DOUBLE | any number in range, also in a string |
 //! | BOOLEAN | `"true"` and `"false"` |
-//! | TIMESTAMP, DATE | the date forms of [`mod@date`], in a string; DATE keeps the day, TIMESTAMP is UTC |
+//! | TIMESTAMP, DATE | the date forms of `date.rs`, in a string; DATE keeps the day, TIMESTAMP is UTC |
 //! | DOUBLE\[\], TEXT\[\] | an array whose elements are accepted as above |
 //!
 //! Everything else (text in BIGINT, a fraction in INT, a number out of range, null in a NOT NULL column) is a reject.
@@ -37,14 +37,14 @@
 //!
 //! # How it is fast
 //! * Producers write every record with the same keys in the same order, so the bytes between two values are guessed
-//!   from the record before and compared in one go ([`keys`]). A wrong guess costs one ordinary look at one key.
-//! * A string is scanned 64 bytes at a time for the byte that ends it ([`scan`]). One without escapes is never copied:
+//!   from the record before and compared in one go (`keys`). A wrong guess costs one ordinary look at one key.
+//! * A string is scanned 64 bytes at a time for the byte that ends it (`scan`). One without escapes is never copied:
 //!   its view points into the chunk. Escapes are resolved into one side buffer of the batch.
 //! * A line's end is found by reading the record, not beforehand; UTF-8 is checked once for the chunk.
 //! * Values go straight to their place in the columns; no allocation belongs to a record.
 //!
 //! # Invariants
-//! 1. No input panics. A chunk of any size is accepted (above [`decoder::PIECE`] it is decoded piecewise).
+//! 1. No input panics. A chunk of any size is accepted (above 1 GiB it is decoded piecewise).
 //! 2. Every string view points to valid UTF-8 within the batch's buffers. All text is validated before it is looked at.
 //! 3. What was learned from earlier records changes how fast a record is decoded, never its outcome.
 

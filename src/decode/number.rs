@@ -4,13 +4,16 @@ use super::fault::{Fault, Problem, Why};
 use super::scan::{block_at, not_digits};
 
 /// Powers of ten that a double holds exactly.
-const EXACT: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
+const EXACT: [f64; 16] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+];
 
 /// Powers of ten as integers.
 const POWERS: [u64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 
 /// What eight digits and their values differ by.
 const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
+const ZEROS_TWICE: u128 = u128::from_ne_bytes([b'0'; 16]);
 
 /// The number that the first `count` digits in a word are, 1 to 8 of them.
 #[inline(always)]
@@ -34,10 +37,10 @@ pub(super) fn short_integer(text: &[u8], at: usize) -> Option<(i64, usize)> {
     if count == 0 || count > 8 || matches!(block[end], b'.' | b'e' | b'E') {
         return None;
     }
-    let digits = u64::from_le_bytes(*block[sign..].first_chunk::<8>()?) ^ ZEROS;
-    if digits as u8 == 0 && count > 1 {
+    if block[sign] == b'0' && count > 1 {
         return None; // a leading zero
     }
+    let digits = u64::from_le_bytes(*block[sign..].first_chunk::<8>()?) ^ ZEROS;
     let number = eight(digits, count) as i64;
     Some((if sign == 1 { -number } else { number }, at + end))
 }
@@ -54,23 +57,42 @@ pub(super) fn short_double(text: &[u8], at: usize) -> Option<(f64, usize)> {
     let stops = not_digits(block) & !(sign as u32);
     let whole_end = stops.trailing_zeros() as usize;
     let has_point = whole_end < 16 && block[whole_end] == b'.';
-    let end = if has_point { (stops & (stops - 1)).trailing_zeros() as usize } else { whole_end };
-    let (whole, count) = (whole_end.wrapping_sub(sign), end.wrapping_sub(sign).wrapping_sub(usize::from(has_point)));
+    let end = if has_point {
+        (stops & (stops - 1)).trailing_zeros() as usize
+    } else {
+        whole_end
+    };
+    let (whole, count) = (
+        whole_end.wrapping_sub(sign),
+        end.wrapping_sub(sign).wrapping_sub(usize::from(has_point)),
+    );
     if end > 15 || whole == 0 || (has_point && count == whole) || block[end] | 0x20 == b'e' {
         return None;
     }
-    let mut digits = (u128::from_le_bytes(*block) >> (8 * sign as u32)) ^ u128::from_le_bytes([b'0'; 16]);
-    if digits as u8 == 0 && whole > 1 {
+    if block[sign] == b'0' && whole > 1 {
         return None; // a leading zero
     }
-    if has_point {
-        let before_point = !(u128::MAX << (8 * whole as u32));
-        digits = digits & before_point | digits >> 8 & !before_point;
-    }
-    let mantissa = if count <= 8 {
-        eight(digits as u64, count)
+    let mantissa = if end - sign <= 8 {
+        let mut digits = u64::from_le_bytes(*block[sign..].first_chunk::<8>()?) ^ ZEROS;
+        if has_point {
+            let before_point = !(u64::MAX << (8 * whole as u32));
+            digits = digits & before_point | digits >> 8 & !before_point;
+        }
+        eight(digits, count)
     } else {
-        eight(digits as u64, 8) * POWERS[(count - 8) & 7] + eight((digits >> 64) as u64, count - 8)
+        // The same with twice the bytes.
+        let mut digits = (u128::from_le_bytes(*block) >> (8 * sign as u32)) ^ ZEROS_TWICE;
+        if has_point {
+            let before_point = !(u128::MAX << (8 * whole as u32));
+            digits = digits & before_point | digits >> 8 & !before_point;
+        }
+        let (first, rest) = (count.min(8), count.saturating_sub(8));
+        let high = eight(digits as u64, first) * POWERS[rest & 7];
+        high + if rest == 0 {
+            0
+        } else {
+            eight((digits >> 64) as u64, rest)
+        }
     };
     let number = mantissa as i64 as f64 / EXACT[(count - whole) & 15];
     Some((if sign == 1 { -number } else { number }, at + end))
@@ -78,7 +100,12 @@ pub(super) fn short_double(text: &[u8], at: usize) -> Option<(f64, usize)> {
 
 /// Where the number that begins at `start` ends, by JSON's grammar.
 pub(super) fn end(text: &[u8], start: usize) -> Result<usize, Box<Fault>> {
-    let digits = |from: usize| text[from.min(text.len())..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let digits = |from: usize| {
+        text[from.min(text.len())..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count()
+    };
     let mut at = start + usize::from(text.get(start) == Some(&b'-'));
     let whole = digits(at);
     if whole == 0 {
@@ -115,7 +142,8 @@ pub(super) fn in_text(text: &str) -> Option<&[u8]> {
     while let [b'0', b'0'..=b'9', ..] = strict {
         strict = &strict[1..];
     }
-    let is_number = strict.first().is_some_and(u8::is_ascii_digit) && end(strict, 0) == Ok(strict.len());
+    let is_number =
+        strict.first().is_some_and(u8::is_ascii_digit) && end(strict, 0) == Ok(strict.len());
     is_number.then_some(number.as_bytes())
 }
 
@@ -129,12 +157,18 @@ pub(super) fn whole(literal: &[u8]) -> Result<i64, Problem> {
     };
     let e = unsigned.iter().position(|byte| matches!(byte, b'e' | b'E'));
     let (mantissa, exponent) = unsigned.split_at(e.unwrap_or(unsigned.len()));
-    let point = mantissa.iter().position(|&byte| byte == b'.').unwrap_or(mantissa.len());
+    let point = mantissa
+        .iter()
+        .position(|&byte| byte == b'.')
+        .unwrap_or(mantissa.len());
     let is_zero = |byte: &u8| matches!(byte, b'0' | b'.');
     let Some(first) = mantissa.iter().position(|byte| !is_zero(byte)) else {
         return Ok(0);
     };
-    let last = mantissa.iter().rposition(|byte| !is_zero(byte)).unwrap_or(first);
+    let last = mantissa
+        .iter()
+        .rposition(|byte| !is_zero(byte))
+        .unwrap_or(first);
     // The significant digits, times ten to the power of `scale`.
     let scale = place(point, last).saturating_add(saturating(exponent));
     if scale < 0 {
@@ -144,23 +178,37 @@ pub(super) fn whole(literal: &[u8]) -> Result<i64, Problem> {
     if digits.clone().count() as i64 > 19_i64.saturating_sub(scale) {
         return Err(Problem::OutOfRange);
     }
-    let number = digits.fold(0i128, |number, &digit| number * 10 + i128::from(digit - b'0')) * 10i128.pow(scale as u32);
+    let number = digits.fold(0i128, |number, &digit| {
+        number * 10 + i128::from(digit - b'0')
+    }) * 10i128.pow(scale as u32);
     i64::try_from(if negative { -number } else { number }).map_err(|_| Problem::OutOfRange)
 }
 
 /// The power of ten of the digit at `index` when the point is at `point`.
 fn place(point: usize, index: usize) -> i64 {
     let distance = point as i64 - index as i64;
-    if index < point { distance - 1 } else { distance }
+    if index < point {
+        distance - 1
+    } else {
+        distance
+    }
 }
 
 /// The exponent from its `e` on; nothing is zero.
 fn saturating(exponent: &[u8]) -> i64 {
-    let Some((_, signed)) = exponent.split_first() else { return 0 };
+    let Some((_, signed)) = exponent.split_first() else {
+        return 0;
+    };
     let digits = signed.iter().filter(|byte| byte.is_ascii_digit());
     // Far from overflow even when the length of the mantissa is added.
-    let size = digits.fold(0i64, |size, &digit| (size * 10 + i64::from(digit - b'0')).min(i64::MAX / 100));
-    if signed.first() == Some(&b'-') { -size } else { size }
+    let size = digits.fold(0i64, |size, &digit| {
+        (size * 10 + i64::from(digit - b'0')).min(i64::MAX / 100)
+    });
+    if signed.first() == Some(&b'-') {
+        -size
+    } else {
+        size
+    }
 }
 
 /// The double nearest to a number, unless it is beyond all of them.
@@ -182,7 +230,11 @@ mod tests {
     #[test]
     fn numbers_follow_the_grammar_of_json() {
         for literal in ["0", "-0", "10", "1.5", "0.5", "1e5", "1E+5", "-1.25e-5"] {
-            assert_eq!(end(format!("{literal},").as_bytes(), 0), Ok(literal.len()), "{literal}");
+            assert_eq!(
+                end(format!("{literal},").as_bytes(), 0),
+                Ok(literal.len()),
+                "{literal}"
+            );
         }
         for literal in ["", "-", "01", "-01", ".5", "1.", "1.e5", "1e", "1e+", "+1"] {
             assert!(end(literal.as_bytes(), 0).is_err(), "{literal}");
@@ -192,16 +244,40 @@ mod tests {
     #[test]
     fn whole_numbers_are_exact_however_they_are_written() {
         for (literal, number) in [
-            ("0", 0), ("-0.000e5", 0), ("12.0", 12), ("1.2e1", 12), ("1200e-2", 12), ("0.0012E4", 12), ("-12.00", -12), ("0e99999999999999999999", 0),
-            ("9223372036854775807", i64::MAX), ("-9223372036854775808.0", i64::MIN), ("9.223372036854775807e18", i64::MAX), ("007", 7),
+            ("0", 0),
+            ("-0.000e5", 0),
+            ("12.0", 12),
+            ("1.2e1", 12),
+            ("1200e-2", 12),
+            ("0.0012E4", 12),
+            ("-12.00", -12),
+            ("0e99999999999999999999", 0),
+            ("9223372036854775807", i64::MAX),
+            ("-9223372036854775808.0", i64::MIN),
+            ("9.223372036854775807e18", i64::MAX),
+            ("007", 7),
         ] {
             assert_eq!(whole(literal.as_bytes()), Ok(number), "{literal}");
         }
         for literal in ["0.5", "12.01", "1e-1", "1e-99999999999999999999", "123e-4"] {
-            assert_eq!(whole(literal.as_bytes()), Err(Problem::Fraction), "{literal}");
+            assert_eq!(
+                whole(literal.as_bytes()),
+                Err(Problem::Fraction),
+                "{literal}"
+            );
         }
-        for literal in ["9223372036854775808", "-9223372036854775809", "1e19", "1e99999999999999999999", "1e400"] {
-            assert_eq!(whole(literal.as_bytes()), Err(Problem::OutOfRange), "{literal}");
+        for literal in [
+            "9223372036854775808",
+            "-9223372036854775809",
+            "1e19",
+            "1e99999999999999999999",
+            "1e400",
+        ] {
+            assert_eq!(
+                whole(literal.as_bytes()),
+                Err(Problem::OutOfRange),
+                "{literal}"
+            );
         }
     }
 
@@ -213,7 +289,10 @@ mod tests {
         for text in ["0", "00", "-0", "0.0", "00.0"] {
             assert_eq!(in_text(text).map(whole), Some(Ok(0)), "{text:?}");
         }
-        for text in ["", " ", "a", "1 2", "1,000", "0x10", "+-1", "--1", "NaN", "inf", "Infinity", ".5", "1.", "-", "+", "٣"] {
+        for text in [
+            "", " ", "a", "1 2", "1,000", "0x10", "+-1", "--1", "NaN", "inf", "Infinity", ".5",
+            "1.", "-", "+", "٣",
+        ] {
             assert_eq!(in_text(text), None, "{text:?}");
         }
     }

@@ -40,7 +40,10 @@ impl RowOffsets {
     /// The offsets, row by row.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         self.runs.iter().enumerate().flat_map(|(index, run)| {
-            let end = self.runs.get(index + 1).map_or(self.rows, |next| next.first_row);
+            let end = self
+                .runs
+                .get(index + 1)
+                .map_or(self.rows, |next| next.first_row);
             (0..(end - run.first_row) as u64).map(|i| run.first_offset + i)
         })
     }
@@ -48,9 +51,15 @@ impl RowOffsets {
     /// Adds a row that came from the record at `offset`.
     #[inline(always)]
     pub(super) fn push(&mut self, offset: u64) {
-        let follows = self.runs.last().is_some_and(|run| run.first_offset + (self.rows - run.first_row) as u64 == offset);
+        let follows = self
+            .runs
+            .last()
+            .is_some_and(|run| run.first_offset + (self.rows - run.first_row) as u64 == offset);
         if !follows {
-            self.runs.push(Run { first_row: self.rows, first_offset: offset });
+            self.runs.push(Run {
+                first_row: self.rows,
+                first_offset: offset,
+            });
         }
         self.rows += 1;
     }
@@ -58,7 +67,11 @@ impl RowOffsets {
     /// Forgets the rows from `rows` on.
     pub(super) fn truncate(&mut self, rows: usize) {
         self.rows = self.rows.min(rows);
-        while self.runs.last().is_some_and(|run| run.first_row >= self.rows) {
+        while self
+            .runs
+            .last()
+            .is_some_and(|run| run.first_row >= self.rows)
+        {
             self.runs.pop();
         }
     }
@@ -66,7 +79,10 @@ impl RowOffsets {
     /// Adds the rows of `other` behind these.
     pub(super) fn extend(&mut self, other: RowOffsets) {
         let before = self.rows;
-        self.runs.extend(other.runs.into_iter().map(|run| Run { first_row: run.first_row + before, ..run }));
+        self.runs.extend(other.runs.into_iter().map(|run| Run {
+            first_row: run.first_row + before,
+            ..run
+        }));
         self.rows += other.rows;
     }
 }
@@ -81,7 +97,12 @@ mod tests {
         let mut offsets = RowOffsets::default();
         rows.iter().for_each(|&offset| offsets.push(offset));
         assert_eq!(offsets.iter().collect::<Vec<_>>(), rows);
-        assert_eq!((0..rows.len()).map(|row| offsets.at(row)).collect::<Vec<_>>(), rows);
+        assert_eq!(
+            (0..rows.len())
+                .map(|row| offsets.at(row))
+                .collect::<Vec<_>>(),
+            rows
+        );
 
         for keep in (0..=rows.len()).rev() {
             offsets.truncate(keep);

@@ -29,8 +29,14 @@ pub(super) fn not_digits(block: &[u8; 16]) -> u32 {
         use std::arch::x86_64::*;
         // SAFETY: SSE2 is part of x86-64, and `block` is 16 readable bytes.
         let digits = unsafe {
-            let values = _mm_sub_epi8(_mm_loadu_si128(block.as_ptr().cast()), _mm_set1_epi8(b'0' as i8));
-            _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_min_epu8(values, _mm_set1_epi8(9)), values))
+            let values = _mm_sub_epi8(
+                _mm_loadu_si128(block.as_ptr().cast()),
+                _mm_set1_epi8(b'0' as i8),
+            );
+            _mm_movemask_epi8(_mm_cmpeq_epi8(
+                _mm_min_epu8(values, _mm_set1_epi8(9)),
+                values,
+            ))
         };
         digits as u32 ^ 0xFFFF
     }
@@ -41,9 +47,14 @@ pub(super) fn not_digits(block: &[u8; 16]) -> u32 {
 }
 
 /// The same on any machine.
-#[cfg_attr(target_arch = "x86_64", allow(dead_code, reason = "for other machines; tested on all"))]
+#[cfg_attr(
+    target_arch = "x86_64",
+    allow(dead_code, reason = "for other machines; tested on all")
+)]
 fn not_digits_one_by_one(block: &[u8; 16]) -> u32 {
-    block.iter().rev().fold(0, |bits, byte| bits << 1 | u32::from(!byte.is_ascii_digit()))
+    block.iter().rev().fold(0, |bits, byte| {
+        bits << 1 | u32::from(!byte.is_ascii_digit())
+    })
 }
 
 /// The first special byte of `text` at or after `from`, or the end of `text`.
@@ -79,7 +90,10 @@ pub(super) type Baseline = Sse2;
 pub(super) type Baseline = Words;
 
 /// Eight bytes at a time, on any machine.
-#[cfg_attr(target_arch = "x86_64", allow(dead_code, reason = "for other machines; tested on all"))]
+#[cfg_attr(
+    target_arch = "x86_64",
+    allow(dead_code, reason = "for other machines; tested on all")
+)]
 pub(super) struct Words;
 
 impl Scan for Words {
@@ -103,7 +117,7 @@ impl Scan for Words {
 }
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use x86_64::{Sse2, Avx2, Avx512};
+pub(super) use x86_64::{Avx2, Avx512, Sse2};
 
 #[cfg(target_arch = "x86_64")]
 mod x86_64 {
@@ -130,7 +144,10 @@ mod x86_64 {
                     let bytes = _mm_loadu_si128(lane.as_ptr().cast());
                     let quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'"' as i8));
                     let backslash = _mm_cmpeq_epi8(bytes, _mm_set1_epi8(b'\\' as i8));
-                    let control = _mm_cmpeq_epi8(_mm_max_epu8(bytes, _mm_set1_epi8(0x1f)), _mm_set1_epi8(0x1f));
+                    let control = _mm_cmpeq_epi8(
+                        _mm_max_epu8(bytes, _mm_set1_epi8(0x1f)),
+                        _mm_set1_epi8(0x1f),
+                    );
                     _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control))
                 };
                 mask |= u64::from(special as u16) << (index * 16);
@@ -149,8 +166,14 @@ mod x86_64 {
                     let bytes = _mm256_loadu_si256(lane.as_ptr().cast());
                     let quote = _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(b'"' as i8));
                     let backslash = _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(b'\\' as i8));
-                    let control = _mm256_cmpeq_epi8(_mm256_max_epu8(bytes, _mm256_set1_epi8(0x1f)), _mm256_set1_epi8(0x1f));
-                    _mm256_movemask_epi8(_mm256_or_si256(_mm256_or_si256(quote, backslash), control))
+                    let control = _mm256_cmpeq_epi8(
+                        _mm256_max_epu8(bytes, _mm256_set1_epi8(0x1f)),
+                        _mm256_set1_epi8(0x1f),
+                    );
+                    _mm256_movemask_epi8(_mm256_or_si256(
+                        _mm256_or_si256(quote, backslash),
+                        control,
+                    ))
                 };
                 mask |= u64::from(special as u32) << (index * 32);
             }

@@ -34,7 +34,10 @@ pub(super) struct Strings {
 
 impl Strings {
     pub(super) fn new() -> Strings {
-        Strings { side: Vec::new(), in_chunk: true }
+        Strings {
+            side: Vec::new(),
+            in_chunk: true,
+        }
     }
 
     /// From here on the text is the chunk, or something else whose strings must be copied. Says what it was before.
@@ -85,7 +88,10 @@ impl Strings {
             }
             end
         };
-        Some((outline(content.first_chunk::<4>()?, end - start, CHUNK, start), end + 1))
+        Some((
+            outline(content.first_chunk::<4>()?, end - start, CHUNK, start),
+            end + 1,
+        ))
     }
 
     /// A view of `text[start..end]`, which is plain.
@@ -102,7 +108,12 @@ impl Strings {
     }
 
     /// What `use_content` makes of the string with escapes whose content begins at `start`; nothing is kept.
-    pub(super) fn with_unescaped<T>(&mut self, text: &[u8], start: usize, use_content: impl FnOnce(&[u8]) -> T) -> Result<T, Box<Fault>> {
+    pub(super) fn with_unescaped<T>(
+        &mut self,
+        text: &[u8],
+        start: usize,
+        use_content: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, Box<Fault>> {
         let from = self.side.len();
         let result = unescape(text, start, &mut self.side).map(|_| use_content(&self.side[from..]));
         self.side.truncate(from);
@@ -110,7 +121,11 @@ impl Strings {
     }
 
     /// A view of the string whose content begins at `start`, and the position of its closing quote.
-    pub(super) fn string(&mut self, text: &[u8], start: usize) -> Result<(u128, usize), Box<Fault>> {
+    pub(super) fn string(
+        &mut self,
+        text: &[u8],
+        start: usize,
+    ) -> Result<(u128, usize), Box<Fault>> {
         let end = plain_end::<Baseline>(text, start);
         if text.get(end) == Some(&b'"') {
             return Ok((self.plain(text, start, end), end));
@@ -239,17 +254,37 @@ mod tests {
 
     #[test]
     fn every_escape_is_resolved() {
-        assert_eq!(unescaped(r#"\"\\\/\b\f\n\r\t"#).unwrap(), "\"\\/\u{8}\u{c}\n\r\t");
-        assert_eq!(unescaped(r"a\u00e9\u00E9 \u2026\u00a0z").unwrap(), "aéé …\u{a0}z");
+        assert_eq!(
+            unescaped(r#"\"\\\/\b\f\n\r\t"#).unwrap(),
+            "\"\\/\u{8}\u{c}\n\r\t"
+        );
+        assert_eq!(
+            unescaped(r"a\u00e9\u00E9 \u2026\u00a0z").unwrap(),
+            "aéé …\u{a0}z"
+        );
         assert_eq!(unescaped(r"\ud83d\ude00\u0000").unwrap(), "😀\0");
     }
 
     #[test]
     fn escapes_that_mean_nothing_are_faults() {
-        for content in [r"\x", r"\u12", r"\u12g4", r"\U0041", r"\u+123", r"\ud83d\u12"] {
+        for content in [
+            r"\x",
+            r"\u12",
+            r"\u12g4",
+            r"\U0041",
+            r"\u+123",
+            r"\ud83d\u12",
+        ] {
             assert_eq!(unescaped(content), Err(Why::Escape), "{content}");
         }
-        for content in [r"\ud83d", r"\ude00", r"\ud83dx", r"\ud83d\n", r"\ud83d\u0041", r"\ud83d\ud83d"] {
+        for content in [
+            r"\ud83d",
+            r"\ude00",
+            r"\ud83dx",
+            r"\ud83d\n",
+            r"\ud83d\u0041",
+            r"\ud83d\ud83d",
+        ] {
             assert_eq!(unescaped(content), Err(Why::LoneSurrogate), "{content}");
         }
         assert_eq!(unescaped("a\tb"), Err(Why::ControlByte));
@@ -261,10 +296,19 @@ mod tests {
         let text = b"0123456789abcdef";
         let mut strings = Strings::new();
         assert_eq!(strings.plain(text, 3, 3).to_le_bytes(), [0; 16]);
-        assert_eq!(&strings.plain(text, 3, 15).to_le_bytes(), b"\x0c\0\0\x003456789abcde");
-        assert_eq!(&strings.plain(text, 2, 15).to_le_bytes(), b"\x0d\0\0\x002345\0\0\0\0\x02\0\0\0");
+        assert_eq!(
+            &strings.plain(text, 3, 15).to_le_bytes(),
+            b"\x0c\0\0\x003456789abcde"
+        );
+        assert_eq!(
+            &strings.plain(text, 2, 15).to_le_bytes(),
+            b"\x0d\0\0\x002345\0\0\0\0\x02\0\0\0"
+        );
         strings.set_in_chunk(false);
         strings.plain(text, 0, 16);
-        assert_eq!(&strings.plain(text, 2, 15).to_le_bytes(), b"\x0d\0\0\x002345\x01\0\0\0\x10\0\0\0");
+        assert_eq!(
+            &strings.plain(text, 2, 15).to_le_bytes(),
+            b"\x0d\0\0\x002345\x01\0\0\0\x10\0\0\0"
+        );
     }
 }

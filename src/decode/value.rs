@@ -19,7 +19,9 @@ pub(super) enum Kind {
     Boolean(bool),
     Number,
     /// With or without escapes.
-    Text { escaped: bool },
+    Text {
+        escaped: bool,
+    },
     /// An object or an array.
     Nested,
 }
@@ -131,7 +133,9 @@ fn nested_end<S: Scan>(text: &[u8], start: usize) -> Result<usize, Box<Fault>> {
         };
         // A value is complete: close what ends with it, up to the next value.
         loop {
-            let Some(&bracket) = due.last() else { return Ok(at) };
+            let Some(&bracket) = due.last() else {
+                return Ok(at);
+            };
             at = skip_blanks(text, at);
             match text.get(at) {
                 Some(&byte) if byte == bracket => {
@@ -146,7 +150,9 @@ fn nested_end<S: Scan>(text: &[u8], start: usize) -> Result<usize, Box<Fault>> {
                     at += 1;
                     break;
                 }
-                _ if bracket == b'}' => return Fault::err(at, Why::Expected("`,` or `}` after a value")),
+                _ if bracket == b'}' => {
+                    return Fault::err(at, Why::Expected("`,` or `}` after a value"));
+                }
                 _ => return Fault::err(at, Why::Expected("`,` or `]` after a value")),
             }
         }
@@ -171,11 +177,26 @@ mod tests {
 
     #[test]
     fn values_end_where_their_last_byte_is() {
-        for value in ["null", "true", "false", "0", "-1.5e+3", "\"\"", r#""a\"\u00e9b""#, "{}", "[]", "[[],{}]"] {
+        for value in [
+            "null",
+            "true",
+            "false",
+            "0",
+            "-1.5e+3",
+            "\"\"",
+            r#""a\"\u00e9b""#,
+            "{}",
+            "[]",
+            "[[],{}]",
+        ] {
             let text = format!("  {value} ,");
             let found = read(text.as_bytes(), 0).unwrap();
             assert_eq!((found.start, found.end), (2, 2 + value.len()), "{value}");
-            assert_eq!(skip::<Baseline>(value.as_bytes(), 0), Ok(value.len()), "{value}");
+            assert_eq!(
+                skip::<Baseline>(value.as_bytes(), 0),
+                Ok(value.len()),
+                "{value}"
+            );
         }
         let nested = r#"{"a" : [1, {"b":"]}" , "c":[ ]}, "\\"] , "d":{"e":null}}"#;
         assert_eq!(skip::<Baseline>(nested.as_bytes(), 0), Ok(nested.len()));
@@ -191,10 +212,29 @@ mod tests {
     #[test]
     fn what_is_not_json_is_a_fault_where_it_stands() {
         for (text, at) in [
-            ("", 0), ("nul", 0), ("NaN", 0), ("+1", 0), ("[1,]", 3), ("[1 2]", 3), ("{a:1}", 1), (r#"{"a":1,}"#, 7), (r#"{"a" 1}"#, 5),
-            (r#"{"a":}"#, 5), ("[1}", 2), (r#"{"a":1]"#, 6), ("[", 1), (r#"["a"#, 1), ("[\"a\tb\"]", 3), (r#"["\q"]"#, 2), ("'a'", 0),
+            ("", 0),
+            ("nul", 0),
+            ("NaN", 0),
+            ("+1", 0),
+            ("[1,]", 3),
+            ("[1 2]", 3),
+            ("{a:1}", 1),
+            (r#"{"a":1,}"#, 7),
+            (r#"{"a" 1}"#, 5),
+            (r#"{"a":}"#, 5),
+            ("[1}", 2),
+            (r#"{"a":1]"#, 6),
+            ("[", 1),
+            (r#"["a"#, 1),
+            ("[\"a\tb\"]", 3),
+            (r#"["\q"]"#, 2),
+            ("'a'", 0),
         ] {
-            assert_eq!(skip::<Baseline>(text.as_bytes(), 0).map_err(|fault| fault.at), Err(at), "{text}");
+            assert_eq!(
+                skip::<Baseline>(text.as_bytes(), 0).map_err(|fault| fault.at),
+                Err(at),
+                "{text}"
+            );
         }
     }
 }
