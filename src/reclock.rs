@@ -15,6 +15,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +59,19 @@ pub struct IntakeLimits {
     pub budget_bytes: u64,
 }
 
+impl IntakeLimits {
+    /// Limits that keep at most about `budget_bytes` of records on their way.
+    pub fn within(budget_bytes: u64) -> Self {
+        IntakeLimits { chunk_bytes: 2 << 20, epoch_bytes: budget_bytes / 4, budget_bytes }
+    }
+}
+
+impl Default for IntakeLimits {
+    fn default() -> Self {
+        IntakeLimits::within(128 << 20)
+    }
+}
+
 /// The intake of a live process.
 pub struct Intake {
     inner: Mutex<Inner>,
@@ -68,11 +82,22 @@ struct Inner {
     source: Box<dyn Source>,
     open: Epoch,
     open_bytes: u64,
-    /// Closed epochs that are not visible yet, and their bytes.
-    behind: VecDeque<(Epoch, u64)>,
+    open_records: u64,
+    /// When the first chunk of the open epoch was claimed.
+    open_since: Option<Instant>,
+    /// Closed epochs that are not visible yet.
+    behind: VecDeque<Behind>,
     behind_bytes: u64,
     ended: bool,
     failure: Option<SourceError>,
+}
+
+/// A closed epoch that is not visible yet.
+struct Behind {
+    epoch: Epoch,
+    bytes: u64,
+    records: u64,
+    since: Option<Instant>,
 }
 
 impl Intake {
@@ -82,6 +107,8 @@ impl Intake {
             source,
             open: first,
             open_bytes: 0,
+            open_records: 0,
+            open_since: None,
             behind: VecDeque::new(),
             behind_bytes: 0,
             ended: false,
@@ -100,22 +127,32 @@ impl Intake {
     pub fn advance_to(&self, epoch: Epoch) {
         let mut inner = self.lock();
         if epoch > inner.open {
-            let closed = (inner.open, inner.open_bytes);
-            if closed.1 > 0 {
+            if inner.open_bytes > 0 {
+                let closed = Behind {
+                    epoch: inner.open,
+                    bytes: inner.open_bytes,
+                    records: inner.open_records,
+                    since: inner.open_since.take(),
+                };
+                inner.behind_bytes += closed.bytes;
                 inner.behind.push_back(closed);
-                inner.behind_bytes += closed.1;
             }
             inner.open = epoch;
             inner.open_bytes = 0;
+            inner.open_records = 0;
         }
     }
 
-    /// Notes that all epochs up to `epoch` are visible: their bytes no longer count against the budget.
-    pub fn visible(&self, epoch: Epoch) {
+    /// Notes that all epochs up to `epoch` are visible: their bytes no longer count against the budget. Tells how many records each of them had,
+    /// and when its first one was claimed.
+    pub fn visible(&self, epoch: Epoch, mut seen: impl FnMut(u64, Instant)) {
         let mut inner = self.lock();
-        while inner.behind.front().is_some_and(|(first, _)| *first <= epoch) {
-            if let Some((_, bytes)) = inner.behind.pop_front() {
-                inner.behind_bytes -= bytes;
+        while inner.behind.front().is_some_and(|behind| behind.epoch <= epoch) {
+            if let Some(behind) = inner.behind.pop_front() {
+                inner.behind_bytes -= behind.bytes;
+                if let Some(since) = behind.since {
+                    seen(behind.records, since);
+                }
             }
         }
     }
@@ -148,6 +185,8 @@ impl Feed for Intake {
         match inner.source.read(self.limits.chunk_bytes) {
             Ok(Read::Chunk(chunk)) => {
                 inner.open_bytes += chunk.bytes.len() as u64;
+                inner.open_records += chunk.records;
+                inner.open_since.get_or_insert_with(Instant::now);
                 Claim::Chunk(inner.open, chunk)
             }
             Ok(Read::Idle) => Claim::Idle(inner.open),

@@ -1,7 +1,10 @@
 //! The commands of the program, one a file. The doc comments of arguments are the help.
 
+mod bench;
 mod check;
 mod emulate;
+mod inspect;
+mod launch;
 mod replay;
 mod run;
 
@@ -19,6 +22,10 @@ pub struct Command {
 enum Subcommand {
     /// Run a dataflow: read its streams, keep its views, commit to a lake
     Run(run::RunArgs),
+    /// Run a dataflow on several processes of this machine
+    Launch(launch::LaunchArgs),
+    /// Look at the live views of a running dataflow
+    Inspect(crate::serve::inspect::InspectArgs),
     /// Run a dataflow over a fixture in memory and print its views
     Replay(replay::ReplayArgs),
     /// Check a dataflow file
@@ -27,6 +34,8 @@ enum Subcommand {
     Explain(check::ExplainArgs),
     /// Write emulated streams to files
     Emulate(crate::emulator::EmulateArgs),
+    /// Measure this machine: files to committed tables and views, restart, freshness, and the stages alone
+    Bench(bench::BenchArgs),
 }
 
 /// Anything that ends a command: a sentence for people.
@@ -47,6 +56,9 @@ impl Command {
     pub fn run(self) -> Result<(), Failure> {
         match self.command {
             Subcommand::Run(args) => run::run(args),
+            Subcommand::Launch(args) => launch::run(&args),
+            Subcommand::Inspect(args) => inspect::run(&args),
+            Subcommand::Bench(args) => bench::run(&args),
             Subcommand::Replay(args) => replay::run(&args),
             Subcommand::Check(args) => check::check(&args),
             Subcommand::Explain(args) => check::explain(&args),

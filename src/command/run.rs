@@ -1,12 +1,21 @@
 //! `run`: the main job.
 
+use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Failure;
+use crate::definition::session;
 use crate::reclock::IntakeLimits;
-use crate::runtime::{Outcome, RunOptions};
+use crate::runtime::{Cluster, Outcome, RunError, RunOptions};
+use crate::serve::format::grouped;
+use crate::serve::http::{Served, Server, serve};
+use crate::serve::status::Status;
+use crate::serve::store::LiveStore;
+use crate::serve::terminal::TerminalStatus;
 use crate::sink::Codec;
 use crate::source::SourceSpec;
 
@@ -37,9 +46,18 @@ pub struct RunArgs {
     /// Seconds between commits to the lake
     #[arg(long, value_name = "S", default_value_t = 10.0)]
     commit_every: f64,
-    /// Compression of data files
-    #[arg(long, value_enum, default_value_t = CodecName::Lz4)]
-    compression: CodecName,
+    /// Compression of data files [default: none on a local folder, zstd on S3]
+    #[arg(long, value_enum)]
+    compression: Option<CodecName>,
+    /// Where views are served over HTTP
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    http: SocketAddr,
+    /// This process's number in a cluster that `launch` started
+    #[arg(long, hide = true, default_value_t = 0)]
+    process: usize,
+    /// The addresses of all processes of the cluster
+    #[arg(long, hide = true, value_delimiter = ',')]
+    addresses: Vec<String>,
     /// Megabytes of records that may be on their way to the views at once
     #[arg(long, value_name = "MB", default_value_t = 128)]
     memory: u64,
@@ -70,7 +88,8 @@ impl From<CodecName> for Codec {
 }
 
 impl RunArgs {
-    fn options(&self) -> RunOptions {
+    /// The run that is asked for.
+    pub fn options(&self) -> RunOptions {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         RunOptions {
             dataflow: self.dataflow.clone(),
@@ -79,43 +98,121 @@ impl RunArgs {
             source: self.source.clone(),
             bounded: self.bounded,
             workers: self.workers.map_or(cores, std::num::NonZeroUsize::get),
-            cluster: None,
+            cluster: (!self.addresses.is_empty())
+                .then(|| Cluster { process: self.process, addresses: self.addresses.clone() }),
             tick: Duration::from_millis(self.tick.max(1)),
             commit_every: Duration::from_secs_f64(self.commit_every.clamp(0.05, 86_400.0)),
-            codec: self.compression.into(),
-            limits: IntakeLimits {
-                chunk_bytes: 2 << 20,
-                epoch_bytes: (self.memory << 20) / 4,
-                budget_bytes: self.memory << 20,
-            },
+            codec: self.compression.map(Codec::from),
+            limits: IntakeLimits::within(self.memory.max(1) << 20),
         }
     }
 }
 
 /// Runs until the end of the source, Ctrl-C, or a failure.
 pub fn run(args: RunArgs) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(4)
+        .enable_all()
+        .build()?;
     let outcome = Outcome::default();
-    let stop = outcome.clone();
-    runtime.spawn(async move {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            stop.stop();
+    let leader = args.process == 0;
+    stop_on_signals(&runtime, &outcome);
+    let mut readers: Option<Readers> = None;
+    let result = crate::runtime::run(args.options(), &outcome, runtime.handle(), |store, status| {
+        if leader {
+            readers = Some(Readers::start(&args, &runtime, store, status)?);
         }
+        Ok(())
     });
-    let mut shown = None;
-    let summary = crate::runtime::run(args.options(), &outcome, runtime.handle(), |store, status| {
-        shown = Some((Arc::clone(store), Arc::clone(status)));
-    })?;
+    let Some(readers) = readers else { return Ok(result.map(|_| ())?) };
+    let store = readers.end(&runtime);
+    let summary = result?;
     println!(
-        "committed checkpoint {} at epoch {} in {:.2} s",
+        "checkpoint {} holds all of epoch {}; {:.2} s",
         summary.committed.number,
         summary.committed.epoch,
         summary.elapsed.as_secs_f64()
     );
-    if let Some((store, _status)) = shown {
-        for view in store.cut().views {
-            println!("  {:<44} {:>9} rows", view.name, view.row_count());
-        }
+    for view in store.cut().views {
+        println!("  {:<44} {:>12} rows", view.name, grouped(view.row_count()));
     }
     Ok(())
+}
+
+/// Ctrl-C, or being told to terminate, ends the run well; a second time ends it at once.
+fn stop_on_signals(runtime: &tokio::runtime::Runtime, outcome: &Outcome) {
+    let stop = outcome.clone();
+    runtime.spawn(async move {
+        let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
+        let mut asked = false;
+        loop {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            if asked {
+                std::process::exit(130);
+            }
+            asked = true;
+            stop.stop();
+        }
+    });
+}
+
+/// What shows a run to people: HTTP and the terminal.
+struct Readers {
+    store: Arc<LiveStore>,
+    server: Server,
+    drawing: std::thread::JoinHandle<()>,
+    done: Arc<AtomicBool>,
+}
+
+fn now_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_millis() as u64)
+}
+
+impl Readers {
+    fn start(
+        args: &RunArgs,
+        runtime: &tokio::runtime::Runtime,
+        store: &Arc<LiveStore>,
+        status: &Arc<Status>,
+    ) -> Result<Self, RunError> {
+        let served = Served {
+            store: Arc::clone(store),
+            status: Arc::clone(status),
+            now_ms: Arc::new(now_ms),
+            context: session(),
+            wait_at_most: Duration::from_secs(30),
+        };
+        let server =
+            runtime.block_on(serve(served, args.http)).map_err(|error| RunError::Failed(error.to_string()))?;
+        status.set_http(format!("http://{}", server.address()));
+        let done = Arc::new(AtomicBool::new(false));
+        let drawing = {
+            let (store, status, done) = (Arc::clone(store), Arc::clone(status), Arc::clone(&done));
+            std::thread::spawn(move || {
+                let out = std::io::stderr();
+                let is_terminal = out.is_terminal();
+                let mut terminal = TerminalStatus::new(out, is_terminal);
+                while !done.load(Ordering::Relaxed) {
+                    // A status that cannot be drawn must not end the run.
+                    let _ = terminal.tick(now_ms(), || status.sample(&store, now_ms()));
+                    std::thread::park_timeout(Duration::from_millis(100));
+                }
+                let _ = terminal.show(now_ms(), &status.sample(&store, now_ms()));
+            })
+        };
+        Ok(Readers { store: Arc::clone(store), server, drawing, done })
+    }
+
+    fn end(self, runtime: &tokio::runtime::Runtime) -> Arc<LiveStore> {
+        self.done.store(true, Ordering::Relaxed);
+        self.drawing.thread().unpark();
+        let _ = self.drawing.join();
+        runtime.block_on(self.server.stop());
+        self.store
+    }
 }

@@ -24,7 +24,7 @@ use crate::reclock::{Intake, IntakeLimits};
 use crate::render::{
     ClockConfig, DEAD_LETTERS, Gathered, IngestConfig, Restored, ViewEvent, WorkerConfig, build, dead_letter_schema, served_views,
 };
-use crate::serve::status::{Commit, RunDescription, Status};
+use crate::serve::status::{Commit, Health, RunDescription, Status};
 use crate::serve::store::{LiveStore, ViewSpec};
 use crate::sink::{Codec, Committer, ParquetOptions};
 use crate::source::{Opening, Source, SourceError, SourceSpec};
@@ -59,8 +59,8 @@ pub struct RunOptions {
     pub tick: Duration,
     /// The time between commits.
     pub commit_every: Duration,
-    /// How data files are compressed.
-    pub codec: Codec,
+    /// How data files are compressed; `None` for what suits the lake.
+    pub codec: Option<Codec>,
     /// How much is taken in at once.
     pub limits: IntakeLimits,
 }
@@ -103,7 +103,7 @@ pub fn run(
     options: RunOptions,
     outcome: &Outcome,
     runtime: &tokio::runtime::Handle,
-    attach: impl FnOnce(&Arc<LiveStore>, &Arc<Status>),
+    attach: impl FnOnce(&Arc<LiveStore>, &Arc<Status>) -> Result<(), RunError>,
 ) -> Result<RunSummary, RunError> {
     let definition = Definition::load(&options.dataflow)?;
     let plan = Arc::new(lower(&definition)?);
@@ -123,7 +123,7 @@ pub fn run(
     };
     let stream_names: Vec<&str> = streams.iter().map(String::as_str).collect();
     let status = Arc::new(Status::new(description, &stream_names, now_ms() as u64));
-    attach(&store, &status);
+    attach(&store, &status)?;
 
     let run_id = now_ms() as u64 ^ u64::from(std::process::id()) << 40;
     let lake = Lake::open(&options.lake)?;
@@ -161,7 +161,8 @@ struct Parts {
 impl Parts {
     fn run(self, committer: Committer, outcome: &Outcome, runtime: &tokio::runtime::Handle) -> Result<RunSummary, RunError> {
         let started = Instant::now();
-        let parquet = ParquetOptions { codec: self.options.codec, ..ParquetOptions::default() };
+        let mut parquet = ParquetOptions::for_lake(&self.lake);
+        parquet.codec = self.options.codec.unwrap_or(parquet.codec);
         let (events, event_inbox) = crossbeam_channel::unbounded();
         let (commit_parts, commit_inbox) = crossbeam_channel::unbounded();
         let committed_epoch = Arc::new(AtomicU64::new(self.found.epoch));
@@ -286,7 +287,10 @@ impl Parts {
                         let _ = commit_parts.send(CommitPart::Views(epoch, store.dirty()));
                     }
                 },
-                |epoch| status.closed(epoch, now_ms() as u64),
+                |epoch| {
+                    status.closed(epoch, now_ms() as u64);
+                    status.set_health(Health::Healthy);
+                },
             );
         })
     }
@@ -334,6 +338,7 @@ impl Parts {
                 tick: self.options.tick,
                 commit_every: self.options.commit_every,
                 intake: Arc::clone(&self.intake),
+                status: Arc::clone(&self.status),
                 committed: Arc::clone(committed_epoch),
                 state: Mutex::new(ClockState {
                     tick_started: Instant::now(),
@@ -382,6 +387,7 @@ struct Clock {
     tick: Duration,
     commit_every: Duration,
     intake: Arc<Intake>,
+    status: Arc<Status>,
     committed: Arc<AtomicU64>,
     state: Mutex<ClockState>,
 }
@@ -416,6 +422,7 @@ impl Clock {
             state.pending = Some(epoch);
             state.changed = false;
         }
+        self.status.opened(epoch + 1);
         // Chunks that are claimed from here on belong to the next epoch, in this process; the others hear of it through the dataflow.
         self.intake.advance_to(epoch + 1);
         Some((epoch, commit))
@@ -480,7 +487,9 @@ impl WorkerShared {
             };
             if told.is_none_or(|told| told < closed) {
                 told = Some(closed);
-                self.intake.visible(closed);
+                self.intake.visible(closed, |records, since| {
+                    self.status.visible(records, since.elapsed().as_micros() as u64, now_ms() as u64);
+                });
                 if tells {
                     self.status.set_state_bytes(self.counters.state_bytes.load(Ordering::Relaxed));
                     let _ = events.send(ViewEvent::Closed(closed));
