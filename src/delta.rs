@@ -9,9 +9,10 @@
 //! 2. All changes of one delta belong to one epoch: the timely timestamp it travels under.
 //! 3. A delta is not consolidated: the same row may occur several times, and may cancel.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, UInt64Array};
+use arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow::compute::{cast, concat_batches, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -64,7 +65,10 @@ impl Delta {
         }
         Ok(Delta {
             rows: concat_batches(schema, deltas.iter().map(|delta| &delta.rows))?,
-            diffs: deltas.iter().flat_map(|delta| delta.diffs.iter().copied()).collect(),
+            diffs: deltas
+                .iter()
+                .flat_map(|delta| delta.diffs.iter().copied())
+                .collect(),
         })
     }
 }
@@ -127,32 +131,60 @@ impl<'de> Deserialize<'de> for WireBatch {
         match reader.next() {
             Some(batch) => {
                 let batch = batch.map_err(D::Error::custom)?;
-                unpack_views(&batch).map(WireBatch).map_err(D::Error::custom)
+                unpack_views(&batch)
+                    .map(WireBatch)
+                    .map_err(D::Error::custom)
             }
             None => Ok(WireBatch(RecordBatch::new_empty(reader.schema()))),
         }
     }
 }
 
+/// Marks a field whose values were packed for the wire.
+const PACKED: &str = "pinflow.packed";
+
+/// String views as plain strings, which hold their own bytes and no more.
 fn pack_views(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    recast(batch, &DataType::Utf8View, &DataType::Utf8)
+    recast(batch, |field| {
+        let packed = HashMap::from([(PACKED.to_owned(), String::new())]);
+        (*field.data_type() == DataType::Utf8View).then(|| {
+            field
+                .clone()
+                .with_data_type(DataType::Utf8)
+                .with_metadata(packed)
+        })
+    })
 }
 
+/// Undoes [`pack_views`].
 fn unpack_views(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    recast(batch, &DataType::Utf8, &DataType::Utf8View)
+    recast(batch, |field| {
+        field.metadata().contains_key(PACKED).then(|| {
+            field
+                .clone()
+                .with_data_type(DataType::Utf8View)
+                .with_metadata(HashMap::new())
+        })
+    })
 }
 
-/// Casts every column of type `from` to type `to`. Columns of the dataflow are never `Utf8`, so packing is undone exactly.
-fn recast(batch: &RecordBatch, from: &DataType, to: &DataType) -> Result<RecordBatch, ArrowError> {
+/// Casts the columns for whose field `change` gives another one.
+fn recast(
+    batch: &RecordBatch,
+    change: impl Fn(&Field) -> Option<Field>,
+) -> Result<RecordBatch, ArrowError> {
     let mut fields = Vec::with_capacity(batch.num_columns());
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(batch.num_columns());
     for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
-        if column.data_type() == from {
-            fields.push(Field::new(field.name(), to.clone(), field.is_nullable()));
-            columns.push(cast(column, to)?);
-        } else {
-            fields.push(field.as_ref().clone());
-            columns.push(Arc::clone(column));
+        match change(field) {
+            Some(changed) => {
+                columns.push(cast(column, changed.data_type())?);
+                fields.push(changed);
+            }
+            None => {
+                columns.push(Arc::clone(column));
+                fields.push(field.as_ref().clone());
+            }
         }
     }
     RecordBatch::try_new_with_options(
@@ -172,16 +204,29 @@ mod tests {
         let schema = Arc::new(Schema::new(vec![
             Field::new("n", DataType::Int64, true),
             Field::new("text", DataType::Utf8View, true),
+            Field::new("plain", DataType::Utf8, true),
         ]));
         let rows = RecordBatch::try_new(
             schema,
             vec![
                 Arc::new(Int64Array::from(vec![Some(1), None, Some(3)])),
-                Arc::new(StringViewArray::from(vec![None, Some("short"), Some("longer than twelve bytes")])),
+                Arc::new(StringViewArray::from(vec![
+                    None,
+                    Some("short"),
+                    Some("longer than twelve bytes"),
+                ])),
+                Arc::new(arrow::array::StringArray::from(vec![
+                    Some("a"),
+                    None,
+                    Some("c"),
+                ])),
             ],
         )
         .unwrap();
-        let delta = Delta { rows, diffs: vec![1, -1, 2] };
+        let delta = Delta {
+            rows,
+            diffs: vec![1, -1, 2],
+        };
         let sent: Delta = {
             // Serde's own data model stands in for the wire: JSON keeps bytes as numbers.
             let text = serde_json::to_vec(&delta).unwrap();

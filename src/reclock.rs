@@ -45,6 +45,7 @@ pub struct Bound {
     /// `<stream>/<partition>`.
     pub partition: String,
     /// The next record to read.
+    #[serde(with = "crate::checkpoint::as_json")]
     pub position: Position,
 }
 
@@ -62,7 +63,11 @@ pub struct IntakeLimits {
 impl IntakeLimits {
     /// Limits that keep at most about `budget_bytes` of records on their way.
     pub fn within(budget_bytes: u64) -> Self {
-        IntakeLimits { chunk_bytes: 2 << 20, epoch_bytes: budget_bytes / 4, budget_bytes }
+        IntakeLimits {
+            chunk_bytes: 2 << 20,
+            epoch_bytes: budget_bytes / 4,
+            budget_bytes,
+        }
     }
 }
 
@@ -114,13 +119,20 @@ impl Intake {
             ended: false,
             failure: None,
         };
-        Intake { inner: Mutex::new(inner), limits }
+        Intake {
+            inner: Mutex::new(inner),
+            limits,
+        }
     }
 
     /// The open epoch, and whether it holds as much as an epoch should.
     pub fn open(&self) -> (Epoch, bool, u64) {
         let inner = self.lock();
-        (inner.open, inner.open_bytes >= self.limits.epoch_bytes, inner.open_bytes)
+        (
+            inner.open,
+            inner.open_bytes >= self.limits.epoch_bytes,
+            inner.open_bytes,
+        )
     }
 
     /// Closes all epochs below `epoch`: from now on chunks belong to `epoch`.
@@ -147,7 +159,11 @@ impl Intake {
     /// and when its first one was claimed.
     pub fn visible(&self, epoch: Epoch, mut seen: impl FnMut(u64, Instant)) {
         let mut inner = self.lock();
-        while inner.behind.front().is_some_and(|behind| behind.epoch <= epoch) {
+        while inner
+            .behind
+            .front()
+            .is_some_and(|behind| behind.epoch <= epoch)
+        {
             if let Some(behind) = inner.behind.pop_front() {
                 inner.behind_bytes -= behind.bytes;
                 if let Some(since) = behind.since {
@@ -179,7 +195,9 @@ impl Feed for Intake {
             return Claim::End;
         }
         // A full epoch waits for the clock to close it: it is the clock that decides which epochs end a commit.
-        if inner.open_bytes >= self.limits.epoch_bytes || inner.behind_bytes + inner.open_bytes >= self.limits.budget_bytes {
+        if inner.open_bytes >= self.limits.epoch_bytes
+            || inner.behind_bytes + inner.open_bytes >= self.limits.budget_bytes
+        {
             return Claim::Idle(inner.open);
         }
         match inner.source.read(self.limits.chunk_bytes) {

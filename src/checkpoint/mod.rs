@@ -14,6 +14,7 @@
 //! 2. A checkpoint names only files whose put succeeded.
 //! 3. For every table of the lake a checkpoint knows the last checkpoint that changed it ([`Checkpoint::touched`]), so a
 //!    table's own `txn` tells whether it is behind, even, or was changed behind our back.
+pub mod as_json;
 mod recover;
 
 pub use recover::{Found, Recovery, recover};

@@ -60,11 +60,19 @@ impl Figures {
 
 /// Measures and prints.
 pub fn run(args: &BenchArgs) -> Result<(), Failure> {
-    let workers = args.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
+    let workers = args
+        .workers
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
     let input = args.dir.join(format!("input-{}", args.posts));
     if !input.is_dir() {
         let made = std::process::Command::new(std::env::current_exe()?)
-            .args(["emulate", "--posts", &args.posts.to_string(), "--to", &format!("dir:{}", input.display())])
+            .args([
+                "emulate",
+                "--posts",
+                &args.posts.to_string(),
+                "--to",
+                &format!("dir:{}", input.display()),
+            ])
             .status()?;
         if !made.success() {
             return Err("the input could not be written; see the message above".into());
@@ -73,7 +81,11 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     let lake = args.dir.join("lake");
     let _ = std::fs::remove_dir_all(&lake);
     let mut figures = Figures::default();
-    println!("{} posts, {workers} workers, input {}", args.posts, input.display());
+    println!(
+        "{} posts, {workers} workers, input {}",
+        args.posts,
+        input.display()
+    );
 
     let source = SourceSpec::Directory(input.display().to_string());
     let before = Usage::now();
@@ -84,19 +96,35 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     figures.add("files to committed tables and views: wall", wall, "s");
     figures.add("  records", done.records as f64, "");
     figures.add("  records a second", done.records as f64 / wall, "/s");
-    figures.add("  megabytes a second", done.bytes as f64 / 1e6 / wall, "MB/s");
+    figures.add(
+        "  megabytes a second",
+        done.bytes as f64 / 1e6 / wall,
+        "MB/s",
+    );
     figures.add("  CPU", used.cpu_s - before.cpu_s, "s");
     figures.add("  peak memory of the process", used.peak_bytes / 1e6, "MB");
-    figures.add("  state, bytes a post (keyed rows + live views)", done.state_bytes as f64 / args.posts as f64, "B");
+    figures.add(
+        "  state, bytes a post (keyed rows + live views)",
+        done.state_bytes as f64 / args.posts as f64,
+        "B",
+    );
 
     let started = Instant::now();
     run_once(args, &source, &lake, workers)?;
-    figures.add("restart on that lake, to the end of the same input", started.elapsed().as_secs_f64(), "s");
+    figures.add(
+        "restart on that lake, to the end of the same input",
+        started.elapsed().as_secs_f64(),
+        "s",
+    );
 
     if args.rate > 0 {
         let _ = std::fs::remove_dir_all(&lake);
         let posts = args.rate as f64 / RECORDS_A_POST;
-        let source = SourceSpec::Emulator { rate: posts, posts: Some((posts * args.seconds as f64) as u64), seed: 1 };
+        let source = SourceSpec::Emulator {
+            rate: posts,
+            posts: Some((posts * args.seconds as f64) as u64),
+            seed: 1,
+        };
         let done = run_once(args, &source, &lake, workers)?;
         figures.add("freshness: records a second", args.rate as f64, "/s");
         figures.add("  taken in to visible, p50", done.p50_ms, "ms");
@@ -108,7 +136,12 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     let json: BTreeMap<&str, serde_json::Value> = figures
         .0
         .iter()
-        .map(|(name, value, unit)| (name.trim(), serde_json::json!({ "value": value, "unit": unit })))
+        .map(|(name, value, unit)| {
+            (
+                name.trim(),
+                serde_json::json!({ "value": value, "unit": unit }),
+            )
+        })
         .collect();
     let file = args.dir.join("bench.json");
     std::fs::write(&file, serde_json::to_vec_pretty(&json)?)?;
@@ -125,9 +158,17 @@ struct Done {
     p99_ms: f64,
 }
 
-fn run_once(args: &BenchArgs, source: &SourceSpec, lake: &Path, workers: usize) -> Result<Done, Failure> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(4).enable_all().build()?;
+fn run_once(
+    args: &BenchArgs,
+    source: &SourceSpec,
+    lake: &Path,
+    workers: usize,
+) -> Result<Done, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(64)
+        .enable_all()
+        .build()?;
     let options = RunOptions {
         dataflow: args.dataflow.clone(),
         lake: lake.display().to_string(),
@@ -142,11 +183,18 @@ fn run_once(args: &BenchArgs, source: &SourceSpec, lake: &Path, workers: usize) 
         limits: IntakeLimits::default(),
     };
     let mut shown = None;
-    run_dataflow(options, &Outcome::default(), runtime.handle(), |store, status| {
-        shown = Some((Arc::clone(store), Arc::clone(status)));
-        Ok(())
-    })?;
-    let Some((store, status)) = shown else { return Err("the run showed nothing".into()) };
+    run_dataflow(
+        options,
+        &Outcome::default(),
+        runtime.handle(),
+        |store, status| {
+            shown = Some((Arc::clone(store), Arc::clone(status)));
+            Ok(())
+        },
+    )?;
+    let Some((store, status)) = shown else {
+        return Err("the run showed nothing".into());
+    };
     let sample = status.sample(&store, 0);
     Ok(Done {
         records: sample.streams.iter().map(|stream| stream.records).sum(),
@@ -159,19 +207,29 @@ fn run_once(args: &BenchArgs, source: &SourceSpec, lake: &Path, workers: usize) 
 
 /// Decoding, cleaning and encoding, each alone, on one thread.
 fn stages(args: &BenchArgs, source: &SourceSpec, figures: &mut Figures) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
     let definition = Definition::load(&args.dataflow)?;
     let plan = lower(&definition)?;
     let opening = Opening {
-        streams: definition.streams.iter().map(|stream| stream.name.clone()).collect(),
+        streams: definition
+            .streams
+            .iter()
+            .map(|stream| stream.name.clone())
+            .collect(),
         bounded: true,
         positions: BTreeMap::new(),
         process: 0,
         processes: 1,
     };
     let mut source = source.open(opening, runtime.handle())?;
-    let mut decoders =
-        definition.streams.iter().map(|s| Decoder::new(Arc::clone(&s.schema))).collect::<Result<Vec<_>, _>>()?;
+    let mut decoders = definition
+        .streams
+        .iter()
+        .map(|s| Decoder::new(Arc::clone(&s.schema)))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut spent: BTreeMap<(String, &str), (Duration, u64)> = BTreeMap::new();
     while let Read::Chunk(chunk) = source.read(2 << 20)? {
         let name = &definition.streams[chunk.stream].name;
@@ -183,7 +241,11 @@ fn stages(args: &BenchArgs, source: &SourceSpec, figures: &mut Figures) -> Resul
         let started = Instant::now();
         let decoded = decoders[chunk.stream].decode(&chunk.bytes, chunk.first_offset);
         note("decode", started, decoded.rows.num_rows());
-        for table in plan.tables.iter().filter(|table| table.stream == chunk.stream) {
+        for table in plan
+            .tables
+            .iter()
+            .filter(|table| table.stream == chunk.stream)
+        {
             let started = Instant::now();
             let mut rows = decoded.rows.clone();
             for map in &table.clean {
@@ -191,13 +253,21 @@ fn stages(args: &BenchArgs, source: &SourceSpec, figures: &mut Figures) -> Resul
             }
             note("clean", started, rows.num_rows());
             let started = Instant::now();
-            encode(&table.schema, std::slice::from_ref(&rows), &ParquetOptions::default())?;
+            encode(
+                &table.schema,
+                std::slice::from_ref(&rows),
+                &ParquetOptions::default(),
+            )?;
             note("stage", started, rows.num_rows());
         }
     }
     for ((stream, stage), (time, rows)) in spent {
         let name = format!("{stage} alone, {stream}, one thread");
-        figures.add(&name, time.as_nanos() as f64 / rows.max(1) as f64, "ns/record");
+        figures.add(
+            &name,
+            time.as_nanos() as f64 / rows.max(1) as f64,
+            "ns/record",
+        );
     }
     Ok(())
 }
@@ -212,13 +282,32 @@ impl Usage {
     fn now() -> Usage {
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
         // After the command's name in parentheses: field 14 and 15 of the whole are the ticks, a hundred a second.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        let ticks = |index: usize| {
+            fields
+                .get(index)
+                .and_then(|field| field.parse::<f64>().ok())
+                .unwrap_or(0.0)
+        };
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let peak = status
             .lines()
             .find_map(|line| line.strip_prefix("VmHWM:"))
-            .and_then(|rest| rest.trim().trim_end_matches(" kB").trim().parse::<f64>().ok());
-        Usage { cpu_s: (ticks(11) + ticks(12)) / 100.0, peak_bytes: peak.unwrap_or(0.0) * 1024.0 }
+            .and_then(|rest| {
+                rest.trim()
+                    .trim_end_matches(" kB")
+                    .trim()
+                    .parse::<f64>()
+                    .ok()
+            });
+        Usage {
+            cpu_s: (ticks(11) + ticks(12)) / 100.0,
+            peak_bytes: peak.unwrap_or(0.0) * 1024.0,
+        }
     }
 }

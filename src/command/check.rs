@@ -61,7 +61,12 @@ pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     if let Some(view) = &args.view {
         if !plan.views.iter().any(|known| known.name == *view) {
             let known: Vec<&str> = plan.views.iter().map(|view| view.name.as_str()).collect();
-            return Err(format!("{} has no view `{view}`; it has {}", args.file.display(), known.join(", ")).into());
+            return Err(format!(
+                "{} has no view `{view}`; it has {}",
+                args.file.display(),
+                known.join(", ")
+            )
+            .into());
         }
     }
     let format = match args.format {

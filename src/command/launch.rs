@@ -28,14 +28,15 @@ pub fn run(args: &LaunchArgs) -> Result<(), Failure> {
     if args.processes == 0 {
         return Err("there must be at least one process; write -n 1 or more".into());
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     // What an earlier run left undone in the lake is done once, before several processes read it.
     let lake = Lake::open(&args.run.options().lake)?;
     runtime.block_on(Committer::open(lake, "pinflow-launch".to_owned()))?;
     // Ctrl-C reaches the processes directly; this one waits for them.
-    runtime.spawn(async {
-        while tokio::signal::ctrl_c().await.is_ok() {}
-    });
+    runtime.spawn(async { while tokio::signal::ctrl_c().await.is_ok() {} });
     let addresses = free_addresses(args.processes)?.join(",");
     let program = std::env::current_exe()?;
     let flags = flags_of_run();
@@ -55,7 +56,10 @@ pub fn run(args: &LaunchArgs) -> Result<(), Failure> {
 /// The command line without `launch` and its own flag: what `run` is given.
 fn flags_of_run() -> Vec<String> {
     let mut flags = Vec::new();
-    let mut rest = std::env::args().skip(1).skip_while(|arg| arg != "launch").skip(1);
+    let mut rest = std::env::args()
+        .skip(1)
+        .skip_while(|arg| arg != "launch")
+        .skip(1);
     while let Some(arg) = rest.next() {
         if arg == "-n" || arg == "--processes" {
             rest.next();
@@ -69,8 +73,13 @@ fn flags_of_run() -> Vec<String> {
 /// Addresses on this machine that nobody listens on.
 fn free_addresses(count: usize) -> Result<Vec<String>, Failure> {
     // All are held until all are known, so that they differ.
-    let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
-    Ok(listeners.iter().map(|listener| listener.local_addr().map(|a| a.to_string())).collect::<Result<Vec<_>, _>>()?)
+    let listeners = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(listeners
+        .iter()
+        .map(|listener| listener.local_addr().map(|a| a.to_string()))
+        .collect::<Result<Vec<_>, _>>()?)
 }
 
 fn wait(mut children: Vec<(usize, Child)>) -> Result<(), Failure> {

@@ -41,7 +41,10 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
     };
     let definition = Definition::load(&file)?;
     let input = read(&definition, &args.fixture)?;
-    let options = Options { workers: args.workers, ..Options::default() };
+    let options = Options {
+        workers: args.workers,
+        ..Options::default()
+    };
     let replay = crate::runtime::replay(&definition, input, &options)?;
     let epoch = replay.last_epoch();
     for view in replay.views() {
@@ -50,23 +53,36 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
         }
         let rows = replay.at(view, epoch)?;
         println!("{view}: {} rows", rows.num_rows());
-        print!("{}", crate::serve::format::table(&rows.slice(0, rows.num_rows().min(args.limit)))?);
+        print!(
+            "{}",
+            crate::serve::format::table(&rows.slice(0, rows.num_rows().min(args.limit)))?
+        );
         println!();
     }
     if let Some(only) = &args.view {
         replay.at(only, epoch)?;
     }
     for fault in &replay.faults {
-        eprintln!("warning: a row was left out of `{}`: {}", fault.relation, fault.reason);
+        eprintln!(
+            "warning: a row was left out of `{}`: {}",
+            fault.relation, fault.reason
+        );
     }
     Ok(())
 }
 
 /// All records of a fixture, each chunk an epoch of its own.
 fn read(definition: &Definition, fixture: &std::path::Path) -> Result<Input, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
     let opening = Opening {
-        streams: definition.streams.iter().map(|stream| stream.name.clone()).collect(),
+        streams: definition
+            .streams
+            .iter()
+            .map(|stream| stream.name.clone())
+            .collect(),
         bounded: true,
         positions: BTreeMap::new(),
         process: 0,
@@ -79,7 +95,11 @@ fn read(definition: &Definition, fixture: &std::path::Path) -> Result<Input, Fai
     while let Read::Chunk(chunk) = source.read(CHUNK_BYTES)? {
         epoch += 1;
         let stream = &definition.streams[chunk.stream].name;
-        for record in chunk.bytes.split(|byte| *byte == b'\n').filter(|record| !record.is_empty()) {
+        for record in chunk
+            .bytes
+            .split(|byte| *byte == b'\n')
+            .filter(|record| !record.is_empty())
+        {
             input.add(epoch, stream, record);
         }
     }

@@ -98,8 +98,10 @@ impl RunArgs {
             source: self.source.clone(),
             bounded: self.bounded,
             workers: self.workers.map_or(cores, std::num::NonZeroUsize::get),
-            cluster: (!self.addresses.is_empty())
-                .then(|| Cluster { process: self.process, addresses: self.addresses.clone() }),
+            cluster: (!self.addresses.is_empty()).then(|| Cluster {
+                process: self.process,
+                addresses: self.addresses.clone(),
+            }),
             tick: Duration::from_millis(self.tick.max(1)),
             commit_every: Duration::from_secs_f64(self.commit_every.clamp(0.05, 86_400.0)),
             codec: self.compression.map(Codec::from),
@@ -112,20 +114,27 @@ impl RunArgs {
 pub fn run(args: RunArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .max_blocking_threads(4)
+        .max_blocking_threads(64)
         .enable_all()
         .build()?;
     let outcome = Outcome::default();
     let leader = args.process == 0;
     stop_on_signals(&runtime, &outcome);
     let mut readers: Option<Readers> = None;
-    let result = crate::runtime::run(args.options(), &outcome, runtime.handle(), |store, status| {
-        if leader {
-            readers = Some(Readers::start(&args, &runtime, store, status)?);
-        }
-        Ok(())
-    });
-    let Some(readers) = readers else { return Ok(result.map(|_| ())?) };
+    let result = crate::runtime::run(
+        args.options(),
+        &outcome,
+        runtime.handle(),
+        |store, status| {
+            if leader {
+                readers = Some(Readers::start(&args, &runtime, store, status)?);
+            }
+            Ok(())
+        },
+    );
+    let Some(readers) = readers else {
+        return Ok(result.map(|_| ())?);
+    };
     let store = readers.end(&runtime);
     let summary = result?;
     println!(
@@ -144,7 +153,11 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
 fn stop_on_signals(runtime: &tokio::runtime::Runtime, outcome: &Outcome) {
     let stop = outcome.clone();
     runtime.spawn(async move {
-        let Ok(mut terminate) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) else { return };
+        let Ok(mut terminate) =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+        else {
+            return;
+        };
         let mut asked = false;
         loop {
             tokio::select! {
@@ -187,8 +200,9 @@ impl Readers {
             context: session(),
             wait_at_most: Duration::from_secs(30),
         };
-        let server =
-            runtime.block_on(serve(served, args.http)).map_err(|error| RunError::Failed(error.to_string()))?;
+        let server = runtime
+            .block_on(serve(served, args.http))
+            .map_err(|error| RunError::Failed(error.to_string()))?;
         status.set_http(format!("http://{}", server.address()));
         let done = Arc::new(AtomicBool::new(false));
         let drawing = {
@@ -205,7 +219,12 @@ impl Readers {
                 let _ = terminal.show(now_ms(), &status.sample(&store, now_ms()));
             })
         };
-        Ok(Readers { store: Arc::clone(store), server, drawing, done })
+        Ok(Readers {
+            store: Arc::clone(store),
+            server,
+            drawing,
+            done,
+        })
     }
 
     fn end(self, runtime: &tokio::runtime::Runtime) -> Arc<LiveStore> {

@@ -26,7 +26,11 @@ pub struct DefinitionError {
 
 impl fmt::Display for DefinitionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n   at: {}, line {}, column {}", self.what, self.file, self.place.line, self.place.column)?;
+        write!(
+            f,
+            "{}\n   at: {}, line {}, column {}",
+            self.what, self.file, self.place.line, self.place.column
+        )?;
         if let Some(help) = &self.help {
             write!(f, "\n help: {help}")?;
         }

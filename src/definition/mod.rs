@@ -18,9 +18,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::{ViewTable, empty::EmptyTable};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{DdlStatement, LogicalPlan};
+use datafusion::logical_expr::{DdlStatement, Expr, LogicalPlan, Volatility};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast;
@@ -113,7 +114,10 @@ impl Definition {
                 file: file.to_owned(),
                 place: Place { line: 1, column: 1 },
                 what: "the file defines no table, so nothing would be kept".to_owned(),
-                help: Some("add CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .. FROM a stream".to_owned()),
+                help: Some(
+                    "add CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .. FROM a stream"
+                        .to_owned(),
+                ),
             });
         }
         Ok(definition)
@@ -191,30 +195,55 @@ impl Definition {
         if !create.file_type.eq_ignore_ascii_case("JSON") {
             return Err(text.error(
                 &[&create.file_type],
-                format!("stream `{relation}` is stored as {}, which pinflow does not decode", create.file_type),
+                format!(
+                    "stream `{relation}` is stored as {}, which pinflow does not decode",
+                    create.file_type
+                ),
                 Some("write STORED AS JSON"),
             ));
         }
         let [location] = create.locations.as_slice() else {
-            return Err(text.error(&["LOCATION"], "a stream has one location", Some("write LOCATION 'stream name'")));
+            return Err(text.error(
+                &["LOCATION"],
+                "a stream has one location",
+                Some("write LOCATION 'stream name'"),
+            ));
         };
         let location = location.clone();
         let state = self.context.state();
-        let plan = futures::executor::block_on(state.statement_to_plan(Statement::CreateExternalTable(create)))
-            .map_err(|error| sql_error(text, error))?;
+        let plan = futures::executor::block_on(
+            state.statement_to_plan(Statement::CreateExternalTable(create)),
+        )
+        .map_err(|error| sql_error(text, error))?;
         let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(declared)) = plan else {
             return Err(unknown_statement(text));
         };
         let schema = declared.schema.as_arrow();
         let schema = Arc::new(Schema::new(
-            schema.fields().iter().map(|field| canonical_field(field)).collect::<Vec<_>>(),
+            schema
+                .fields()
+                .iter()
+                .map(|field| canonical_field(field))
+                .collect::<Vec<_>>(),
         ));
-        self.declare(text, &relation, Arc::new(EmptyTable::new(Arc::clone(&schema))))?;
-        self.streams.push(StreamDef { relation, name: location, schema });
+        self.declare(
+            text,
+            &relation,
+            Arc::new(EmptyTable::new(Arc::clone(&schema))),
+        )?;
+        self.streams.push(StreamDef {
+            relation,
+            name: location,
+            schema,
+        });
         Ok(())
     }
 
-    fn add_table(&mut self, text: StatementText, create: ast::CreateTable) -> Result<(), DefinitionError> {
+    fn add_table(
+        &mut self,
+        text: StatementText,
+        create: ast::CreateTable,
+    ) -> Result<(), DefinitionError> {
         let name = relation_name(&create.name);
         let Some(query) = create.query else {
             return Err(text.error(
@@ -227,10 +256,18 @@ impl Definition {
         let plan = self.plan(&text, *query)?;
         let stream = self.stream_read_by(&text, &name, &plan)?;
         let schema = plan.schema();
-        let key_columns = create.constraints.iter().find_map(|constraint| match constraint {
-            ast::TableConstraint::PrimaryKey(key) => Some(key.columns.iter().map(|c| c.column.expr.to_string()).collect::<Vec<_>>()),
-            _ => None,
-        });
+        let key_columns = create
+            .constraints
+            .iter()
+            .find_map(|constraint| match constraint {
+                ast::TableConstraint::PrimaryKey(key) => Some(
+                    key.columns
+                        .iter()
+                        .map(|c| c.column.expr.to_string())
+                        .collect::<Vec<_>>(),
+                ),
+                _ => None,
+            });
         let Some(key_columns) = key_columns.filter(|columns| !columns.is_empty()) else {
             return Err(text.error(
                 &["TABLE"],
@@ -251,25 +288,55 @@ impl Definition {
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let fields = schema.fields().iter().map(|field| canonical_field(field)).collect::<Vec<_>>();
-        self.declare(&text, &name, Arc::new(EmptyTable::new(Arc::new(Schema::new(fields)))))?;
-        self.tables.push(TableDef { name, stream, query: plan, key, text, sql });
+        let fields = schema
+            .fields()
+            .iter()
+            .map(|field| canonical_field(field))
+            .collect::<Vec<_>>();
+        self.declare(
+            &text,
+            &name,
+            Arc::new(EmptyTable::new(Arc::new(Schema::new(fields)))),
+        )?;
+        self.tables.push(TableDef {
+            name,
+            stream,
+            query: plan,
+            key,
+            text,
+            sql,
+        });
         Ok(())
     }
 
-    fn add_view(&mut self, text: StatementText, create: ast::CreateView) -> Result<(), DefinitionError> {
+    fn add_view(
+        &mut self,
+        text: StatementText,
+        create: ast::CreateView,
+    ) -> Result<(), DefinitionError> {
         let name = relation_name(&create.name);
         let materialized = create.materialized;
         let sql = create.query.to_string();
         let plan = self.plan(&text, *create.query)?;
         let provider: Arc<dyn TableProvider> = if materialized {
-            let fields = plan.schema().fields().iter().map(|field| canonical_field(field)).collect::<Vec<_>>();
+            let fields = plan
+                .schema()
+                .fields()
+                .iter()
+                .map(|field| canonical_field(field))
+                .collect::<Vec<_>>();
             Arc::new(EmptyTable::new(Arc::new(Schema::new(fields))))
         } else {
             Arc::new(ViewTable::new(plan.clone(), Some(sql.clone())))
         };
         self.declare(&text, &name, provider)?;
-        self.views.push(ViewDef { name, query: plan, text, sql, materialized });
+        self.views.push(ViewDef {
+            name,
+            query: plan,
+            text,
+            sql,
+            materialized,
+        });
         Ok(())
     }
 
@@ -281,22 +348,47 @@ impl Definition {
     ) -> Result<(), DefinitionError> {
         let reference = datafusion::common::TableReference::bare(name.to_owned());
         if self.context.table_exist(reference.clone()).unwrap_or(false) {
-            return Err(text.error(&[name], format!("the name `{name}` is used twice"), Some("give one of them another name")));
+            return Err(text.error(
+                &[name],
+                format!("the name `{name}` is used twice"),
+                Some("give one of them another name"),
+            ));
         }
-        self.context.register_table(reference, provider).map_err(|error| sql_error(text, error))?;
+        self.context
+            .register_table(reference, provider)
+            .map_err(|error| sql_error(text, error))?;
         Ok(())
     }
 
-    fn plan(&self, text: &StatementText, query: ast::Query) -> Result<LogicalPlan, DefinitionError> {
+    fn plan(
+        &self,
+        text: &StatementText,
+        query: ast::Query,
+    ) -> Result<LogicalPlan, DefinitionError> {
         let state = self.context.state();
         let statement = Statement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
         let plan = futures::executor::block_on(state.statement_to_plan(statement))
             .map_err(|error| sql_error(text, error))?;
-        state.optimize(&plan).map_err(|error| sql_error(text, error))
+        // The optimiser would replace `now()` by the time at which the file is loaded.
+        if let Some(name) = moving_function(&plan) {
+            return Err(text.error(
+                &[&name],
+                format!("`{name}` is not a function of the row: its answer changes while the data does not"),
+                Some("use a column, such as an event time, instead of the clock or chance"),
+            ));
+        }
+        state
+            .optimize(&plan)
+            .map_err(|error| sql_error(text, error))
     }
 
     /// The one stream a table's query reads, if the query is stateless.
-    fn stream_read_by(&self, text: &StatementText, name: &str, plan: &LogicalPlan) -> Result<usize, DefinitionError> {
+    fn stream_read_by(
+        &self,
+        text: &StatementText,
+        name: &str,
+        plan: &LogicalPlan,
+    ) -> Result<usize, DefinitionError> {
         match plan {
             LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {
                 self.stream_read_by(text, name, plan.inputs()[0])
@@ -320,9 +412,32 @@ impl Definition {
     }
 }
 
+/// A function in `plan` whose answer does not depend on its arguments alone, if there is one.
+fn moving_function(plan: &LogicalPlan) -> Option<String> {
+    let mut found = None;
+    let _ = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                if let Expr::ScalarFunction(call) = part {
+                    if call.func.signature().volatility != Volatility::Immutable {
+                        found.get_or_insert_with(|| call.name().to_owned());
+                    }
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    found
+}
+
 /// The name of a plan node as users know it.
 pub fn node_name(plan: &LogicalPlan) -> String {
-    plan.display().to_string().split([':', ' ']).next().unwrap_or_default().to_lowercase()
+    plan.display()
+        .to_string()
+        .split([':', ' '])
+        .next()
+        .unwrap_or_default()
+        .to_lowercase()
 }
 
 fn unknown_statement(text: &StatementText) -> DefinitionError {
@@ -337,16 +452,27 @@ fn relation_name(name: &ast::ObjectName) -> String {
     name.0
         .last()
         .and_then(|part| part.as_ident())
-        .map(|ident| if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() })
+        .map(|ident| {
+            if ident.quote_style.is_some() {
+                ident.value.clone()
+            } else {
+                ident.value.to_lowercase()
+            }
+        })
         .unwrap_or_default()
 }
 
 /// The session of a dataflow file: DataFusion's functions and ours, no statistics, one partition.
 pub fn session() -> SessionContext {
-    let mut config = SessionConfig::new().with_target_partitions(1).with_information_schema(false);
+    let mut config = SessionConfig::new()
+        .with_target_partitions(1)
+        .with_information_schema(false);
     config.options_mut().sql_parser.collect_spans = true;
     // Scalar subqueries become joins, which can be maintained.
-    config.options_mut().optimizer.enable_physical_uncorrelated_scalar_subquery = false;
+    config
+        .options_mut()
+        .optimizer
+        .enable_physical_uncorrelated_scalar_subquery = false;
     let context = SessionContext::new_with_config(config);
     crate::function::register(&context);
     context
@@ -367,9 +493,9 @@ pub fn canonical_type(data_type: &DataType) -> DataType {
         DataType::Float32 | DataType::Float16 => DataType::Float64,
         DataType::Timestamp(_, _) => DataType::Timestamp(TimeUnit::Microsecond, None),
         DataType::Dictionary(_, values) => canonical_type(values),
-        DataType::List(item) | DataType::LargeList(item) => {
-            DataType::List(Arc::new(Field::new_list_field(canonical_type(item.data_type()), true)))
-        }
+        DataType::List(item) | DataType::LargeList(item) => DataType::List(Arc::new(
+            Field::new_list_field(canonical_type(item.data_type()), true),
+        )),
         other => other.clone(),
     }
 }
@@ -385,7 +511,9 @@ fn sql_error(text: &StatementText, error: DataFusionError) -> DefinitionError {
         .to_owned();
     let mut place = span.map(|span| text.place_in_file(span.start.line, span.start.column));
     if let Some(at) = what.find(" at Line: ") {
-        let mut numbers = what[at..].split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u64>().ok());
+        let mut numbers = what[at..]
+            .split(|c: char| !c.is_ascii_digit())
+            .filter_map(|n| n.parse::<u64>().ok());
         if let (Some(line), Some(column)) = (numbers.next(), numbers.next()) {
             place = Some(text.place_in_file(line, column));
         }
@@ -393,12 +521,16 @@ fn sql_error(text: &StatementText, error: DataFusionError) -> DefinitionError {
     }
     let place = place.or_else(|| {
         // A planner names the culprit in quotes; where it stands in the statement is the place.
-        what.split(['\'', '`', '"', ' ', '.', '(']).filter(|word| word.len() > 1).find_map(|word| text.find(word))
+        what.split(['\'', '`', '"', ' ', '.', '('])
+            .filter(|word| word.len() > 1)
+            .find_map(|word| text.find(word))
     });
     DefinitionError {
         file: text.file.clone(),
         place: place.unwrap_or(text.place),
-        what: what.trim_end_matches(['.', '\n']).replace("datafusion.public.", ""),
+        what: what
+            .trim_end_matches(['.', '\n'])
+            .replace("datafusion.public.", ""),
         help: None,
     }
 }

@@ -21,8 +21,16 @@ pub struct StatementText {
 
 impl StatementText {
     /// An error about this statement, placed at the first of `words` that occurs in it, else at its beginning.
-    pub fn error(&self, words: &[&str], what: impl Into<String>, help: Option<&str>) -> DefinitionError {
-        let place = words.iter().find_map(|word| self.find(word)).unwrap_or(self.place);
+    pub fn error(
+        &self,
+        words: &[&str],
+        what: impl Into<String>,
+        help: Option<&str>,
+    ) -> DefinitionError {
+        let place = words
+            .iter()
+            .find_map(|word| self.find(word))
+            .unwrap_or(self.place);
         DefinitionError {
             file: self.file.clone(),
             place,
@@ -43,25 +51,35 @@ impl StatementText {
     pub fn place_in_file(&self, line: u64, column: u64) -> Place {
         Place {
             line: self.place.line + line.saturating_sub(1),
-            column: if line <= 1 { self.place.column + column.saturating_sub(1) } else { column },
+            column: if line <= 1 {
+                self.place.column + column.saturating_sub(1)
+            } else {
+                column
+            },
         }
     }
 }
 
 fn place_of(token: &TokenWithSpan) -> Place {
-    Place { line: token.span.start.line, column: token.span.start.column }
+    Place {
+        line: token.span.start.line,
+        column: token.span.start.column,
+    }
 }
 
 /// Cuts `text` at its semicolons. Comments and semicolons in strings are no borders.
 pub fn split(file: &str, text: &str) -> Result<Vec<StatementText>, DefinitionError> {
-    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().map_err(|error| {
-        DefinitionError {
+    let tokens = Tokenizer::new(&GenericDialect {}, text)
+        .tokenize_with_location()
+        .map_err(|error| DefinitionError {
             file: file.to_owned(),
-            place: Place { line: error.location.line, column: error.location.column },
+            place: Place {
+                line: error.location.line,
+                column: error.location.column,
+            },
             what: format!("this is not SQL: {}", error.message),
             help: None,
-        }
-    })?;
+        })?;
     let lines = LineIndex::new(text);
     let mut statements = Vec::new();
     let mut current: Vec<TokenWithSpan> = Vec::new();
@@ -69,7 +87,10 @@ pub fn split(file: &str, text: &str) -> Result<Vec<StatementText>, DefinitionErr
         if let (Some(first), Some(last)) = (tokens.first(), tokens.last()) {
             let place = place_of(first);
             let start = lines.byte(place);
-            let end = lines.byte(Place { line: last.span.end.line, column: last.span.end.column });
+            let end = lines.byte(Place {
+                line: last.span.end.line,
+                column: last.span.end.column,
+            });
             statements.push(StatementText {
                 file: file.to_owned(),
                 sql: text[start..end].trim_end().to_owned(),
@@ -97,12 +118,18 @@ struct LineIndex<'a> {
 
 impl<'a> LineIndex<'a> {
     fn new(text: &'a str) -> Self {
-        let starts = std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|i| i + 1)).collect();
+        let starts = std::iter::once(0)
+            .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|i| i + 1))
+            .collect();
         LineIndex { text, starts }
     }
 
     fn byte(&self, place: Place) -> usize {
-        let start = self.starts.get(place.line as usize - 1).copied().unwrap_or(self.text.len());
+        let start = self
+            .starts
+            .get(place.line as usize - 1)
+            .copied()
+            .unwrap_or(self.text.len());
         self.text[start..]
             .char_indices()
             .nth(place.column as usize - 1)
@@ -118,9 +145,18 @@ mod tests {
     fn statements_keep_their_places() {
         let text = "-- a; comment\nSELECT 1;\n  SELECT ';' AS b ;\n";
         let statements = split("x.sql", text).unwrap();
-        let found: Vec<_> = statements.iter().map(|s| (s.sql.as_str(), s.place.line, s.place.column)).collect();
+        let found: Vec<_> = statements
+            .iter()
+            .map(|s| (s.sql.as_str(), s.place.line, s.place.column))
+            .collect();
         assert_eq!(found, [("SELECT 1", 2, 1), ("SELECT ';' AS b", 3, 3)]);
-        assert_eq!(statements[1].find("B"), Some(Place { line: 3, column: 17 }));
+        assert_eq!(
+            statements[1].find("B"),
+            Some(Place {
+                line: 3,
+                column: 17
+            })
+        );
     }
 
     #[test]

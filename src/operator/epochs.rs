@@ -19,14 +19,19 @@ pub struct Stash<D> {
 
 impl<D> Default for Stash<D> {
     fn default() -> Self {
-        Stash { waiting: BTreeMap::new() }
+        Stash {
+            waiting: BTreeMap::new(),
+        }
     }
 }
 
 impl<D> Stash<D> {
     /// Keeps `data` until its epoch is complete.
     pub fn push(&mut self, capability: Capability<Epoch>, data: &mut Vec<D>) {
-        let entry = self.waiting.entry(*capability.time()).or_insert_with(|| (capability, Vec::new()));
+        let entry = self
+            .waiting
+            .entry(*capability.time())
+            .or_insert_with(|| (capability, Vec::new()));
         entry.1.append(data);
     }
 
@@ -46,7 +51,10 @@ impl<D> Stash<D> {
 
     /// The changes of `epoch`, which must be complete; none if there are none.
     pub fn take(&mut self, epoch: Epoch) -> Vec<D> {
-        self.waiting.remove(&epoch).map(|(_, data)| data).unwrap_or_default()
+        self.waiting
+            .remove(&epoch)
+            .map(|(_, data)| data)
+            .unwrap_or_default()
     }
 }
 

@@ -29,7 +29,10 @@ impl Faults {
         guard.0 += 1;
         if guard.1.len() < KEPT_MAX {
             tracing::warn!("a row was left out of `{relation}`: {reason}");
-            guard.1.push(Fault { relation: relation.to_owned(), reason });
+            guard.1.push(Fault {
+                relation: relation.to_owned(),
+                reason,
+            });
         }
     }
 

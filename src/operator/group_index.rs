@@ -48,7 +48,12 @@ impl GroupIndex {
     }
 
     /// The number of each row's key, new ones for new keys. Without columns every row has the number 0.
-    pub fn intern(&mut self, columns: &[ArrayRef], rows: usize, numbers: &mut Vec<u32>) -> Result<(), ArrowError> {
+    pub fn intern(
+        &mut self,
+        columns: &[ArrayRef],
+        rows: usize,
+        numbers: &mut Vec<u32>,
+    ) -> Result<(), ArrowError> {
         numbers.clear();
         if self.no_columns {
             if self.spans.is_empty() {
@@ -90,7 +95,9 @@ impl GroupIndex {
         }
         let parser = self.converter.parser();
         self.converter.convert_rows(
-            numbers.iter().map(|&number| parser.parse(span(&self.arena, self.spans[number as usize]))),
+            numbers
+                .iter()
+                .map(|&number| parser.parse(span(&self.arena, self.spans[number as usize]))),
         )
     }
 
@@ -101,12 +108,23 @@ impl GroupIndex {
 
     fn number(&mut self, key: &[u8]) -> Result<u32, ArrowError> {
         let hash = self.hasher.hash_one(key);
-        let GroupIndex { index, arena, spans, free, hasher, .. } = self;
-        if let Some(&found) = index.find(hash, |&number| span(arena, spans[number as usize]) == key) {
+        let GroupIndex {
+            index,
+            arena,
+            spans,
+            free,
+            hasher,
+            ..
+        } = self;
+        if let Some(&found) = index.find(hash, |&number| span(arena, spans[number as usize]) == key)
+        {
             return Ok(found);
         }
         let start = u32::try_from(arena.len()).map_err(|_| {
-            ArrowError::MemoryError("the keys of one aggregation hold more than 4 GiB on one worker; use more workers".into())
+            ArrowError::MemoryError(
+                "the keys of one aggregation hold more than 4 GiB on one worker; use more workers"
+                    .into(),
+            )
         })?;
         let entry = (start, key.len() as u32);
         arena.extend_from_slice(key);
@@ -120,7 +138,9 @@ impl GroupIndex {
                 (spans.len() - 1) as u32
             }
         };
-        index.insert_unique(hash, number, |&number| hasher.hash_one(span(arena, spans[number as usize])));
+        index.insert_unique(hash, number, |&number| {
+            hasher.hash_one(span(arena, spans[number as usize]))
+        });
         Ok(number)
     }
 
@@ -156,12 +176,21 @@ mod tests {
     fn equal_keys_share_a_number_and_gone_numbers_are_given_again() {
         let mut index = GroupIndex::new(&[DataType::Utf8View]).unwrap();
         let mut numbers = Vec::new();
-        index.intern(&column(&["a", "b", "a"]), 3, &mut numbers).unwrap();
+        index
+            .intern(&column(&["a", "b", "a"]), 3, &mut numbers)
+            .unwrap();
         assert_eq!(numbers, [0, 1, 0]);
         index.release(0);
         index.intern(&column(&["c", "b"]), 2, &mut numbers).unwrap();
         assert_eq!(numbers, [0, 1]);
         let keys = index.keys(&[1, 0]).unwrap();
-        assert_eq!(keys[0].as_string_view().iter().flatten().collect::<Vec<_>>(), ["b", "c"]);
+        assert_eq!(
+            keys[0]
+                .as_string_view()
+                .iter()
+                .flatten()
+                .collect::<Vec<_>>(),
+            ["b", "c"]
+        );
     }
 }

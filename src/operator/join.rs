@@ -63,61 +63,119 @@ pub fn join<'scope>(
     let (left_on, right_on): (Vec<usize>, Vec<usize>) = shape.on.iter().copied().unzip();
     let drop_nulls = !shape.null_equals_null;
     let pair_schema: SchemaRef = Arc::new(Schema::new(
-        shape.left.fields().iter().chain(shape.right.fields()).cloned().collect::<Vec<_>>(),
+        shape
+            .left
+            .fields()
+            .iter()
+            .chain(shape.right.fields())
+            .cloned()
+            .collect::<Vec<_>>(),
     ));
     let left_keyed = encode(left.clone(), &shape.left, left_on, drop_nulls)?;
     let right_keyed = encode(right.clone(), &shape.right, right_on, drop_nulls)?;
     let pairs = left_keyed
         .arrange_by_key()
-        .join_core(right_keyed.arrange_by_key(), |_key, left, right| Some((left.clone(), right.clone())));
-    let mut pairs = decode(pairs, &[Arc::clone(&shape.left), Arc::clone(&shape.right)], |(l, r)| vec![l, r], &pair_schema)?;
+        .join_core(right_keyed.arrange_by_key(), |_key, left, right| {
+            Some((left.clone(), right.clone()))
+        });
+    let mut pairs = decode(
+        pairs,
+        &[Arc::clone(&shape.left), Arc::clone(&shape.right)],
+        |(l, r)| vec![l, r],
+        &pair_schema,
+    )?;
     if let Some(residual) = &shape.residual {
-        let map = Map { filter: Some(Arc::clone(residual)), project: None, schema: Arc::clone(&pair_schema) };
+        let map = Map {
+            filter: Some(Arc::clone(residual)),
+            project: None,
+            schema: Arc::clone(&pair_schema),
+        };
         pairs = map_deltas(pairs, map, relation, faults);
     }
     let width = shape.left.fields().len();
     let left_columns: Vec<usize> = (0..width).collect();
     let right_columns: Vec<usize> = (width..pair_schema.fields().len()).collect();
-    let partnered = |pairs: &StreamVec<'scope, Epoch, Delta>, schema: &SchemaRef, columns: Vec<usize>| {
-        encode_rows(pairs.clone(), schema, columns).map(|rows| rows.distinct())
-    };
+    let partnered =
+        |pairs: &StreamVec<'scope, Epoch, Delta>, schema: &SchemaRef, columns: Vec<usize>| {
+            encode_rows(pairs.clone(), schema, columns).map(|rows| rows.distinct())
+        };
     let whole = |stream: StreamVec<'scope, Epoch, Delta>, schema: &SchemaRef| {
-        encode_rows(stream, schema, (0..schema.fields().len()).collect()).map(|rows| rows.map(|row| (row, ())))
+        encode_rows(stream, schema, (0..schema.fields().len()).collect())
+            .map(|rows| rows.map(|row| (row, ())))
     };
-    let alone = |stream, schema: &SchemaRef, columns: Vec<usize>| -> Result<Rows<'scope>, ArrowError> {
-        Ok(whole(stream, schema)?.antijoin(partnered(&pairs, schema, columns)?).map(|(row, ())| row))
-    };
+    let alone =
+        |stream, schema: &SchemaRef, columns: Vec<usize>| -> Result<Rows<'scope>, ArrowError> {
+            Ok(whole(stream, schema)?
+                .antijoin(partnered(&pairs, schema, columns)?)
+                .map(|(row, ())| row))
+        };
     match shape.kind {
         JoinKind::Inner => Ok(pairs),
         JoinKind::Semi => {
-            let rows = whole(left, &shape.left)?.semijoin(partnered(&pairs, &shape.left, left_columns)?);
-            decode(rows, std::slice::from_ref(&shape.left), |(row, ())| vec![row], &shape.schema)
+            let rows =
+                whole(left, &shape.left)?.semijoin(partnered(&pairs, &shape.left, left_columns)?);
+            decode(
+                rows,
+                std::slice::from_ref(&shape.left),
+                |(row, ())| vec![row],
+                &shape.schema,
+            )
         }
         JoinKind::Anti => {
             let rows = alone(left, &shape.left, left_columns)?;
-            decode(rows, std::slice::from_ref(&shape.left), |row| vec![row], &shape.schema)
+            decode(
+                rows,
+                std::slice::from_ref(&shape.left),
+                |row| vec![row],
+                &shape.schema,
+            )
         }
         JoinKind::Left | JoinKind::Full => {
             let rows = alone(left, &shape.left, left_columns)?;
-            let left_alone = pad(decode(rows, std::slice::from_ref(&shape.left), |row| vec![row], &shape.left)?, &pair_schema, 0);
+            let left_alone = pad(
+                decode(
+                    rows,
+                    std::slice::from_ref(&shape.left),
+                    |row| vec![row],
+                    &shape.left,
+                )?,
+                &pair_schema,
+                0,
+            );
             let joined = pairs.clone().concat(left_alone);
             if shape.kind == JoinKind::Left {
                 return Ok(joined);
             }
             let rows = alone(right, &shape.right, right_columns)?;
-            let right_alone =
-                pad(decode(rows, std::slice::from_ref(&shape.right), |row| vec![row], &shape.right)?, &pair_schema, width);
+            let right_alone = pad(
+                decode(
+                    rows,
+                    std::slice::from_ref(&shape.right),
+                    |row| vec![row],
+                    &shape.right,
+                )?,
+                &pair_schema,
+                width,
+            );
             Ok(joined.concat(right_alone))
         }
     }
 }
 
 fn converter(schema: &SchemaRef, columns: &[usize]) -> Result<RowConverter, ArrowError> {
-    RowConverter::new(columns.iter().map(|&column| SortField::new(schema.field(column).data_type().clone())).collect())
+    RowConverter::new(
+        columns
+            .iter()
+            .map(|&column| SortField::new(schema.field(column).data_type().clone()))
+            .collect(),
+    )
 }
 
 fn picked(rows: &RecordBatch, columns: &[usize]) -> Vec<ArrayRef> {
-    columns.iter().map(|&column| Arc::clone(rows.column(column))).collect()
+    columns
+        .iter()
+        .map(|&column| Arc::clone(rows.column(column)))
+        .collect()
 }
 
 /// The row format of `columns`; without columns every row is the empty one.
@@ -125,7 +183,9 @@ fn encode_columns(converter: &RowConverter, rows: &RecordBatch, columns: &[usize
     if columns.is_empty() {
         return vec![Row::new(); rows.num_rows()];
     }
-    let encoded = converter.convert_columns(&picked(rows, columns)).expect("a converter is used with the columns it was made for");
+    let encoded = converter
+        .convert_columns(&picked(rows, columns))
+        .expect("a converter is used with the columns it was made for");
     encoded.iter().map(|row| row.as_ref().to_vec()).collect()
 }
 
@@ -146,8 +206,12 @@ fn encode<'scope>(
                 let mut session = output.session(&capability);
                 for delta in deltas.drain(..) {
                     let key_columns = picked(&delta.rows, &on);
-                    let has_null = |row: usize| drop_nulls && key_columns.iter().any(|column| column.is_null(row));
-                    let pairs = encode_columns(&keys, &delta.rows, &on).into_iter().zip(encode_columns(&rows, &delta.rows, &all));
+                    let has_null = |row: usize| {
+                        drop_nulls && key_columns.iter().any(|column| column.is_null(row))
+                    };
+                    let pairs = encode_columns(&keys, &delta.rows, &on)
+                        .into_iter()
+                        .zip(encode_columns(&rows, &delta.rows, &all));
                     for (row, (pair, diff)) in pairs.zip(delta.diffs).enumerate() {
                         if !has_null(row) {
                             session.give((pair, epoch, diff as isize));
@@ -175,7 +239,11 @@ fn encode_rows<'scope>(
                 let mut session = output.session(&capability);
                 for delta in deltas.drain(..) {
                     let rows = encode_columns(&converter, &delta.rows, &columns);
-                    session.give_iterator(rows.into_iter().zip(delta.diffs).map(|(row, diff)| (row, epoch, diff as isize)));
+                    session.give_iterator(
+                        rows.into_iter()
+                            .zip(delta.diffs)
+                            .map(|(row, diff)| (row, epoch, diff as isize)),
+                    );
                 }
             });
         }
@@ -195,42 +263,53 @@ fn decode<'scope, D: Clone + 'static>(
         .map(|part| converter(part, &(0..part.fields().len()).collect::<Vec<_>>()))
         .collect::<Result<Vec<_>, _>>()?;
     let schema = Arc::clone(schema);
-    Ok(collection.inner.unary(Pipeline, "Decode", move |_capability, _info| {
-        move |input, output| {
-            input.for_each(|capability, updates| {
-                // A differential update carries its own time, which may be later than its message's.
-                let mut by_epoch: BTreeMap<Epoch, (Vec<Vec<Row>>, Vec<i64>)> = BTreeMap::new();
-                for (datum, epoch, diff) in updates.drain(..) {
-                    let (rows, diffs) =
-                        by_epoch.entry(epoch).or_insert_with(|| (vec![Vec::new(); converters.len()], Vec::new()));
-                    for (part, row) in rows.iter_mut().zip(rows_of(datum)) {
-                        part.push(row);
+    Ok(collection
+        .inner
+        .unary(Pipeline, "Decode", move |_capability, _info| {
+            move |input, output| {
+                input.for_each(|capability, updates| {
+                    // A differential update carries its own time, which may be later than its message's.
+                    let mut by_epoch: BTreeMap<Epoch, (Vec<Vec<Row>>, Vec<i64>)> = BTreeMap::new();
+                    for (datum, epoch, diff) in updates.drain(..) {
+                        let (rows, diffs) = by_epoch
+                            .entry(epoch)
+                            .or_insert_with(|| (vec![Vec::new(); converters.len()], Vec::new()));
+                        for (part, row) in rows.iter_mut().zip(rows_of(datum)) {
+                            part.push(row);
+                        }
+                        diffs.push(diff as i64);
                     }
-                    diffs.push(diff as i64);
-                }
-                for (epoch, (rows, diffs)) in by_epoch {
-                    let mut columns = Vec::new();
-                    for (converter, rows) in converters.iter().zip(&rows) {
-                        let parser = converter.parser();
-                        columns.extend(
-                            converter
-                                .convert_rows(rows.iter().map(|row| parser.parse(row)))
-                                .expect("rows were encoded from these columns"),
-                        );
-                    }
-                    let options = RecordBatchOptions::new().with_row_count(Some(diffs.len()));
-                    let rows = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)
+                    for (epoch, (rows, diffs)) in by_epoch {
+                        let mut columns = Vec::new();
+                        for (converter, rows) in converters.iter().zip(&rows) {
+                            let parser = converter.parser();
+                            columns.extend(
+                                converter
+                                    .convert_rows(rows.iter().map(|row| parser.parse(row)))
+                                    .expect("rows were encoded from these columns"),
+                            );
+                        }
+                        let options = RecordBatchOptions::new().with_row_count(Some(diffs.len()));
+                        let rows = RecordBatch::try_new_with_options(
+                            Arc::clone(&schema),
+                            columns,
+                            &options,
+                        )
                         .expect("the parts make up the schema");
-                    let capability = capability.delayed(&epoch, output.output_index());
-                    output.session(&capability).give(Delta { rows, diffs });
-                }
-            });
-        }
-    }))
+                        let capability = capability.delayed(&epoch, output.output_index());
+                        output.session(&capability).give(Delta { rows, diffs });
+                    }
+                });
+            }
+        }))
 }
 
 /// Puts nulls beside rows without a partner, so that they have the columns of a pair; the rows' own columns begin at `at`.
-fn pad<'scope>(stream: StreamVec<'scope, Epoch, Delta>, schema: &SchemaRef, at: usize) -> StreamVec<'scope, Epoch, Delta> {
+fn pad<'scope>(
+    stream: StreamVec<'scope, Epoch, Delta>,
+    schema: &SchemaRef,
+    at: usize,
+) -> StreamVec<'scope, Epoch, Delta> {
     let schema = Arc::clone(schema);
     stream.unary(Pipeline, "Pad", move |_capability, _info| {
         move |input, output| {
@@ -250,8 +329,12 @@ fn pad<'scope>(stream: StreamVec<'scope, Epoch, Delta>, schema: &SchemaRef, at: 
                             }
                         })
                         .collect();
-                    let rows = RecordBatch::try_new(Arc::clone(&schema), columns).expect("nulls fit every nullable column");
-                    session.give(Delta { rows, diffs: delta.diffs });
+                    let rows = RecordBatch::try_new(Arc::clone(&schema), columns)
+                        .expect("nulls fit every nullable column");
+                    session.give(Delta {
+                        rows,
+                        diffs: delta.diffs,
+                    });
                 }
             });
         }

@@ -2,7 +2,7 @@
 //!
 //! A batch on which an expression fails is halved until the rows at fault are alone, so that their neighbours go through.
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter, take_record_batch};
 use datafusion::error::{DataFusionError, Result};
 use timely::dataflow::StreamVec;
@@ -28,11 +28,23 @@ pub fn apply(map: &Map, rows: &RecordBatch) -> Result<Mapped> {
     if let Some(filter) = &map.filter {
         let keep = filter.evaluate(&rows)?.into_array(rows.num_rows())?;
         let keep = keep.as_boolean_opt().ok_or_else(|| {
-            DataFusionError::Internal(format!("a filter returned {} instead of booleans", keep.data_type()))
+            DataFusionError::Internal(format!(
+                "a filter returned {} instead of booleans",
+                keep.data_type()
+            ))
         })?;
-        let keep = if keep.null_count() > 0 { prep_null_mask_filter(keep) } else { keep.clone() };
+        let keep = if keep.null_count() > 0 {
+            prep_null_mask_filter(keep)
+        } else {
+            keep.clone()
+        };
         if keep.true_count() < rows.num_rows() {
-            origin = Some(keep.values().set_indices().map(|index| index as u64).collect::<Vec<_>>());
+            origin = Some(
+                keep.values()
+                    .set_indices()
+                    .map(|index| index as u64)
+                    .collect::<Vec<_>>(),
+            );
             rows = filter_record_batch(&rows, &keep)?;
         }
     }
@@ -48,7 +60,11 @@ pub fn apply(map: &Map, rows: &RecordBatch) -> Result<Mapped> {
 }
 
 /// Applies `map` to `rows`; rows on which it fails are handed to `reject` (their number, and why) and left out.
-pub fn apply_isolating(map: &Map, rows: &RecordBatch, reject: &mut dyn FnMut(u64, &DataFusionError)) -> Result<Mapped> {
+pub fn apply_isolating(
+    map: &Map,
+    rows: &RecordBatch,
+    reject: &mut dyn FnMut(u64, &DataFusionError),
+) -> Result<Mapped> {
     match apply(map, rows) {
         Ok(mapped) => Ok(mapped),
         Err(_) => {
@@ -58,22 +74,40 @@ pub fn apply_isolating(map: &Map, rows: &RecordBatch, reject: &mut dyn FnMut(u64
             let mapped = apply(map, &kept)?;
             let origin = match mapped.origin {
                 None => good,
-                Some(origin) => origin.into_iter().map(|index| good[index as usize]).collect(),
+                Some(origin) => origin
+                    .into_iter()
+                    .map(|index| good[index as usize])
+                    .collect(),
             };
-            Ok(Mapped { rows: mapped.rows, origin: Some(origin) })
+            Ok(Mapped {
+                rows: mapped.rows,
+                origin: Some(origin),
+            })
         }
     }
 }
 
 /// Finds the rows on which `map` works, by halving.
-fn isolate(map: &Map, rows: &RecordBatch, base: u64, good: &mut Vec<u64>, reject: &mut dyn FnMut(u64, &DataFusionError)) {
+fn isolate(
+    map: &Map,
+    rows: &RecordBatch,
+    base: u64,
+    good: &mut Vec<u64>,
+    reject: &mut dyn FnMut(u64, &DataFusionError),
+) {
     match apply(map, rows) {
         Ok(_) => good.extend(base..base + rows.num_rows() as u64),
         Err(error) if rows.num_rows() <= 1 => reject(base, &error),
         Err(_) => {
             let half = rows.num_rows() / 2;
             isolate(map, &rows.slice(0, half), base, good, reject);
-            isolate(map, &rows.slice(half, rows.num_rows() - half), base + half as u64, good, reject);
+            isolate(
+                map,
+                &rows.slice(half, rows.num_rows() - half),
+                base + half as u64,
+                good,
+                reject,
+            );
         }
     }
 }
@@ -85,39 +119,56 @@ pub fn map_deltas<'scope>(
     relation: String,
     faults: Faults,
 ) -> StreamVec<'scope, Epoch, Delta> {
-    stream.unary(Pipeline, &format!("Map({relation})"), move |_capability, _info| {
-        move |input, output| {
-            input.for_each(|capability, deltas| {
-                let mut session = output.session(&capability);
-                for delta in deltas.drain(..) {
-                    if let Some(mapped) = map_delta(&map, delta, &relation, &faults) {
-                        session.give(mapped);
+    stream.unary(
+        Pipeline,
+        &format!("Map({relation})"),
+        move |_capability, _info| {
+            move |input, output| {
+                input.for_each(|capability, deltas| {
+                    let mut session = output.session(&capability);
+                    for delta in deltas.drain(..) {
+                        if let Some(mapped) = map_delta(&map, delta, &relation, &faults) {
+                            session.give(mapped);
+                        }
                     }
-                }
-            });
-        }
-    })
+                });
+            }
+        },
+    )
 }
 
 /// Applies `map` to one delta; `None` if nothing is left.
 pub fn map_delta(map: &Map, delta: Delta, relation: &str, faults: &Faults) -> Option<Delta> {
-    let mut reject = |_row: u64, error: &DataFusionError| faults.report(relation, error.find_root().to_string());
+    let mut reject = |_row: u64, error: &DataFusionError| faults.report(relation, reason(error));
     match apply_isolating(map, &delta.rows, &mut reject) {
         Ok(mapped) => {
             let diffs = match mapped.origin {
                 None => delta.diffs,
-                Some(origin) => origin.into_iter().map(|index| delta.diffs[index as usize]).collect(),
+                Some(origin) => origin
+                    .into_iter()
+                    .map(|index| delta.diffs[index as usize])
+                    .collect(),
             };
-            (!diffs.is_empty()).then_some(Delta { rows: mapped.rows, diffs })
+            (!diffs.is_empty()).then_some(Delta {
+                rows: mapped.rows,
+                diffs,
+            })
         }
         Err(error) => {
-            faults.report(relation, error.find_root().to_string());
+            faults.report(relation, reason(&error));
             None
         }
     }
 }
 
-/// The rows of `column` that are true.
-pub fn is_true(column: &BooleanArray, row: usize) -> bool {
-    column.is_valid(row) && column.value(row)
+/// Why an expression failed, as people should read it.
+pub fn reason(error: &DataFusionError) -> String {
+    match crate::function::ValueError::find(error) {
+        Some(value) => value.to_string(),
+        None => error
+            .find_root()
+            .to_string()
+            .trim_start_matches("Arrow error: ")
+            .to_owned(),
+    }
 }

@@ -43,7 +43,9 @@ impl KeyHasher {
     pub fn new(types: &[DataType]) -> Result<Self, ArrowError> {
         let converter = match types {
             [DataType::Int64] => None,
-            _ => Some(RowConverter::new(types.iter().cloned().map(SortField::new).collect())?),
+            _ => Some(RowConverter::new(
+                types.iter().cloned().map(SortField::new).collect(),
+            )?),
         };
         Ok(KeyHasher { converter })
     }
@@ -57,7 +59,13 @@ impl KeyHasher {
             None => {
                 let keys = columns[0].as_primitive::<Int64Type>();
                 Ok((0..keys.len())
-                    .map(|row| if keys.is_null(row) { 0 } else { mix(keys.value(row) as u64) })
+                    .map(|row| {
+                        if keys.is_null(row) {
+                            0
+                        } else {
+                            mix(keys.value(row) as u64)
+                        }
+                    })
                     .collect())
             }
             Some(converter) => {
@@ -82,7 +90,11 @@ pub fn partition(hashes: &[u64], workers: usize) -> Vec<(u64, Vec<u64>)> {
     for (row, hash) in hashes.iter().enumerate() {
         rows[(hash % workers as u64) as usize].push(row as u64);
     }
-    rows.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()).map(|(worker, rows)| (worker as u64, rows)).collect()
+    rows.into_iter()
+        .enumerate()
+        .filter(|(_, rows)| !rows.is_empty())
+        .map(|(worker, rows)| (worker as u64, rows))
+        .collect()
 }
 
 /// Brings rows with equal `columns` to one worker. No columns: all to worker 0.
@@ -95,7 +107,10 @@ pub fn by_columns<'scope>(
     if workers == 1 {
         return Ok(stream);
     }
-    let types: Vec<DataType> = columns.iter().map(|&column| schema.field(column).data_type().clone()).collect();
+    let types: Vec<DataType> = columns
+        .iter()
+        .map(|&column| schema.field(column).data_type().clone())
+        .collect();
     let hasher = KeyHasher::new(&types)?;
     let routed = stream.unary(Pipeline, "Partition", move |_capability, _info| {
         move |input, output| {
@@ -112,36 +127,59 @@ pub fn by_columns<'scope>(
     Ok(unroute(routed))
 }
 
-fn split(hasher: &KeyHasher, columns: &[usize], workers: usize, delta: Delta) -> Vec<Routed<Delta>> {
+fn split(
+    hasher: &KeyHasher,
+    columns: &[usize],
+    workers: usize,
+    delta: Delta,
+) -> Vec<Routed<Delta>> {
     if columns.is_empty() {
-        return vec![Routed { worker: 0, data: delta }];
+        return vec![Routed {
+            worker: 0,
+            data: delta,
+        }];
     }
     let keys = key_columns(&delta.rows, columns);
-    let hashes = hasher.hash(&keys, delta.len()).expect("key columns have the types the hasher was made for");
+    let hashes = hasher
+        .hash(&keys, delta.len())
+        .expect("key columns have the types the hasher was made for");
     partition(&hashes, workers)
         .into_iter()
         .map(|(worker, rows)| Routed {
             worker,
-            data: delta.take(&rows).expect("row numbers come from the batch itself"),
+            data: delta
+                .take(&rows)
+                .expect("row numbers come from the batch itself"),
         })
         .collect()
 }
 
 /// The columns of `rows` at `columns`.
 pub fn key_columns(rows: &RecordBatch, columns: &[usize]) -> Vec<ArrayRef> {
-    columns.iter().map(|&column| Arc::clone(rows.column(column))).collect()
+    columns
+        .iter()
+        .map(|&column| Arc::clone(rows.column(column)))
+        .collect()
 }
 
 /// Sends everything where it is routed to, and takes it out of its envelope.
-pub fn unroute<'scope, D>(stream: StreamVec<'scope, Epoch, Routed<D>>) -> StreamVec<'scope, Epoch, D>
+pub fn unroute<'scope, D>(
+    stream: StreamVec<'scope, Epoch, Routed<D>>,
+) -> StreamVec<'scope, Epoch, D>
 where
     D: Clone + Send + Serialize + for<'a> Deserialize<'a> + 'static,
 {
-    stream.unary(Exchange::new(|routed: &Routed<D>| routed.worker), "Exchange", |_capability, _info| {
-        |input, output| {
-            input.for_each(|capability, routed| {
-                output.session(&capability).give_iterator(routed.drain(..).map(|routed| routed.data));
-            });
-        }
-    })
+    stream.unary(
+        Exchange::new(|routed: &Routed<D>| routed.worker),
+        "Exchange",
+        |_capability, _info| {
+            |input, output| {
+                input.for_each(|capability, routed| {
+                    output
+                        .session(&capability)
+                        .give_iterator(routed.drain(..).map(|routed| routed.data));
+                });
+            }
+        },
+    )
 }

@@ -60,15 +60,23 @@ impl TopKState {
     /// No rows yet. `input` and `schema` are the columns read and returned.
     pub fn new(input: &SchemaRef, shape: TopKShape, schema: SchemaRef) -> Result<Self, ArrowError> {
         let data_type = |column: usize| input.field(column).data_type().clone();
-        let types: Vec<DataType> = shape.partition.iter().map(|&column| data_type(column)).collect();
+        let types: Vec<DataType> = shape
+            .partition
+            .iter()
+            .map(|&column| data_type(column))
+            .collect();
         let order = shape
             .order
             .iter()
             .map(|&(column, options)| SortField::new_with_options(data_type(column), options))
             .collect();
-        let rest_columns: Vec<usize> =
-            (0..input.fields().len()).filter(|column| !shape.partition.contains(column)).collect();
-        let rest = rest_columns.iter().map(|&column| SortField::new(data_type(column))).collect();
+        let rest_columns: Vec<usize> = (0..input.fields().len())
+            .filter(|column| !shape.partition.contains(column))
+            .collect();
+        let rest = rest_columns
+            .iter()
+            .map(|&column| SortField::new(data_type(column)))
+            .collect();
         Ok(TopKState {
             index: GroupIndex::new(&types)?,
             partitions: Vec::new(),
@@ -91,10 +99,17 @@ impl TopKState {
             let partition = columns(&delta.rows, self.shape.partition.iter().copied());
             self.index.intern(&partition, delta.len(), &mut numbers)?;
             self.touched.resize(self.index.len());
-            self.partitions.resize_with(self.index.len(), OrderedMultiset::default);
-            let order = encode(&self.order, &delta.rows, self.shape.order.iter().map(|&(column, _)| column))?;
+            self.partitions
+                .resize_with(self.index.len(), OrderedMultiset::default);
+            let order = encode(
+                &self.order,
+                &delta.rows,
+                self.shape.order.iter().map(|&(column, _)| column),
+            )?;
             let rest = encode(&self.rest, &delta.rows, self.rest_columns.iter().copied())?;
-            for (((&number, order), rest), &diff) in numbers.iter().zip(order).zip(rest).zip(&delta.diffs) {
+            for (((&number, order), rest), &diff) in
+                numbers.iter().zip(order).zip(rest).zip(&delta.diffs)
+            {
                 if !self.touched.set(number as usize, true) {
                     touched.push(number);
                 }
@@ -116,7 +131,11 @@ impl TopKState {
             self.first_rows(number, 1, &mut edits);
         }
         edits.retain(|_, diff| *diff != 0);
-        let delta = if edits.is_empty() { Vec::new() } else { vec![self.decode(edits)?] };
+        let delta = if edits.is_empty() {
+            Vec::new()
+        } else {
+            vec![self.decode(edits)?]
+        };
         for &number in &touched {
             self.touched.set(number as usize, false);
             if self.partitions[number as usize].is_empty() {
@@ -132,7 +151,13 @@ impl TopKState {
             + self
                 .partitions
                 .iter()
-                .map(|set| set.heap_bytes() + set.iter().map(|(entry, _)| entry.order.len() + entry.rest.len() + 32).sum::<usize>())
+                .map(|set| {
+                    set.heap_bytes()
+                        + set
+                            .iter()
+                            .map(|(entry, _)| entry.order.len() + entry.rest.len() + 32)
+                            .sum::<usize>()
+                })
                 .sum::<usize>()
     }
 
@@ -169,7 +194,11 @@ impl TopKState {
                     }
                 }
                 Rank::Rank | Rank::DenseRank => {
-                    let place = if self.shape.rank == Rank::Rank { rank } else { dense };
+                    let place = if self.shape.rank == Rank::Rank {
+                        rank
+                    } else {
+                        dense
+                    };
                     if place > last {
                         return;
                     }
@@ -194,10 +223,18 @@ impl TopKState {
             rests.push(entry.rest);
         }
         let parser = self.rest.parser();
-        let rest = self.rest.convert_rows(rests.iter().map(|rest| parser.parse(rest)))?;
+        let rest = self
+            .rest
+            .convert_rows(rests.iter().map(|rest| parser.parse(rest)))?;
         let keys = self.index.keys(&numbers)?;
         let mut output: Vec<Option<ArrayRef>> = vec![None; self.input.fields().len()];
-        for (&column, array) in self.shape.partition.iter().zip(keys).chain(self.rest_columns.iter().zip(rest)) {
+        for (&column, array) in self
+            .shape
+            .partition
+            .iter()
+            .zip(keys)
+            .chain(self.rest_columns.iter().zip(rest))
+        {
             output[column] = Some(array);
         }
         let mut output: Vec<ArrayRef> = output.into_iter().flatten().collect();
@@ -205,12 +242,17 @@ impl TopKState {
             output.push(Arc::new(UInt64Array::from(ranks)));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(diffs.len()));
-        Ok(Delta { rows: RecordBatch::try_new_with_options(Arc::clone(&self.schema), output, &options)?, diffs })
+        Ok(Delta {
+            rows: RecordBatch::try_new_with_options(Arc::clone(&self.schema), output, &options)?,
+            diffs,
+        })
     }
 }
 
 fn columns(rows: &RecordBatch, picked: impl Iterator<Item = usize>) -> Vec<ArrayRef> {
-    picked.map(|column| Arc::clone(rows.column(column))).collect()
+    picked
+        .map(|column| Arc::clone(rows.column(column)))
+        .collect()
 }
 
 /// The picked columns of each row, in row format.

@@ -71,7 +71,10 @@ impl Finder<'_> {
     pub fn find(&self, plan: &LogicalPlan) -> Option<KeyedTree> {
         match plan {
             LogicalPlan::TableScan(scan) if scan.filters.is_empty() && scan.fetch.is_none() => {
-                let table = self.tables.iter().position(|table| table.name == scan.table_name.table())?;
+                let table = self
+                    .tables
+                    .iter()
+                    .position(|table| table.name == scan.table_name.table())?;
                 let schema = &self.tables[table].schema;
                 let columns = match &scan.projection {
                     Some(columns) => columns.clone(),
@@ -79,7 +82,10 @@ impl Finder<'_> {
                 };
                 Some(KeyedTree {
                     tables: vec![table],
-                    outputs: columns.into_iter().map(|c| column(schema.field(c).name(), c)).collect(),
+                    outputs: columns
+                        .into_iter()
+                        .map(|c| column(schema.field(c).name(), c))
+                        .collect(),
                     filters: Vec::new(),
                     shape: Shape::Leaf(0),
                 })
@@ -96,7 +102,10 @@ impl Finder<'_> {
             }
             LogicalPlan::Filter(filter) => {
                 let mut tree = self.find(&filter.input)?;
-                let predicate = over(&(self.physical)(&filter.predicate, &filter.input)?, &tree.outputs)?;
+                let predicate = over(
+                    &(self.physical)(&filter.predicate, &filter.input)?,
+                    &tree.outputs,
+                )?;
                 for part in datafusion::physical_expr::split_conjunction(&predicate) {
                     if !self.is_key_not_null(&tree, part) {
                         tree.filters.push(Arc::clone(part));
@@ -111,8 +120,15 @@ impl Finder<'_> {
 
     fn join(&self, join: &datafusion::logical_expr::Join) -> Option<KeyedTree> {
         // A right join is a left join of the swapped inputs, with the columns put back in order.
-        let swap = matches!(join.join_type, JoinType::Right | JoinType::RightSemi | JoinType::RightAnti);
-        let (left_plan, right_plan) = if swap { (&join.right, &join.left) } else { (&join.left, &join.right) };
+        let swap = matches!(
+            join.join_type,
+            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti
+        );
+        let (left_plan, right_plan) = if swap {
+            (&join.right, &join.left)
+        } else {
+            (&join.left, &join.right)
+        };
         let left = self.find(left_plan)?;
         let right = self.find(right_plan)?;
         if left.tables.len() + right.tables.len() > Presence::MEMBERS_MAX {
@@ -142,8 +158,16 @@ impl Finder<'_> {
         };
         let by = left.tables.len();
         let width = self.width(&left.tables);
-        let right_outputs = right.outputs.iter().map(|expr| shifted(expr, width)).collect::<Option<Vec<_>>>()?;
-        let right_filters = right.filters.iter().map(|expr| shifted(expr, width)).collect::<Option<Vec<_>>>()?;
+        let right_outputs = right
+            .outputs
+            .iter()
+            .map(|expr| shifted(expr, width))
+            .collect::<Option<Vec<_>>>()?;
+        let right_filters = right
+            .filters
+            .iter()
+            .map(|expr| shifted(expr, width))
+            .collect::<Option<Vec<_>>>()?;
         let right_plain = plain(&right);
         let left_plain = plain(&left);
         let (l, r) = (Box::new(left.shape), Box::new(right.shape.shifted(by)));
@@ -152,17 +176,26 @@ impl Finder<'_> {
             JoinType::Left | JoinType::Right if right_plain => (Shape::Left(l), true),
             JoinType::Full if right_plain && left_plain => (Shape::Either(l, r), true),
             JoinType::LeftSemi | JoinType::RightSemi if right_plain => (Shape::Both(l, r), false),
-            JoinType::LeftAnti | JoinType::RightAnti if right_plain => (Shape::Without(l, r), false),
+            JoinType::LeftAnti | JoinType::RightAnti if right_plain => {
+                (Shape::Without(l, r), false)
+            }
             _ => return None,
         };
         let outputs = match (keep_right, swap) {
             (false, _) => left.outputs,
             (true, false) => left.outputs.into_iter().chain(right_outputs).collect(),
-            (true, true) => right_outputs.into_iter().chain(left.outputs).collect::<Vec<_>>(),
+            (true, true) => right_outputs
+                .into_iter()
+                .chain(left.outputs)
+                .collect::<Vec<_>>(),
         };
         let mut filters: Vec<Expr> = left.filters.into_iter().chain(right_filters).collect();
         for (l, r) in rest {
-            filters.push(Arc::new(BinaryExpr::new(l, Operator::Eq, shifted(&r, width)?)));
+            filters.push(Arc::new(BinaryExpr::new(
+                l,
+                Operator::Eq,
+                shifted(&r, width)?,
+            )));
         }
         let tables = left.tables.into_iter().chain(right.tables).collect();
         if let Some(residual) = &join.filter {
@@ -170,19 +203,44 @@ impl Finder<'_> {
             let joined = LogicalPlan::Join(join.clone());
             filters.push(over(&(self.physical)(residual, &joined)?, &outputs)?);
         }
-        Some(KeyedTree { tables, outputs, filters, shape })
+        Some(KeyedTree {
+            tables,
+            outputs,
+            filters,
+            shape,
+        })
     }
 
     /// Checks that `on` equates the whole primary key of a table that is surely present on the left with that of one on the right, and returns
     /// the equalities that are left over.
-    fn key_equalities(&self, left: &KeyedTree, right: &KeyedTree, on: &[(Expr, Expr)]) -> Option<Vec<(Expr, Expr)>> {
+    fn key_equalities(
+        &self,
+        left: &KeyedTree,
+        right: &KeyedTree,
+        on: &[(Expr, Expr)],
+    ) -> Option<Vec<(Expr, Expr)>> {
         let mut used = vec![false; on.len()];
-        let (left_member, right_member) = on
-            .iter()
-            .find_map(|pair| Some((self.key_column(left, &pair.0)?.0, self.key_column(right, &pair.1)?.0)))?;
-        let (left_table, right_table) = (&self.tables[left.tables[left_member]], &self.tables[right.tables[right_member]]);
-        let types = |table: &Table| table.key.iter().map(|&k| table.schema.field(k).data_type().clone()).collect::<Vec<_>>();
-        if types(left_table) != types(right_table) || !surely(&left.shape, left_member) || !surely(&right.shape, right_member) {
+        let (left_member, right_member) = on.iter().find_map(|pair| {
+            Some((
+                self.key_column(left, &pair.0)?.0,
+                self.key_column(right, &pair.1)?.0,
+            ))
+        })?;
+        let (left_table, right_table) = (
+            &self.tables[left.tables[left_member]],
+            &self.tables[right.tables[right_member]],
+        );
+        let types = |table: &Table| {
+            table
+                .key
+                .iter()
+                .map(|&k| table.schema.field(k).data_type().clone())
+                .collect::<Vec<_>>()
+        };
+        if types(left_table) != types(right_table)
+            || !surely(&left.shape, left_member)
+            || !surely(&right.shape, right_member)
+        {
             return None;
         }
         for position in 0..left_table.key.len() {
@@ -192,7 +250,13 @@ impl Finder<'_> {
             })?;
             used[found] = true;
         }
-        Some(on.iter().zip(used).filter(|(_, used)| !used).map(|(pair, _)| pair.clone()).collect())
+        Some(
+            on.iter()
+                .zip(used)
+                .filter(|(_, used)| !used)
+                .map(|(pair, _)| pair.clone())
+                .collect(),
+        )
     }
 
     /// Which member's key column, and the how-manyth of its key, `expr` is.
@@ -217,7 +281,10 @@ impl Finder<'_> {
     }
 
     fn width(&self, tables: &[usize]) -> usize {
-        tables.iter().map(|&table| self.tables[table].schema.fields().len()).sum()
+        tables
+            .iter()
+            .map(|&table| self.tables[table].schema.fields().len())
+            .sum()
     }
 
     /// The node for `tree`, and what is still to be done to its rows to get the tree's filters and outputs.
@@ -246,12 +313,32 @@ impl Finder<'_> {
             members.push(Member { table, columns });
         }
         let sets = 1u64 << tree.tables.len();
-        let presence = Presence((0..sets).filter(|&set| tree.shape.holds(set as u8)).fold(0, |word, set| word | 1 << set));
-        let project = tree.outputs.iter().map(|expr| over(expr, &narrow)).collect::<Option<Vec<_>>>()?;
-        let filters = tree.filters.iter().map(|expr| over(expr, &narrow)).collect::<Option<Vec<_>>>()?;
+        let presence = Presence(
+            (0..sets)
+                .filter(|&set| tree.shape.holds(set as u8))
+                .fold(0, |word, set| word | 1 << set),
+        );
+        let project = tree
+            .outputs
+            .iter()
+            .map(|expr| over(expr, &narrow))
+            .collect::<Option<Vec<_>>>()?;
+        let filters = tree
+            .filters
+            .iter()
+            .map(|expr| over(expr, &narrow))
+            .collect::<Option<Vec<_>>>()?;
         let filter = (!filters.is_empty()).then(|| datafusion::physical_expr::conjunction(filters));
-        let map = Map { filter, project: Some(project), schema };
-        Some((Op::Keyed { members, presence }, Arc::new(Schema::new(fields)), map))
+        let map = Map {
+            filter,
+            project: Some(project),
+            schema,
+        };
+        Some((
+            Op::Keyed { members, presence },
+            Arc::new(Schema::new(fields)),
+            map,
+        ))
     }
 }
 

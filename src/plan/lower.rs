@@ -11,9 +11,11 @@ use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::{DFSchema, JoinType, NullEquality, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::expr::{AggregateFunction, Sort as SortExpr};
-use datafusion::logical_expr::{self as logical, BinaryExpr, Expr as LogicalExpr, LogicalPlan, Operator, Volatility};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{
+    self as logical, BinaryExpr, Expr as LogicalExpr, LogicalPlan, Operator,
+};
 use datafusion::physical_expr::create_physical_expr;
 use datafusion::physical_expr::expressions::CastExpr;
 
@@ -29,11 +31,15 @@ pub fn lower(definition: &Definition) -> Result<Plan, DefinitionError> {
         let mut clean = Vec::new();
         lowering.clean(&table.query, &mut clean)?;
         let raw = &definition.streams[table.stream].schema;
-        let schema = clean.last().map_or_else(|| Arc::clone(raw), |map| Arc::clone(&map.schema));
+        let schema = clean
+            .last()
+            .map_or_else(|| Arc::clone(raw), |map| Arc::clone(&map.schema));
         if let Some(map) = canonical_map(&schema) {
             clean.push(map);
         }
-        let schema = clean.last().map_or_else(|| Arc::clone(raw), |map| Arc::clone(&map.schema));
+        let schema = clean
+            .last()
+            .map_or_else(|| Arc::clone(raw), |map| Arc::clone(&map.schema));
         tables.push(Table {
             name: table.name.clone(),
             stream: table.stream,
@@ -52,12 +58,22 @@ pub fn lower(definition: &Definition) -> Result<Plan, DefinitionError> {
         let mut node = lowering.node(&view.query)?;
         let schema = Arc::clone(&lowering.nodes.list[node].schema);
         if let Some(map) = canonical_map(&schema) {
-            node = lowering.nodes.add(Op::Map { input: node, map: map.clone() }, map.schema);
+            node = lowering.nodes.add(
+                Op::Map {
+                    input: node,
+                    map: map.clone(),
+                },
+                map.schema,
+            );
         }
         let key = lowering.nodes.key_of(node);
         nodes = lowering.nodes;
         roots.insert(view.name.clone(), node);
-        views.push(View { name: view.name.clone(), node, key });
+        views.push(View {
+            name: view.name.clone(),
+            node,
+            key,
+        });
     }
     let nodes = nodes.list;
     for node in &nodes {
@@ -71,7 +87,12 @@ pub fn lower(definition: &Definition) -> Result<Plan, DefinitionError> {
         }
     }
     let groups = groups(tables.len(), &nodes);
-    Ok(Plan { tables, groups, nodes, views })
+    Ok(Plan {
+        tables,
+        groups,
+        nodes,
+        views,
+    })
 }
 
 /// The sets of tables that occur together in a keyed node, transitively.
@@ -82,7 +103,10 @@ fn groups(tables: usize, nodes: &[Node]) -> Vec<Vec<usize>> {
             let target = group[members[0].table];
             for member in members {
                 let from = group[member.table];
-                group.iter_mut().filter(|g| **g == from).for_each(|g| *g = target);
+                group
+                    .iter_mut()
+                    .filter(|g| **g == from)
+                    .for_each(|g| *g = target);
             }
         }
     }
@@ -96,22 +120,49 @@ fn groups(tables: usize, nodes: &[Node]) -> Vec<Vec<usize>> {
 
 /// The casts that bring `schema` to canonical types, if any are needed.
 fn canonical_map(schema: &SchemaRef) -> Option<Map> {
-    let wanted: Vec<DataType> = schema.fields().iter().map(|field| canonical_type(field.data_type())).collect();
-    if schema.fields().iter().zip(&wanted).all(|(field, wanted)| field.data_type() == wanted) {
+    let wanted: Vec<DataType> = schema
+        .fields()
+        .iter()
+        .map(|field| canonical_type(field.data_type()))
+        .collect();
+    if schema
+        .fields()
+        .iter()
+        .zip(&wanted)
+        .all(|(field, wanted)| field.data_type() == wanted)
+    {
         return None;
     }
-    let fields = schema.fields().iter().zip(&wanted).map(|(f, wanted)| Field::new(f.name(), wanted.clone(), true));
+    let fields = schema
+        .fields()
+        .iter()
+        .zip(&wanted)
+        .map(|(f, wanted)| Field::new(f.name(), wanted.clone(), true));
     let project = schema
         .fields()
         .iter()
         .enumerate()
-        .map(|(index, field)| cast_to(column(field.name(), index), field.data_type(), &wanted[index]))
+        .map(|(index, field)| {
+            cast_to(
+                column(field.name(), index),
+                field.data_type(),
+                &wanted[index],
+            )
+        })
         .collect();
-    Some(Map { filter: None, project: Some(project), schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())) })
+    Some(Map {
+        filter: None,
+        project: Some(project),
+        schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
+    })
 }
 
 fn cast_to(expr: Expr, from: &DataType, to: &DataType) -> Expr {
-    if from == to { expr } else { Arc::new(CastExpr::new(expr, to.clone(), None)) }
+    if from == to {
+        expr
+    } else {
+        Arc::new(CastExpr::new(expr, to.clone(), None))
+    }
 }
 
 /// The nodes so far; equal nodes are one.
@@ -135,7 +186,9 @@ impl Nodes {
     /// Columns that identify a row of `node`: group columns that are still there. All columns if the plan does not tell.
     fn key_of(&self, node: NodeId) -> Vec<usize> {
         let all = (0..self.list[node].schema.fields().len()).collect();
-        self.group_columns(node).filter(|key| !key.is_empty()).unwrap_or(all)
+        self.group_columns(node)
+            .filter(|key| !key.is_empty())
+            .unwrap_or(all)
     }
 
     fn group_columns(&self, node: NodeId) -> Option<Vec<usize>> {
@@ -144,8 +197,13 @@ impl Nodes {
             Op::TopK { input, .. } => self.group_columns(*input),
             Op::Map { input, map } => {
                 let below = self.group_columns(*input)?;
-                let Some(project) = &map.project else { return Some(below) };
-                below.into_iter().map(|key| project.iter().position(|expr| as_column(expr) == Some(key))).collect()
+                let Some(project) = &map.project else {
+                    return Some(below);
+                };
+                below
+                    .into_iter()
+                    .map(|key| project.iter().position(|expr| as_column(expr) == Some(key)))
+                    .collect()
             }
             _ => None,
         }
@@ -178,7 +236,12 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    fn refuse<T>(&self, words: &[&str], what: impl Into<String>, help: &str) -> Result<T, DefinitionError> {
+    fn refuse<T>(
+        &self,
+        words: &[&str],
+        what: impl Into<String>,
+        help: &str,
+    ) -> Result<T, DefinitionError> {
         Err(self.text.error(words, what, Some(help)))
     }
 
@@ -201,9 +264,16 @@ impl<'a> Lowering<'a> {
             LogicalPlan::TableScan(scan) => {
                 if let Some(columns) = &scan.projection {
                     let schema = nullable(scan.projected_schema.as_arrow());
-                    let project =
-                        columns.iter().zip(schema.fields()).map(|(&index, field)| column(field.name(), index)).collect();
-                    maps.push(Map { filter: None, project: Some(project), schema });
+                    let project = columns
+                        .iter()
+                        .zip(schema.fields())
+                        .map(|(&index, field)| column(field.name(), index))
+                        .collect();
+                    maps.push(Map {
+                        filter: None,
+                        project: Some(project),
+                        schema,
+                    });
                 }
             }
             other => return self.unsupported(other),
@@ -214,14 +284,22 @@ impl<'a> Lowering<'a> {
     /// The map of a projection, fused with a filter directly below it.
     fn project(&self, projection: &logical::Projection) -> Result<Map, DefinitionError> {
         let (filter, schema) = match projection.input.as_ref() {
-            LogicalPlan::Filter(filter) => {
-                (Some(self.expr(&filter.predicate, filter.input.schema())?), filter.input.schema())
-            }
+            LogicalPlan::Filter(filter) => (
+                Some(self.expr(&filter.predicate, filter.input.schema())?),
+                filter.input.schema(),
+            ),
             other => (None, other.schema()),
         };
-        let project =
-            projection.expr.iter().map(|expr| self.expr(expr, schema)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Map { filter, project: Some(project), schema: nullable(projection.schema.as_arrow()) })
+        let project = projection
+            .expr
+            .iter()
+            .map(|expr| self.expr(expr, schema))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Map {
+            filter,
+            project: Some(project),
+            schema: nullable(projection.schema.as_arrow()),
+        })
     }
 
     fn filter(&self, filter: &logical::Filter) -> Result<Map, DefinitionError> {
@@ -233,31 +311,20 @@ impl<'a> Lowering<'a> {
         })
     }
 
-    /// The physical form of `expr`, which must be a function of its row alone.
+    /// The physical form of `expr`.
     fn expr(&self, expr: &LogicalExpr, schema: &DFSchema) -> Result<Expr, DefinitionError> {
         use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-        let mut moving = None;
         let mut subquery = false;
         let _ = expr.apply(|part| {
-            match part {
-                LogicalExpr::ScalarFunction(call) if call.func.signature().volatility != Volatility::Immutable => {
-                    moving.get_or_insert_with(|| call.name().to_owned());
-                }
+            subquery |= matches!(
+                part,
                 LogicalExpr::ScalarSubquery(_)
-                | LogicalExpr::Exists(_)
-                | LogicalExpr::InSubquery(_)
-                | LogicalExpr::SetComparison(_) => subquery = true,
-                _ => {}
-            }
+                    | LogicalExpr::Exists(_)
+                    | LogicalExpr::InSubquery(_)
+                    | LogicalExpr::SetComparison(_)
+            );
             Ok(TreeNodeRecursion::Continue)
         });
-        if let Some(name) = moving {
-            return self.refuse(
-                &[&name],
-                format!("`{name}` is not a function of the row: its answer changes while the data does not"),
-                "use a column, such as an event time, instead of the clock or chance",
-            );
-        }
         if subquery {
             return self.refuse(
                 &["EXISTS", "IN", "ANY", "ALL"],
@@ -265,8 +332,13 @@ impl<'a> Lowering<'a> {
                 "write it as a JOIN, or as a view of its own that is joined",
             );
         }
-        create_physical_expr(expr, schema, &self.properties, &PhysicalPlanningContext::default())
-            .map_err(|error| self.text.error(&[], error.find_root().to_string(), None))
+        create_physical_expr(
+            expr,
+            schema,
+            &self.properties,
+            &PhysicalPlanningContext::default(),
+        )
+        .map_err(|error| self.text.error(&[], error.find_root().to_string(), None))
     }
 
     fn unsupported<T>(&self, plan: &LogicalPlan) -> Result<T, DefinitionError> {
@@ -345,8 +417,12 @@ impl<'a> Lowering<'a> {
 
     fn keyed(&mut self, plan: &LogicalPlan) -> Option<NodeId> {
         let (op, op_schema, map) = {
-            let physical = |expr: &LogicalExpr, input: &LogicalPlan| self.expr(expr, input.schema()).ok();
-            let finder = Finder { tables: self.tables, physical: &physical };
+            let physical =
+                |expr: &LogicalExpr, input: &LogicalPlan| self.expr(expr, input.schema()).ok();
+            let finder = Finder {
+                tables: self.tables,
+                physical: &physical,
+            };
             let tree = finder.find(plan)?;
             finder.finish(tree, nullable(plan.schema().as_arrow()))?
         };
@@ -354,7 +430,11 @@ impl<'a> Lowering<'a> {
         let input = self.nodes.add(op, op_schema);
         let identity = map.filter.is_none()
             && map.project.as_ref().is_some_and(|project| {
-                project.len() == width && project.iter().enumerate().all(|(index, expr)| as_column(expr) == Some(index))
+                project.len() == width
+                    && project
+                        .iter()
+                        .enumerate()
+                        .all(|(index, expr)| as_column(expr) == Some(index))
             });
         if identity {
             return Some(input);
@@ -372,15 +452,30 @@ impl<'a> Lowering<'a> {
                 "make a table of it with CREATE TABLE name (PRIMARY KEY (column)) AS SELECT ..",
             );
         };
-        let Some(columns) = &scan.projection else { return Ok(root) };
+        let Some(columns) = &scan.projection else {
+            return Ok(root);
+        };
         let schema = nullable(scan.projected_schema.as_arrow());
-        let project = columns.iter().zip(schema.fields()).map(|(&index, field)| column(field.name(), index)).collect();
-        let map = Map { filter: None, project: Some(project), schema: Arc::clone(&schema) };
+        let project = columns
+            .iter()
+            .zip(schema.fields())
+            .map(|(&index, field)| column(field.name(), index))
+            .collect();
+        let map = Map {
+            filter: None,
+            project: Some(project),
+            schema: Arc::clone(&schema),
+        };
         Ok(self.nodes.add(Op::Map { input: root, map }, schema))
     }
 
     /// Puts `extra` expressions behind the columns of `input`, and tells where each of them stands then.
-    fn extend(&mut self, input: NodeId, plan: &LogicalPlan, extra: &[&LogicalExpr]) -> Result<(NodeId, Vec<usize>), DefinitionError> {
+    fn extend(
+        &mut self,
+        input: NodeId,
+        plan: &LogicalPlan,
+        extra: &[&LogicalExpr],
+    ) -> Result<(NodeId, Vec<usize>), DefinitionError> {
         let schema = plan.schema();
         let own = Arc::clone(&self.nodes.list[input].schema);
         let mut fields: Vec<Field> = Vec::new();
@@ -393,9 +488,9 @@ impl<'a> Lowering<'a> {
             let place = match places.get(&identity) {
                 Some(&place) => place,
                 None => {
-                    let data_type = physical
-                        .data_type(&own)
-                        .map_err(|error| self.text.error(&[], error.find_root().to_string(), None))?;
+                    let data_type = physical.data_type(&own).map_err(|error| {
+                        self.text.error(&[], error.find_root().to_string(), None)
+                    })?;
                     fields.push(Field::new(expr.schema_name().to_string(), data_type, true));
                     project.push(physical);
                     places.insert(identity, project.len() - 1);
@@ -405,17 +500,28 @@ impl<'a> Lowering<'a> {
             positions.push(place);
         }
         let identity = project.len() == own.fields().len()
-            && project.iter().enumerate().all(|(index, expr)| as_column(expr) == Some(index));
+            && project
+                .iter()
+                .enumerate()
+                .all(|(index, expr)| as_column(expr) == Some(index));
         if identity {
             return Ok((input, positions));
         }
         let schema: SchemaRef = Arc::new(Schema::new(fields));
-        let map = Map { filter: None, project: Some(project), schema: Arc::clone(&schema) };
+        let map = Map {
+            filter: None,
+            project: Some(project),
+            schema: Arc::clone(&schema),
+        };
         Ok((self.nodes.add(Op::Map { input, map }, schema), positions))
     }
 
     fn aggregate(&mut self, aggregate: &logical::Aggregate) -> Lowered {
-        if aggregate.group_expr.iter().any(|expr| matches!(expr, LogicalExpr::GroupingSet(_))) {
+        if aggregate
+            .group_expr
+            .iter()
+            .any(|expr| matches!(expr, LogicalExpr::GroupingSet(_)))
+        {
             return self.refuse(
                 &["ROLLUP", "CUBE", "GROUPING"],
                 "ROLLUP, CUBE and GROUPING SETS are not maintained",
@@ -423,7 +529,11 @@ impl<'a> Lowering<'a> {
             );
         }
         let input = self.node(&aggregate.input)?;
-        let calls = aggregate.aggr_expr.iter().map(|expr| self.call(expr)).collect::<Result<Vec<_>, _>>()?;
+        let calls = aggregate
+            .aggr_expr
+            .iter()
+            .map(|expr| self.call(expr))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut extra: Vec<&LogicalExpr> = aggregate.group_expr.iter().collect();
         for call in &calls {
             extra.extend(call.argument.as_ref());
@@ -439,7 +549,11 @@ impl<'a> Lowering<'a> {
         for (index, call) in calls.into_iter().enumerate() {
             let argument = call.argument.as_ref().map(|_| next());
             let filter = call.filter.as_ref().map(|_| next());
-            let order = call.order.iter().map(|sort| (next(), options(sort))).collect();
+            let order = call
+                .order
+                .iter()
+                .map(|sort| (next(), options(sort)))
+                .collect();
             aggregates.push(Aggregate {
                 function: call.function,
                 argument,
@@ -449,12 +563,25 @@ impl<'a> Lowering<'a> {
                 output: schema.field(group.len() + index).clone(),
             });
         }
-        Ok(self.nodes.add(Op::Aggregate { input, group, aggregates }, schema))
+        Ok(self.nodes.add(
+            Op::Aggregate {
+                input,
+                group,
+                aggregates,
+            },
+            schema,
+        ))
     }
 
     fn call(&self, expr: &LogicalExpr) -> Result<Call, DefinitionError> {
-        let LogicalExpr::AggregateFunction(AggregateFunction { func, params }) = expr.clone().unalias() else {
-            return self.refuse(&["GROUP"], format!("`{expr}` is not an aggregate"), "aggregate columns with count, sum, ..");
+        let LogicalExpr::AggregateFunction(AggregateFunction { func, params }) =
+            expr.clone().unalias()
+        else {
+            return self.refuse(
+                &["GROUP"],
+                format!("`{expr}` is not an aggregate"),
+                "aggregate columns with count, sum, ..",
+            );
         };
         let name = func.name();
         let constant = |expr: &LogicalExpr| match expr {
@@ -469,7 +596,11 @@ impl<'a> Lowering<'a> {
         let mut argument = params.args.first().cloned();
         let function = match name {
             "count" => {
-                if let Some(value) = argument.as_ref().and_then(constant).filter(|_| !params.distinct) {
+                if let Some(value) = argument
+                    .as_ref()
+                    .and_then(constant)
+                    .filter(|_| !params.distinct)
+                {
                     if !value.is_null() {
                         argument = None;
                     }
@@ -487,27 +618,46 @@ impl<'a> Lowering<'a> {
                     .iter()
                     .find_map(|arg| constant(arg).and_then(|value| number(&value)))
                     .filter(|fraction| (0.0..=1.0).contains(fraction));
-                let Some(mut fraction) = fraction else {
-                    return self.refuse(&[name], format!("{name} wants a constant fraction between 0 and 1"), "write percentile_disc(0.5) WITHIN GROUP (ORDER BY column)");
+                let Some(fraction) = fraction else {
+                    return self.refuse(
+                        &[name],
+                        format!("{name} wants a constant fraction between 0 and 1"),
+                        "write percentile_disc(0.5) WITHIN GROUP (ORDER BY column)",
+                    );
                 };
+                let mut descending = false;
                 if let Some(sort) = order.first() {
                     argument = Some(sort.expr.clone());
-                    if !sort.asc && name == "percentile_cont" {
-                        fraction = 1.0 - fraction;
-                    } else if !sort.asc {
-                        return self.refuse(&["DESC"], "percentile_disc is maintained in ascending order only", "order ascending and take 1 - fraction");
-                    }
+                    descending = !sort.asc;
                 }
                 order.clear();
-                if name == "percentile_cont" { Function::PercentileCont(fraction) } else { Function::PercentileDisc(fraction) }
+                if name == "percentile_cont" {
+                    Function::PercentileCont {
+                        fraction,
+                        descending,
+                    }
+                } else {
+                    Function::PercentileDisc {
+                        fraction,
+                        descending,
+                    }
+                }
             }
             "bool_and" => Function::BoolAnd,
             "bool_or" => Function::BoolOr,
             "array_agg" => Function::ArrayAgg,
             "string_agg" => {
-                let between = params.args.get(1).and_then(constant).and_then(|value| value.try_as_str().flatten().map(str::to_owned));
+                let between = params
+                    .args
+                    .get(1)
+                    .and_then(constant)
+                    .and_then(|value| value.try_as_str().flatten().map(str::to_owned));
                 let Some(between) = between else {
-                    return self.refuse(&[name], "string_agg wants a constant text between the values", "write string_agg(column, ', ' ORDER BY column)");
+                    return self.refuse(
+                        &[name],
+                        "string_agg wants a constant text between the values",
+                        "write string_agg(column, ', ' ORDER BY column)",
+                    );
                 };
                 Function::StringAgg(between)
             }
@@ -522,16 +672,32 @@ impl<'a> Lowering<'a> {
         if !matches!(function, Function::ArrayAgg | Function::StringAgg(_)) {
             order.clear();
         }
-        if params.null_treatment.is_some_and(|t| format!("{t:?}").contains("Ignore")) && matches!(function, Function::ArrayAgg) {
-            return self.refuse(&["IGNORE"], "IGNORE NULLS is not maintained", "write FILTER (WHERE column IS NOT NULL)");
+        if params
+            .null_treatment
+            .is_some_and(|t| format!("{t:?}").contains("Ignore"))
+            && matches!(function, Function::ArrayAgg)
+        {
+            return self.refuse(
+                &["IGNORE"],
+                "IGNORE NULLS is not maintained",
+                "write FILTER (WHERE column IS NOT NULL)",
+            );
         }
-        Ok(Call { function, argument, filter: params.filter.map(|filter| *filter), order, distinct: params.distinct })
+        Ok(Call {
+            function,
+            argument,
+            filter: params.filter.map(|filter| *filter),
+            order,
+            distinct: params.distinct,
+        })
     }
 
     /// Remembers what a filter says about row numbers computed below it.
     fn note_bounds(&mut self, filter: &logical::Filter) {
         for part in logical::utils::split_conjunction(&filter.predicate) {
-            let LogicalExpr::BinaryExpr(BinaryExpr { left, op, right }) = part else { continue };
+            let LogicalExpr::BinaryExpr(BinaryExpr { left, op, right }) = part else {
+                continue;
+            };
             let (name, value, op) = match (left.as_ref(), right.as_ref()) {
                 (LogicalExpr::Column(name), LogicalExpr::Literal(value, _)) => (name, value, *op),
                 (LogicalExpr::Literal(value, _), LogicalExpr::Column(name)) => match op.swap() {
@@ -540,13 +706,17 @@ impl<'a> Lowering<'a> {
                 },
                 _ => continue,
             };
-            let Some(value) = number(value).filter(|value| *value >= 0.0) else { continue };
+            let Some(value) = number(value).filter(|value| *value >= 0.0) else {
+                continue;
+            };
             let most = match op {
                 Operator::Eq | Operator::LtEq => value.floor() as u64,
                 Operator::Lt => (value.ceil() as u64).saturating_sub(1),
                 _ => continue,
             };
-            let Ok(index) = filter.input.schema().index_of_column(name) else { continue };
+            let Ok(index) = filter.input.schema().index_of_column(name) else {
+                continue;
+            };
             if let Some(window) = window_of(&filter.input, index) {
                 let bound = self.bounds.entry(window).or_insert(most);
                 *bound = (*bound).min(most);
@@ -558,10 +728,18 @@ impl<'a> Lowering<'a> {
         const HELP: &str = "number the rows in a subquery and keep the first ones: SELECT .. FROM (SELECT .., RANK() OVER \
                             (PARTITION BY .. ORDER BY ..) AS place FROM ..) t WHERE place <= 10";
         let [expr] = window.window_expr.as_slice() else {
-            return self.refuse(&["OVER"], "several window functions over one window are not maintained", HELP);
+            return self.refuse(
+                &["OVER"],
+                "several window functions over one window are not maintained",
+                HELP,
+            );
         };
         let LogicalExpr::WindowFunction(call) = expr.clone().unalias() else {
-            return self.refuse(&["OVER"], format!("`{expr}` is not a window function"), HELP);
+            return self.refuse(
+                &["OVER"],
+                format!("`{expr}` is not a window function"),
+                HELP,
+            );
         };
         let name = call.fun.name().to_lowercase();
         let rank = match name.as_str() {
@@ -569,7 +747,11 @@ impl<'a> Lowering<'a> {
             "rank" => Rank::Rank,
             "dense_rank" => Rank::DenseRank,
             _ => {
-                return self.refuse(&[&name, "OVER"], format!("the window function `{name}` is not maintained"), HELP);
+                return self.refuse(
+                    &[&name, "OVER"],
+                    format!("the window function `{name}` is not maintained"),
+                    HELP,
+                );
             }
         };
         let Some(&limit) = self.bounds.get(&std::ptr::from_ref(window).addr()) else {
@@ -581,8 +763,13 @@ impl<'a> Lowering<'a> {
         };
         let input = self.node(&window.input)?;
         let width = window.input.schema().fields().len();
-        let columns: Vec<LogicalExpr> =
-            window.input.schema().columns().into_iter().map(LogicalExpr::Column).collect();
+        let columns: Vec<LogicalExpr> = window
+            .input
+            .schema()
+            .columns()
+            .into_iter()
+            .map(LogicalExpr::Column)
+            .collect();
         let params = &call.params;
         let mut extra: Vec<&LogicalExpr> = columns.iter().collect();
         extra.extend(&params.partition_by);
@@ -597,10 +784,22 @@ impl<'a> Lowering<'a> {
             .collect();
         let extended = Arc::clone(&self.nodes.list[input].schema);
         let number = Field::new(expr.schema_name().to_string(), DataType::UInt64, true);
-        let fields: Vec<Field> =
-            extended.fields().iter().map(|f| f.as_ref().clone()).chain([number.clone()]).collect();
+        let fields: Vec<Field> = extended
+            .fields()
+            .iter()
+            .map(|f| f.as_ref().clone())
+            .chain([number.clone()])
+            .collect();
         let top = self.nodes.add(
-            Op::TopK { input, partition, order, rank, limit, skip: 0, emit_rank: true },
+            Op::TopK {
+                input,
+                partition,
+                order,
+                rank,
+                limit,
+                skip: 0,
+                emit_rank: true,
+            },
             Arc::new(Schema::new(fields)),
         );
         // Back to the window's own columns: the input's, then the number.
@@ -610,7 +809,11 @@ impl<'a> Lowering<'a> {
             .map(|&place| column(extended.field(place).name(), place))
             .chain([column(number.name(), extended.fields().len())])
             .collect();
-        let map = Map { filter: None, project: Some(project), schema: Arc::clone(&schema) };
+        let map = Map {
+            filter: None,
+            project: Some(project),
+            schema: Arc::clone(&schema),
+        };
         Ok(self.nodes.add(Op::Map { input: top, map }, schema))
     }
 
@@ -621,7 +824,11 @@ impl<'a> Lowering<'a> {
             Some(_) => None,
         };
         let (Some(skip), Some(fetch)) = (constant(&limit.skip), constant(&limit.fetch)) else {
-            return self.refuse(&["LIMIT", "OFFSET"], "LIMIT and OFFSET must be constants", "write a number");
+            return self.refuse(
+                &["LIMIT", "OFFSET"],
+                "LIMIT and OFFSET must be constants",
+                "write a number",
+            );
         };
         let mut below = limit.input.as_ref();
         // Projections between the limit and its order do not change which rows are first.
@@ -638,8 +845,13 @@ impl<'a> Lowering<'a> {
             );
         };
         let skip = skip.unwrap_or(0);
-        let Some(fetch) = fetch.or(sort.fetch.map(|fetch| (fetch as u64).saturating_sub(skip))) else {
-            return self.refuse(&["OFFSET"], "OFFSET without LIMIT is not maintained", "add a LIMIT");
+        let Some(fetch) = fetch.or(sort.fetch.map(|fetch| (fetch as u64).saturating_sub(skip)))
+        else {
+            return self.refuse(
+                &["OFFSET"],
+                "OFFSET without LIMIT is not maintained",
+                "add a LIMIT",
+            );
         };
         let mut node = self.first_rows(&sort.input, &sort.expr, skip, fetch)?;
         for projection in above.into_iter().rev() {
@@ -650,14 +862,29 @@ impl<'a> Lowering<'a> {
         Ok(node)
     }
 
-    fn first_rows(&mut self, plan: &LogicalPlan, by: &[SortExpr], skip: u64, fetch: u64) -> Lowered {
+    fn first_rows(
+        &mut self,
+        plan: &LogicalPlan,
+        by: &[SortExpr],
+        skip: u64,
+        fetch: u64,
+    ) -> Lowered {
         let input = self.node(plan)?;
-        let columns: Vec<LogicalExpr> = plan.schema().columns().into_iter().map(LogicalExpr::Column).collect();
+        let columns: Vec<LogicalExpr> = plan
+            .schema()
+            .columns()
+            .into_iter()
+            .map(LogicalExpr::Column)
+            .collect();
         let width = columns.len();
         let mut extra: Vec<&LogicalExpr> = columns.iter().collect();
         extra.extend(by.iter().map(|sort| &sort.expr));
         let (input, places) = self.extend(input, plan, &extra)?;
-        let order = by.iter().zip(&places[width..]).map(|(sort, &place)| (place, options(sort))).collect();
+        let order = by
+            .iter()
+            .zip(&places[width..])
+            .map(|(sort, &place)| (place, options(sort)))
+            .collect();
         let extended = Arc::clone(&self.nodes.list[input].schema);
         let top = self.nodes.add(
             Op::TopK {
@@ -671,13 +898,23 @@ impl<'a> Lowering<'a> {
             },
             Arc::clone(&extended),
         );
-        let identity = places[..width].iter().enumerate().all(|(index, &place)| index == place);
+        let identity = places[..width]
+            .iter()
+            .enumerate()
+            .all(|(index, &place)| index == place);
         if identity && extended.fields().len() == width {
             return Ok(top);
         }
         let schema = nullable(plan.schema().as_arrow());
-        let project = places[..width].iter().map(|&place| column(extended.field(place).name(), place)).collect();
-        let map = Map { filter: None, project: Some(project), schema: Arc::clone(&schema) };
+        let project = places[..width]
+            .iter()
+            .map(|&place| column(extended.field(place).name(), place))
+            .collect();
+        let map = Map {
+            filter: None,
+            project: Some(project),
+            schema: Arc::clone(&schema),
+        };
         Ok(self.nodes.add(Op::Map { input: top, map }, schema))
     }
 
@@ -705,23 +942,49 @@ impl<'a> Lowering<'a> {
                 );
             }
         };
-        let (left_plan, right_plan) = if swap { (&join.right, &join.left) } else { (&join.left, &join.right) };
+        let (left_plan, right_plan) = if swap {
+            (&join.right, &join.left)
+        } else {
+            (&join.left, &join.right)
+        };
         let left = self.node(left_plan)?;
         let right = self.node(right_plan)?;
         let own = |columns: &LogicalPlan| -> Vec<LogicalExpr> {
-            columns.schema().columns().into_iter().map(LogicalExpr::Column).collect()
+            columns
+                .schema()
+                .columns()
+                .into_iter()
+                .map(LogicalExpr::Column)
+                .collect()
         };
-        let keys: Vec<(&LogicalExpr, &LogicalExpr)> =
-            join.on.iter().map(|(l, r)| if swap { (r, l) } else { (l, r) }).collect();
+        let keys: Vec<(&LogicalExpr, &LogicalExpr)> = join
+            .on
+            .iter()
+            .map(|(l, r)| if swap { (r, l) } else { (l, r) })
+            .collect();
         let mut side = |input, plan: &LogicalPlan, keys: Vec<&LogicalExpr>| {
             let columns = own(plan);
             let extra: Vec<&LogicalExpr> = columns.iter().chain(keys).collect();
-            self.extend(input, plan, &extra).map(|(node, places)| (node, columns.len(), places))
+            self.extend(input, plan, &extra)
+                .map(|(node, places)| (node, columns.len(), places))
         };
-        let (left, left_width, left_places) = side(left, left_plan, keys.iter().map(|pair| pair.0).collect())?;
-        let (right, right_width, right_places) = side(right, right_plan, keys.iter().map(|pair| pair.1).collect())?;
-        let on = left_places[left_width..].iter().copied().zip(right_places[right_width..].iter().copied()).collect();
-        let fields = |node: NodeId| self.nodes.list[node].schema.fields().iter().map(|f| f.as_ref().clone()).collect::<Vec<_>>();
+        let (left, left_width, left_places) =
+            side(left, left_plan, keys.iter().map(|pair| pair.0).collect())?;
+        let (right, right_width, right_places) =
+            side(right, right_plan, keys.iter().map(|pair| pair.1).collect())?;
+        let on = left_places[left_width..]
+            .iter()
+            .copied()
+            .zip(right_places[right_width..].iter().copied())
+            .collect();
+        let fields = |node: NodeId| {
+            self.nodes.list[node]
+                .schema
+                .fields()
+                .iter()
+                .map(|f| f.as_ref().clone())
+                .collect::<Vec<_>>()
+        };
         let left_fields = fields(left);
         let left_all = left_fields.len();
         let only_left = matches!(kind, JoinKind::Semi | JoinKind::Anti);
@@ -730,14 +993,21 @@ impl<'a> Lowering<'a> {
         let residual = match &join.filter {
             None => None,
             Some(condition) => {
-                let logical_pair = join
-                    .left
-                    .schema()
-                    .join(join.right.schema())
-                    .map_err(|error| self.text.error(&["ON"], error.find_root().to_string(), None))?;
+                let logical_pair =
+                    join.left
+                        .schema()
+                        .join(join.right.schema())
+                        .map_err(|error| {
+                            self.text
+                                .error(&["ON"], error.find_root().to_string(), None)
+                        })?;
                 let physical = self.expr(condition, &logical_pair)?;
-                let left_columns = left_places[..left_width].iter().map(|&place| column("", place));
-                let right_columns = right_places[..right_width].iter().map(|&place| column("", left_all + place));
+                let left_columns = left_places[..left_width]
+                    .iter()
+                    .map(|&place| column("", place));
+                let right_columns = right_places[..right_width]
+                    .iter()
+                    .map(|&place| column("", left_all + place));
                 let columns: Vec<Expr> = if swap {
                     right_columns.chain(left_columns).collect()
                 } else {
@@ -759,18 +1029,32 @@ impl<'a> Lowering<'a> {
             Arc::new(Schema::new(out_fields.clone())),
         );
         let left_out = left_places[..left_width].iter().copied();
-        let right_out = right_places[..right_width].iter().map(|&place| left_all + place);
+        let right_out = right_places[..right_width]
+            .iter()
+            .map(|&place| left_all + place);
         let order: Vec<usize> = match (only_left, swap) {
             (true, _) => left_out.collect(),
             (false, false) => left_out.chain(right_out).collect(),
             (false, true) => right_out.chain(left_out).collect(),
         };
         let schema = nullable(join.schema.as_arrow());
-        if order.len() == out_fields.len() && order.iter().enumerate().all(|(index, &place)| index == place) {
+        if order.len() == out_fields.len()
+            && order
+                .iter()
+                .enumerate()
+                .all(|(index, &place)| index == place)
+        {
             return Ok(joined);
         }
-        let project = order.iter().map(|&place| column(out_fields[place].name(), place)).collect();
-        let map = Map { filter: None, project: Some(project), schema: Arc::clone(&schema) };
+        let project = order
+            .iter()
+            .map(|&place| column(out_fields[place].name(), place))
+            .collect();
+        let map = Map {
+            filter: None,
+            project: Some(project),
+            schema: Arc::clone(&schema),
+        };
         Ok(self.nodes.add(Op::Map { input: joined, map }, schema))
     }
 
@@ -780,7 +1064,11 @@ impl<'a> Lowering<'a> {
         for plan in &union.inputs {
             let input = self.node(plan)?;
             let own = Arc::clone(&self.nodes.list[input].schema);
-            let same = own.fields().iter().zip(schema.fields()).all(|(a, b)| a.data_type() == b.data_type());
+            let same = own
+                .fields()
+                .iter()
+                .zip(schema.fields())
+                .all(|(a, b)| a.data_type() == b.data_type());
             if same {
                 inputs.push(input);
                 continue;
@@ -790,9 +1078,15 @@ impl<'a> Lowering<'a> {
                 .iter()
                 .zip(schema.fields())
                 .enumerate()
-                .map(|(index, (from, to))| cast_to(column(from.name(), index), from.data_type(), to.data_type()))
+                .map(|(index, (from, to))| {
+                    cast_to(column(from.name(), index), from.data_type(), to.data_type())
+                })
                 .collect();
-            let map = Map { filter: None, project: Some(project), schema: Arc::clone(&schema) };
+            let map = Map {
+                filter: None,
+                project: Some(project),
+                schema: Arc::clone(&schema),
+            };
             inputs.push(self.nodes.add(Op::Map { input, map }, Arc::clone(&schema)));
         }
         Ok(self.nodes.add(Op::Union { inputs }, schema))
@@ -808,7 +1102,8 @@ impl<'a> Lowering<'a> {
         .expect("a batch without columns fits the empty schema");
         let mut columns: Vec<Vec<ScalarValue>> = vec![Vec::new(); schema.fields().len()];
         let failed = |error: datafusion::error::DataFusionError| {
-            self.text.error(&["VALUES"], error.find_root().to_string(), None)
+            self.text
+                .error(&["VALUES"], error.find_root().to_string(), None)
         };
         for row in &values.values {
             for (column, expr) in columns.iter_mut().zip(row) {
@@ -826,7 +1121,8 @@ impl<'a> Lowering<'a> {
             .map(ScalarValue::iter_to_array)
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
-        let rows = RecordBatch::try_new(Arc::clone(&schema), arrays).map_err(|error| failed(error.into()))?;
+        let rows = RecordBatch::try_new(Arc::clone(&schema), arrays)
+            .map_err(|error| failed(error.into()))?;
         Ok(self.nodes.add(Op::Constant { rows }, schema))
     }
 }
@@ -846,7 +1142,10 @@ fn window_of(plan: &LogicalPlan, index: usize) -> Option<usize> {
         LogicalPlan::SubqueryAlias(alias) => window_of(&alias.input, index),
         LogicalPlan::Filter(filter) => window_of(&filter.input, index),
         LogicalPlan::Projection(projection) => match projection.expr[index].clone().unalias() {
-            LogicalExpr::Column(name) => window_of(&projection.input, projection.input.schema().index_of_column(&name).ok()?),
+            LogicalExpr::Column(name) => window_of(
+                &projection.input,
+                projection.input.schema().index_of_column(&name).ok()?,
+            ),
             _ => None,
         },
         LogicalPlan::Window(window) => {
@@ -861,7 +1160,10 @@ fn window_of(plan: &LogicalPlan, index: usize) -> Option<usize> {
 }
 
 fn options(sort: &SortExpr) -> SortOptions {
-    SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first }
+    SortOptions {
+        descending: !sort.asc,
+        nulls_first: sort.nulls_first,
+    }
 }
 
 /// A constant as a number.
@@ -873,6 +1175,9 @@ fn number(value: &ScalarValue) -> Option<f64> {
 }
 
 fn nullable(schema: &Schema) -> SchemaRef {
-    let fields = schema.fields().iter().map(|f| Field::new(f.name(), f.data_type().clone(), true));
+    let fields = schema
+        .fields()
+        .iter()
+        .map(|f| Field::new(f.name(), f.data_type().clone(), true));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }

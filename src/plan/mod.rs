@@ -150,7 +150,9 @@ impl Op {
     pub fn inputs(&self) -> Vec<NodeId> {
         match self {
             Op::Keyed { .. } | Op::Constant { .. } => Vec::new(),
-            Op::Map { input, .. } | Op::Aggregate { input, .. } | Op::TopK { input, .. } => vec![*input],
+            Op::Map { input, .. } | Op::Aggregate { input, .. } | Op::TopK { input, .. } => {
+                vec![*input]
+            }
             Op::Join { left, right, .. } => vec![*left, *right],
             Op::Union { inputs } => inputs.clone(),
         }
@@ -251,10 +253,20 @@ pub enum Function {
     Max,
     /// DataFusion's `median`.
     Median,
-    /// PostgreSQL's `percentile_cont`, at this fraction.
-    PercentileCont(f64),
-    /// PostgreSQL's `percentile_disc`, at this fraction.
-    PercentileDisc(f64),
+    /// PostgreSQL's `percentile_cont`.
+    PercentileCont {
+        /// Between 0 and 1.
+        fraction: f64,
+        /// Whether the values are ordered from the greatest.
+        descending: bool,
+    },
+    /// PostgreSQL's `percentile_disc`.
+    PercentileDisc {
+        /// Between 0 and 1.
+        fraction: f64,
+        /// Whether the values are ordered from the greatest.
+        descending: bool,
+    },
     /// Whether all values are true.
     BoolAnd,
     /// Whether one value is true.

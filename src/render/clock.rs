@@ -52,11 +52,19 @@ pub fn clock<'scope>(
     let (output, ticks) = builder.new_output::<Vec<Tick>>();
     let mut output = OutputBuilder::from(output);
     let activator = scope.activator_for(builder.operator_info().address);
-    let decisions = config.as_ref().map(|config| (Arc::clone(&config.decide), Arc::clone(&config.open)));
+    let decisions = config
+        .as_ref()
+        .map(|config| (Arc::clone(&config.decide), Arc::clone(&config.open)));
     builder.build(move |capabilities| {
-        let mut capability = capabilities.into_iter().next().filter(|_| leader && decisions.is_some());
+        let mut capability = capabilities
+            .into_iter()
+            .next()
+            .filter(|_| leader && decisions.is_some());
         move |_frontiers| {
-            let (Some(held), Some((decide, open))) = (capability.as_mut(), decisions.as_ref()) else { return };
+            let (Some(held), Some((decide, open))) = (capability.as_mut(), decisions.as_ref())
+            else {
+                return;
+            };
             let mut close = |epoch: Epoch, commit: bool| {
                 if commit {
                     let _ = events.send(ViewEvent::Boundary(epoch));
@@ -64,7 +72,11 @@ pub fn clock<'scope>(
                 held.downgrade(&epoch);
                 let mut active = output.activate();
                 let mut session = active.session(&*held);
-                session.give_iterator((0..peers).map(|worker| Tick { worker, closed: epoch, commit }));
+                session.give_iterator((0..peers).map(|worker| Tick {
+                    worker,
+                    closed: epoch,
+                    commit,
+                }));
             };
             if sources.done() {
                 close(open(), true);
@@ -83,18 +95,22 @@ pub fn clock<'scope>(
         }
     });
     let advance = config.map(|config| config.advance);
-    ticks.unary(Exchange::new(|tick: &Tick| tick.worker), "Ticks", move |_capability, _info| {
-        move |input, output| {
-            input.for_each(|capability, ticks| {
-                for tick in ticks.drain(..) {
-                    if let Some(advance) = &advance {
-                        advance(tick.closed + 1);
+    ticks.unary(
+        Exchange::new(|tick: &Tick| tick.worker),
+        "Ticks",
+        move |_capability, _info| {
+            move |input, output| {
+                input.for_each(|capability, ticks| {
+                    for tick in ticks.drain(..) {
+                        if let Some(advance) = &advance {
+                            advance(tick.closed + 1);
+                        }
+                        if tick.commit {
+                            output.session(&capability).give(tick.closed);
+                        }
                     }
-                    if tick.commit {
-                        output.session(&capability).give(tick.closed);
-                    }
-                }
-            });
-        }
-    })
+                });
+            }
+        },
+    )
 }

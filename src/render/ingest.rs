@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use ahash_rows::hash_rows;
 use arrow::array::{
-    Array, ArrayRef, BinaryViewBuilder, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
+    Array, ArrayRef, BinaryViewBuilder, Int64Array, RecordBatch, StringViewArray,
+    TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use timely::dataflow::{Scope, StreamVec};
 use crate::decode::Decoder;
 use crate::delta::{Delta, Epoch, WireBatch, take_rows};
 use crate::operator::keyed::{FileId, KeyedRows};
-use crate::operator::map::apply_isolating;
+use crate::operator::map::{apply_isolating, reason};
 use crate::operator::route::{KeyHasher, Routed, key_columns, partition};
 use crate::plan::{Plan, Table};
 use crate::reclock::{Bound, Claim, Feed};
@@ -35,7 +36,11 @@ mod ahash_rows {
     /// A hash of each row of `batch` over all columns: equal rows have equal hashes in every process and run of the same build.
     pub fn hash_rows(batch: &RecordBatch) -> Result<Vec<u64>> {
         let mut hashes = vec![0; batch.num_rows()];
-        create_hashes(batch.columns(), &RandomState::with_seed(0x70_69_6e), &mut hashes)?;
+        create_hashes(
+            batch.columns(),
+            &RandomState::with_seed(0x70_69_6e),
+            &mut hashes,
+        )?;
         Ok(hashes)
     }
 }
@@ -46,7 +51,11 @@ pub fn dead_letter_schema() -> SchemaRef {
         Field::new("stream", DataType::Utf8View, true),
         Field::new("partition", DataType::Utf8View, true),
         Field::new("offset", DataType::Int64, true),
-        Field::new("time", DataType::Timestamp(TimeUnit::Microsecond, None), true),
+        Field::new(
+            "time",
+            DataType::Timestamp(TimeUnit::Microsecond, None),
+            true,
+        ),
         Field::new("reason", DataType::Utf8View, true),
         Field::new("record", DataType::BinaryView, true),
     ]))
@@ -92,7 +101,15 @@ pub struct IngestConfig {
 
 /// Builds the operator.
 pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Ingested<'scope> {
-    let IngestConfig { plan, streams, feed, start, restored, now_us, counted } = config;
+    let IngestConfig {
+        plan,
+        streams,
+        feed,
+        start,
+        restored,
+        now_us,
+        counted,
+    } = config;
     let workers = scope.peers();
     let mut builder = OperatorBuilder::new("Ingest".to_owned(), scope.clone());
     let mut outputs = Vec::new();
@@ -124,12 +141,17 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
                 return;
             }
             if let Some(file) = restored.next() {
-                let pipeline = pipelines.iter().find(|pipeline| pipeline.tables.iter().any(|t| t.table == file.table));
-                if let Some(table) = pipeline.and_then(|p| p.tables.iter().find(|t| t.table == file.table)) {
+                let pipeline = pipelines
+                    .iter()
+                    .find(|pipeline| pipeline.tables.iter().any(|t| t.table == file.table));
+                if let Some(table) =
+                    pipeline.and_then(|p| p.tables.iter().find(|t| t.table == file.table))
+                {
                     let mut output = outputs[table.group].activate();
                     let mut session = output.session(&capabilities[table.group]);
                     for batch in (file.read)() {
-                        session.give_iterator(table.route(&batch, 0, 0, Some(file.file)).into_iter());
+                        session
+                            .give_iterator(table.route(&batch, 0, 0, Some(file.file)).into_iter());
                     }
                 }
                 activator.activate();
@@ -142,16 +164,35 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
                     }
                     let pipeline = &mut pipelines[chunk.stream];
                     let result = pipeline.run(&chunk, &now_us);
-                    counted(chunk.stream, chunk.records, chunk.bytes.len() as u64, result.dead_count());
+                    counted(
+                        chunk.stream,
+                        chunk.records,
+                        chunk.bytes.len() as u64,
+                        result.dead_count(),
+                    );
                     for (group, routed) in result.rows {
                         let mut output = outputs[group].activate();
-                        output.session(&capabilities[group]).give_iterator(routed.into_iter());
+                        output
+                            .session(&capabilities[group])
+                            .give_iterator(routed.into_iter());
                     }
                     if let Some(dead) = result.dead {
-                        dead_output.activate().session(&capabilities[groups]).give(dead);
+                        dead_output
+                            .activate()
+                            .session(&capabilities[groups])
+                            .give(dead);
                     }
-                    let bound = Bound { partition: position_key(&pipeline.name, &chunk.partition), position: chunk.end };
-                    bounds_output.activate().session(&capabilities[groups + 1]).give(Routed { worker: 0, data: bound });
+                    let bound = Bound {
+                        partition: position_key(&pipeline.name, &chunk.partition),
+                        position: chunk.end,
+                    };
+                    bounds_output
+                        .activate()
+                        .session(&capabilities[groups + 1])
+                        .give(Routed {
+                            worker: 0,
+                            data: bound,
+                        });
                     activator.activate();
                 }
                 Claim::Idle(epoch) => {
@@ -205,23 +246,52 @@ struct Dead {
 }
 
 impl StreamPipeline {
-    fn new(stream: usize, name: &str, schema: &SchemaRef, plan: &Arc<Plan>, workers: usize) -> Self {
+    fn new(
+        stream: usize,
+        name: &str,
+        schema: &SchemaRef,
+        plan: &Arc<Plan>,
+        workers: usize,
+    ) -> Self {
         let tables = plan
             .tables
             .iter()
             .enumerate()
             .filter(|(_, table)| table.stream == stream)
             .map(|(index, table)| {
-                let group = plan.groups.iter().position(|group| group.contains(&index)).expect("every table is in a group");
-                let place = plan.groups[group].iter().position(|&t| t == index).expect("the group holds the table");
-                let types: Vec<DataType> =
-                    table.key.iter().map(|&key| table.schema.field(key).data_type().clone()).collect();
-                let hasher = KeyHasher::new(&types).expect("the types of key columns can be hashed");
-                TablePipeline { plan: Arc::clone(plan), table: index, group, place, hasher, workers }
+                let group = plan
+                    .groups
+                    .iter()
+                    .position(|group| group.contains(&index))
+                    .expect("every table is in a group");
+                let place = plan.groups[group]
+                    .iter()
+                    .position(|&t| t == index)
+                    .expect("the group holds the table");
+                let types: Vec<DataType> = table
+                    .key
+                    .iter()
+                    .map(|&key| table.schema.field(key).data_type().clone())
+                    .collect();
+                let hasher =
+                    KeyHasher::new(&types).expect("the types of key columns can be hashed");
+                TablePipeline {
+                    plan: Arc::clone(plan),
+                    table: index,
+                    group,
+                    place,
+                    hasher,
+                    workers,
+                }
             })
             .collect();
-        let decoder = Decoder::new(Arc::clone(schema)).expect("declared columns were checked when the definition was loaded");
-        StreamPipeline { name: name.to_owned(), decoder, tables }
+        let decoder = Decoder::new(Arc::clone(schema))
+            .expect("declared columns were checked when the definition was loaded");
+        StreamPipeline {
+            name: name.to_owned(),
+            decoder,
+            tables,
+        }
     }
 
     fn run(&mut self, chunk: &Chunk, now_us: &Arc<dyn Fn() -> i64 + Send + Sync>) -> ChunkResult {
@@ -229,7 +299,11 @@ impl StreamPipeline {
         let mut dead: Vec<Dead> = decoded
             .rejects
             .into_iter()
-            .map(|reject| Dead { offset: reject.offset, reason: reject.reason, record: reject.record })
+            .map(|reject| Dead {
+                offset: reject.offset,
+                reason: reject.reason,
+                record: reject.record,
+            })
             .collect();
         let mut result = ChunkResult::default();
         let partition = crate::operator::route::hash_bytes(chunk.partition.as_bytes());
@@ -243,7 +317,11 @@ impl StreamPipeline {
                     "the record cannot become a row of `{}`: {why}; correct the value and send the record again",
                     definition.name
                 );
-                dead.push(Dead { offset, reason, record: record_at(chunk, offset) });
+                dead.push(Dead {
+                    offset,
+                    reason,
+                    record: record_at(chunk, offset),
+                });
             }
             let valid = table.with_keys(rows, origin, |row| {
                 let offset = decoded.offsets.at(row as usize);
@@ -254,7 +332,10 @@ impl StreamPipeline {
                 dead.push(Dead { offset, reason, record: record_at(chunk, offset) });
             });
             if valid.num_rows() > 0 {
-                result.rows.push((table.group, table.route(&valid, partition, chunk.first_offset, None)));
+                result.rows.push((
+                    table.group,
+                    table.route(&valid, partition, chunk.first_offset, None),
+                ));
             }
         }
         if !dead.is_empty() {
@@ -271,14 +352,24 @@ impl StreamPipeline {
             records.append_value(&letter.record);
         }
         let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(self.name.as_str(), count))),
-            Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(partition, count))),
-            Arc::new(Int64Array::from_iter_values(dead.iter().map(|letter| letter.offset as i64))),
+            Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(
+                self.name.as_str(),
+                count,
+            ))),
+            Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(
+                partition, count,
+            ))),
+            Arc::new(Int64Array::from_iter_values(
+                dead.iter().map(|letter| letter.offset as i64),
+            )),
             Arc::new(TimestampMicrosecondArray::from(vec![now_us; count])),
-            Arc::new(StringViewArray::from_iter_values(dead.iter().map(|letter| letter.reason.as_str()))),
+            Arc::new(StringViewArray::from_iter_values(
+                dead.iter().map(|letter| letter.reason.as_str()),
+            )),
             Arc::new(records.finish()),
         ];
-        let rows = RecordBatch::try_new(dead_letter_schema(), columns).expect("the columns are the schema's");
+        let rows = RecordBatch::try_new(dead_letter_schema(), columns)
+            .expect("the columns are the schema's");
         Delta::insert(rows)
     }
 }
@@ -292,7 +383,8 @@ fn record_at(chunk: &Chunk, offset: u64) -> Bytes {
             None => return Bytes::new(),
         }
     }
-    let end = memchr::memchr(b'\n', &chunk.bytes[start..]).map_or(chunk.bytes.len(), |newline| start + newline);
+    let end = memchr::memchr(b'\n', &chunk.bytes[start..])
+        .map_or(chunk.bytes.len(), |newline| start + newline);
     chunk.bytes.slice(start..end)
 }
 
@@ -302,14 +394,18 @@ impl TablePipeline {
     }
 
     /// The cleaned rows, and for each its decoded row if that is not its own number. Rows that fail go to `failed`.
-    fn clean(&self, decoded: &RecordBatch, failed: &mut Vec<(u64, String)>) -> (RecordBatch, Option<Vec<u64>>) {
+    fn clean(
+        &self,
+        decoded: &RecordBatch,
+        failed: &mut Vec<(u64, String)>,
+    ) -> (RecordBatch, Option<Vec<u64>>) {
         let mut rows = decoded.clone();
         let mut origin: Option<Vec<u64>> = None;
         for map in &self.definition().clean {
             let before = origin.take();
             let source = |row: u64| before.as_ref().map_or(row, |before| before[row as usize]);
             let mapped = apply_isolating(map, &rows, &mut |row, error| {
-                failed.push((source(row), error.find_root().to_string()));
+                failed.push((source(row), reason(error)));
             })
             .expect("rows on which the expressions fail were taken out");
             origin = match mapped.origin {
@@ -322,13 +418,18 @@ impl TablePipeline {
     }
 
     /// Takes the rows with a null in their key out.
-    fn with_keys(&self, rows: RecordBatch, origin: Option<Vec<u64>>, mut missing: impl FnMut(u64)) -> RecordBatch {
+    fn with_keys(
+        &self,
+        rows: RecordBatch,
+        origin: Option<Vec<u64>>,
+        mut missing: impl FnMut(u64),
+    ) -> RecordBatch {
         let keys = key_columns(&rows, &self.definition().key);
         if keys.iter().all(|key| key.null_count() == 0) {
             return rows;
         }
-        let (good, bad): (Vec<u64>, Vec<u64>) =
-            (0..rows.num_rows() as u64).partition(|&row| keys.iter().all(|key| key.is_valid(row as usize)));
+        let (good, bad): (Vec<u64>, Vec<u64>) = (0..rows.num_rows() as u64)
+            .partition(|&row| keys.iter().all(|key| key.is_valid(row as usize)));
         for row in bad {
             missing(origin.as_ref().map_or(row, |origin| origin[row as usize]));
         }
@@ -353,16 +454,26 @@ impl TablePipeline {
             file,
         };
         if self.workers == 1 {
-            return vec![Routed { worker: 0, data: piece(rows.clone(), hashes) }];
+            return vec![Routed {
+                worker: 0,
+                data: piece(rows.clone(), hashes),
+            }];
         }
         let keys = key_columns(rows, &self.definition().key);
-        let owners = self.hasher.hash(&keys, rows.num_rows()).expect("key columns have the hasher's types");
+        let owners = self
+            .hasher
+            .hash(&keys, rows.num_rows())
+            .expect("key columns have the hasher's types");
         partition(&owners, self.workers)
             .into_iter()
             .map(|(worker, picked)| {
-                let part = take_rows(rows, &picked).expect("row numbers come from the batch itself");
+                let part =
+                    take_rows(rows, &picked).expect("row numbers come from the batch itself");
                 let hashes = picked.iter().map(|&row| hashes[row as usize]).collect();
-                Routed { worker, data: piece(part, hashes) }
+                Routed {
+                    worker,
+                    data: piece(part, hashes),
+                }
             })
             .collect()
     }

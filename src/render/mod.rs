@@ -74,17 +74,39 @@ pub fn served_views(plan: &crate::plan::Plan) -> Vec<(String, SchemaRef, Vec<usi
     let mut views: Vec<_> = plan
         .views
         .iter()
-        .map(|view| (view.name.clone(), Arc::clone(&plan.nodes[view.node].schema), view.key.clone()))
+        .map(|view| {
+            (
+                view.name.clone(),
+                Arc::clone(&plan.nodes[view.node].schema),
+                view.key.clone(),
+            )
+        })
         .collect();
     let schema = dead_letter_schema();
-    views.push((DEAD_LETTERS.to_owned(), Arc::clone(&schema), (0..schema.fields().len()).collect()));
+    views.push((
+        DEAD_LETTERS.to_owned(),
+        Arc::clone(&schema),
+        (0..schema.fields().len()).collect(),
+    ));
     views
 }
 
 /// Builds a worker's part of the dataflow.
-pub fn build<'scope>(scope: Scope<'scope, Epoch>, config: WorkerConfig) -> Result<WorkerProbes, ArrowError> {
-    let WorkerConfig { ingest: ingest_config, restored_files, faults, counters, clock, events, serving_workers, stager, complete } =
-        config;
+pub fn build<'scope>(
+    scope: Scope<'scope, Epoch>,
+    config: WorkerConfig,
+) -> Result<WorkerProbes, ArrowError> {
+    let WorkerConfig {
+        ingest: ingest_config,
+        restored_files,
+        faults,
+        counters,
+        clock,
+        events,
+        serving_workers,
+        stager,
+        complete,
+    } = config;
     let plan = Arc::clone(&ingest_config.plan);
     let start = ingest_config.start;
     let views_probe = ProbeHandle::new();
@@ -103,8 +125,18 @@ pub fn build<'scope>(scope: Scope<'scope, Epoch>, config: WorkerConfig) -> Resul
             .iter()
             .map(|&index| {
                 let table = &plan.tables[index];
-                let kept = table.kept.iter().copied().filter(|column| !table.key.contains(column)).collect();
-                TableShape { table: index, schema: Arc::clone(&table.schema), key: table.key.clone(), kept }
+                let kept = table
+                    .kept
+                    .iter()
+                    .copied()
+                    .filter(|column| !table.key.contains(column))
+                    .collect();
+                TableShape {
+                    table: index,
+                    schema: Arc::clone(&table.schema),
+                    key: table.key.clone(),
+                    kept,
+                }
             })
             .collect();
         let first_files: Vec<FileId> = tables.iter().map(|&table| restored_files[table]).collect();
@@ -138,8 +170,11 @@ pub fn build<'scope>(scope: Scope<'scope, Epoch>, config: WorkerConfig) -> Resul
         start,
         &faults,
     )?;
-    let mut views: Vec<StreamVec<'scope, Epoch, Delta>> =
-        plan.views.iter().map(|view| nodes[view.node].clone()).collect();
+    let mut views: Vec<StreamVec<'scope, Epoch, Delta>> = plan
+        .views
+        .iter()
+        .map(|view| nodes[view.node].clone())
+        .collect();
     views.push(ingested.dead.clone());
     for (view, stream) in views.into_iter().enumerate() {
         let published = publish::publish(stream, view, serving_workers, events.clone());
@@ -148,12 +183,26 @@ pub fn build<'scope>(scope: Scope<'scope, Epoch>, config: WorkerConfig) -> Resul
     }
     // Views may read nothing of a table; the probes still wait for its rows.
     if let Some(stager) = stager {
-        let staged =
-            stage::stage(appended, superseded, ingested.dead, boundaries.clone(), plan.tables.len(), stager);
-        let done = stage::gather(unroute(staged), unroute(ingested.bounds), boundaries, complete);
+        let staged = stage::stage(
+            appended,
+            superseded,
+            ingested.dead,
+            boundaries.clone(),
+            plan.tables.len(),
+            stager,
+        );
+        let done = stage::gather(
+            unroute(staged),
+            unroute(ingested.bounds),
+            boundaries,
+            complete,
+        );
         done.probe_with(&all_probe);
     } else {
         ingested.bounds.probe_with(&all_probe);
     }
-    Ok(WorkerProbes { views: views_probe, all: all_probe })
+    Ok(WorkerProbes {
+        views: views_probe,
+        all: all_probe,
+    })
 }

@@ -31,28 +31,40 @@ pub fn publish<'scope>(
         let addressed = stream.unary(Pipeline, "Address", move |_capability, _info| {
             move |input, output| {
                 input.for_each(|capability, deltas| {
-                    output.session(&capability).give_iterator(deltas.drain(..).map(|data| Routed { worker, data }));
+                    output
+                        .session(&capability)
+                        .give_iterator(deltas.drain(..).map(|data| Routed { worker, data }));
                 });
             }
         });
-        addressed.unary(Exchange::new(|routed: &Routed<Delta>| routed.worker), "Collect", |_capability, _info| {
-            |input, output| {
-                input.for_each(|capability, routed| {
-                    output.session(&capability).give_iterator(routed.drain(..).map(|routed| routed.data));
-                });
-            }
-        })
+        addressed.unary(
+            Exchange::new(|routed: &Routed<Delta>| routed.worker),
+            "Collect",
+            |_capability, _info| {
+                |input, output| {
+                    input.for_each(|capability, routed| {
+                        output
+                            .session(&capability)
+                            .give_iterator(routed.drain(..).map(|routed| routed.data));
+                    });
+                }
+            },
+        )
     } else {
         stream
     };
-    stream.unary::<timely::container::CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "Publish", move |_capability, _info| {
-        move |input, _output| {
-            input.for_each(|capability, deltas| {
-                for delta in deltas.drain(..) {
-                    // The receiver is gone only when the run is ending.
-                    let _ = events.send(ViewEvent::Changed(*capability.time(), view, delta));
-                }
-            });
-        }
-    })
+    stream.unary::<timely::container::CapacityContainerBuilder<Vec<()>>, _, _, _>(
+        Pipeline,
+        "Publish",
+        move |_capability, _info| {
+            move |input, _output| {
+                input.for_each(|capability, deltas| {
+                    for delta in deltas.drain(..) {
+                        // The receiver is gone only when the run is ending.
+                        let _ = events.send(ViewEvent::Changed(*capability.time(), view, delta));
+                    }
+                });
+            }
+        },
+    )
 }

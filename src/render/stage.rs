@@ -32,8 +32,10 @@ pub struct StagedChange {
     /// The table: its place in the plan; the place after the last one stands for the dead letters.
     pub table: usize,
     /// Files that become part of the table.
+    #[serde(with = "crate::checkpoint::as_json")]
     pub adds: Vec<StagedFile>,
     /// Files that cease to be part of it.
+    #[serde(with = "crate::checkpoint::as_json")]
     pub removes: Vec<RemovedFile>,
 }
 
@@ -116,14 +118,28 @@ impl Files {
         for id in older {
             self.close(id, stager);
         }
-        let filling = self.filling.entry((appended.table, appended.file)).or_default();
+        let filling = self
+            .filling
+            .entry((appended.table, appended.file))
+            .or_default();
         filling.rows += appended.rows.num_rows();
         filling.batches.push(appended.rows);
     }
 
     fn close(&mut self, (table, file): (usize, FileId), stager: &StagerHandle) {
-        if let Some(Filling { batches, replaced, .. }) = self.filling.remove(&(table, file)) {
-            send(stager, StageTask::Write { table, file, batches, replaced });
+        if let Some(Filling {
+            batches, replaced, ..
+        }) = self.filling.remove(&(table, file))
+        {
+            send(
+                stager,
+                StageTask::Write {
+                    table,
+                    file,
+                    batches,
+                    replaced,
+                },
+            );
         }
     }
 
@@ -174,14 +190,18 @@ pub fn stage<'scope>(
         let mut dead_file: FileId = 0;
         move |frontiers| {
             appended.for_each(|capability, data| appended_stash.push(capability.retain(0), data));
-            superseded.for_each(|capability, data| superseded_stash.push(capability.retain(0), data));
+            superseded
+                .for_each(|capability, data| superseded_stash.push(capability.retain(0), data));
             dead.for_each(|capability, data| dead_stash.push(capability.retain(0), data));
             boundaries.for_each(|capability, data| {
                 for epoch in data.drain(..) {
                     ends.insert(epoch, capability.delayed(&epoch, 0));
                 }
             });
-            let frontier = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
+            let frontier = frontiers
+                .iter()
+                .filter_map(|frontier| frontier.frontier().first().copied())
+                .min();
             let mut epochs: BTreeSet<Epoch> = ends.keys().copied().collect();
             epochs.extend(appended_stash.epochs());
             epochs.extend(superseded_stash.epochs());
@@ -198,7 +218,14 @@ pub fn stage<'scope>(
                     files.append(appended, &stager);
                 }
                 for delta in dead_stash.take(epoch) {
-                    files.append(Appended { table: dead_letters, file: dead_file, rows: delta.rows }, &stager);
+                    files.append(
+                        Appended {
+                            table: dead_letters,
+                            file: dead_file,
+                            rows: delta.rows,
+                        },
+                        &stager,
+                    );
                 }
                 if let Some(capability) = ends.remove(&epoch) {
                     files.end_commit(epoch, &stager);
@@ -208,8 +235,14 @@ pub fn stage<'scope>(
             }
             while let Ok(finished) = stager.finished.try_recv() {
                 if let Some(capability) = waiting.remove(&finished.epoch) {
-                    let changes = finished.changes.into_iter().map(|data| Routed { worker: 0, data });
-                    output.activate().session(&capability).give_iterator(changes);
+                    let changes = finished
+                        .changes
+                        .into_iter()
+                        .map(|data| Routed { worker: 0, data });
+                    output
+                        .activate()
+                        .session(&capability)
+                        .give_iterator(changes);
                 }
             }
             if !waiting.is_empty() {
@@ -251,10 +284,23 @@ pub fn gather<'scope>(
         let mut bound_stash: BTreeMap<Epoch, Vec<crate::reclock::Bound>> = BTreeMap::new();
         let mut ends: BTreeSet<Epoch> = BTreeSet::new();
         move |frontiers| {
-            staged.for_each(|capability, data| staged_stash.entry(*capability.time()).or_default().append(data));
-            bounds.for_each(|capability, data| bound_stash.entry(*capability.time()).or_default().append(data));
+            staged.for_each(|capability, data| {
+                staged_stash
+                    .entry(*capability.time())
+                    .or_default()
+                    .append(data)
+            });
+            bounds.for_each(|capability, data| {
+                bound_stash
+                    .entry(*capability.time())
+                    .or_default()
+                    .append(data)
+            });
             boundaries.for_each(|_, data| ends.extend(data.drain(..)));
-            let frontier = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
+            let frontier = frontiers
+                .iter()
+                .filter_map(|frontier| frontier.frontier().first().copied())
+                .min();
             while let Some(&epoch) = ends.first() {
                 if frontier.is_some_and(|frontier| epoch >= frontier) {
                     break;
@@ -264,8 +310,14 @@ pub fn gather<'scope>(
                 let later_bounds = bound_stash.split_off(&(epoch + 1));
                 let gathered = Gathered {
                     epoch,
-                    changes: std::mem::replace(&mut staged_stash, later_staged).into_values().flatten().collect(),
-                    bounds: std::mem::replace(&mut bound_stash, later_bounds).into_values().flatten().collect(),
+                    changes: std::mem::replace(&mut staged_stash, later_staged)
+                        .into_values()
+                        .flatten()
+                        .collect(),
+                    bounds: std::mem::replace(&mut bound_stash, later_bounds)
+                        .into_values()
+                        .flatten()
+                        .collect(),
                 };
                 if leader {
                     complete(gathered);

@@ -35,10 +35,24 @@ pub fn render<'scope>(
         let schema_of = |node: NodeId| Arc::clone(&plan.nodes[node].schema);
         let stream = match &node.op {
             Op::Keyed { .. } => keyed(id),
-            Op::Map { input, map } => map_deltas(streams[*input].clone(), map.clone(), relation, faults.clone()),
-            Op::Union { inputs } => scope.concatenate(inputs.iter().map(|&input| streams[input].clone())),
+            Op::Map { input, map } => map_deltas(
+                streams[*input].clone(),
+                map.clone(),
+                relation,
+                faults.clone(),
+            ),
+            Op::Union { inputs } => {
+                scope.concatenate(inputs.iter().map(|&input| streams[input].clone()))
+            }
             Op::Constant { rows } => constant(scope, rows.clone(), start),
-            Op::Join { left, right, on, kind, residual, null_equals_null } => {
+            Op::Join {
+                left,
+                right,
+                on,
+                kind,
+                residual,
+                null_equals_null,
+            } => {
                 let shape = JoinShape {
                     left: schema_of(*left),
                     right: schema_of(*right),
@@ -48,7 +62,13 @@ pub fn render<'scope>(
                     null_equals_null: *null_equals_null,
                     schema: Arc::clone(&node.schema),
                 };
-                join(streams[*left].clone(), streams[*right].clone(), shape, relation, faults.clone())?
+                join(
+                    streams[*left].clone(),
+                    streams[*right].clone(),
+                    shape,
+                    relation,
+                    faults.clone(),
+                )?
             }
             Op::Aggregate { .. } => aggregate(scope, node, &streams, &schema_of, start)?,
             Op::TopK { .. } => top_k(scope, node, &streams, &schema_of)?,
@@ -66,11 +86,21 @@ fn relation_of(plan: &Plan, node: NodeId) -> String {
             if next == node {
                 return true;
             }
-            open.extend(plan.nodes[next].op.inputs().into_iter().filter(|&input| input >= node));
+            open.extend(
+                plan.nodes[next]
+                    .op
+                    .inputs()
+                    .into_iter()
+                    .filter(|&input| input >= node),
+            );
         }
         false
     };
-    plan.views.iter().find(|view| needs(view.node)).map(|view| view.name.clone()).unwrap_or_default()
+    plan.views
+        .iter()
+        .find(|view| needs(view.node))
+        .map(|view| view.name.clone())
+        .unwrap_or_default()
 }
 
 /// Rows that are there from `start` on; they come from worker 0.
@@ -98,11 +128,21 @@ fn aggregate<'scope>(
     schema_of: &dyn Fn(NodeId) -> SchemaRef,
     start: Epoch,
 ) -> Result<StreamVec<'scope, Epoch, Delta>, ArrowError> {
-    let Op::Aggregate { input, group, aggregates } = &node.op else {
+    let Op::Aggregate {
+        input,
+        group,
+        aggregates,
+    } = &node.op
+    else {
         unreachable!("called for aggregations only");
     };
     let schema = schema_of(*input);
-    let routed = route::by_columns(streams[*input].clone(), &schema, group.clone(), scope.peers())?;
+    let routed = route::by_columns(
+        streams[*input].clone(),
+        &schema,
+        group.clone(),
+        scope.peers(),
+    )?;
     let mut state = AggregateState::new(&schema, group, aggregates, Arc::clone(&node.schema))?;
     let mut stream_of_initial = None;
     if scope.index() == 0 {
@@ -112,10 +152,20 @@ fn aggregate<'scope>(
     }
     let initial = stream_of_initial.map(|rows| constant(scope, rows, start));
     let changes = unary_epochs(routed, Pipeline, "Aggregate", move |_epoch, deltas, out| {
-        out.extend(state.apply(&deltas).expect("the input has the columns that the aggregation was made for"));
+        out.extend(
+            state
+                .apply(&deltas)
+                .expect("the input has the columns that the aggregation was made for"),
+        );
     });
     // Every worker must build the same operators, so those without the initial row add an empty constant.
-    let initial = initial.unwrap_or_else(|| constant(scope, arrow::array::RecordBatch::new_empty(Arc::clone(&node.schema)), start));
+    let initial = initial.unwrap_or_else(|| {
+        constant(
+            scope,
+            arrow::array::RecordBatch::new_empty(Arc::clone(&node.schema)),
+            start,
+        )
+    });
     Ok(scope.concatenate([changes, initial]))
 }
 
@@ -125,11 +175,25 @@ fn top_k<'scope>(
     streams: &[StreamVec<'scope, Epoch, Delta>],
     schema_of: &dyn Fn(NodeId) -> SchemaRef,
 ) -> Result<StreamVec<'scope, Epoch, Delta>, ArrowError> {
-    let Op::TopK { input, partition, order, rank, limit, skip, emit_rank } = &node.op else {
+    let Op::TopK {
+        input,
+        partition,
+        order,
+        rank,
+        limit,
+        skip,
+        emit_rank,
+    } = &node.op
+    else {
         unreachable!("called for top-k only");
     };
     let schema = schema_of(*input);
-    let routed = route::by_columns(streams[*input].clone(), &schema, partition.clone(), scope.peers())?;
+    let routed = route::by_columns(
+        streams[*input].clone(),
+        &schema,
+        partition.clone(),
+        scope.peers(),
+    )?;
     let shape = TopKShape {
         partition: partition.clone(),
         order: order.clone(),
@@ -139,7 +203,16 @@ fn top_k<'scope>(
         emit_rank: *emit_rank,
     };
     let mut state = TopKState::new(&schema, shape, Arc::clone(&node.schema))?;
-    Ok(unary_epochs(routed, Pipeline, "TopK", move |_epoch, deltas, out| {
-        out.extend(state.apply(&deltas).expect("the input has the columns that the top-k was made for"));
-    }))
+    Ok(unary_epochs(
+        routed,
+        Pipeline,
+        "TopK",
+        move |_epoch, deltas, out| {
+            out.extend(
+                state
+                    .apply(&deltas)
+                    .expect("the input has the columns that the top-k was made for"),
+            );
+        },
+    ))
 }

@@ -76,7 +76,11 @@ pub struct CommitterConfig {
 }
 
 /// Commits until all senders of `parts` are gone.
-pub fn commit_all(config: CommitterConfig, parts: &crossbeam_channel::Receiver<CommitPart>, runtime: &tokio::runtime::Handle) {
+pub fn commit_all(
+    config: CommitterConfig,
+    parts: &crossbeam_channel::Receiver<CommitPart>,
+    runtime: &tokio::runtime::Handle,
+) {
     let lake = config.committer.lake().clone();
     let mut state = State {
         positions: config.found.positions.clone(),
@@ -97,8 +101,16 @@ pub fn commit_all(config: CommitterConfig, parts: &crossbeam_channel::Receiver<C
                 views.insert(epoch, dirty);
             }
         }
-        while let Some(epoch) = tables.keys().next().copied().filter(|epoch| views.contains_key(epoch)) {
-            let (Some(gathered), Some(dirty)) = (tables.remove(&epoch), views.remove(&epoch)) else { break };
+        while let Some(epoch) = tables
+            .keys()
+            .next()
+            .copied()
+            .filter(|epoch| views.contains_key(epoch))
+        {
+            let (Some(gathered), Some(dirty)) = (tables.remove(&epoch), views.remove(&epoch))
+            else {
+                break;
+            };
             if runtime.block_on(state.commit(gathered, dirty)).is_none() {
                 return;
             }
@@ -124,7 +136,13 @@ impl State {
         let epoch = gathered.epoch;
         let now_ms = (self.config.now_ms)();
         let mut tables: BTreeMap<String, TableCommit> = BTreeMap::new();
-        let targets = self.config.tables.iter().chain(&self.config.views).cloned().collect::<Vec<_>>();
+        let targets = self
+            .config
+            .tables
+            .iter()
+            .chain(&self.config.views)
+            .cloned()
+            .collect::<Vec<_>>();
         for target in &targets {
             if self.existing.contains(&target.path) {
                 continue;
@@ -139,7 +157,9 @@ impl State {
             }
         }
         for change in gathered.changes {
-            let commit = tables.entry(self.config.tables[change.table].path.clone()).or_default();
+            let commit = tables
+                .entry(self.config.tables[change.table].path.clone())
+                .or_default();
             commit.adds.extend(change.adds);
             commit.removes.extend(change.removes);
         }
@@ -154,9 +174,15 @@ impl State {
                 moved = true;
             }
         }
-        tables.retain(|_, commit| commit.metadata.is_some() || !commit.adds.is_empty() || !commit.removes.is_empty());
+        tables.retain(|_, commit| {
+            commit.metadata.is_some() || !commit.adds.is_empty() || !commit.removes.is_empty()
+        });
         if !moved && tables.is_empty() {
-            (self.config.committed)(&Committed { number: self.config.committer.number(), epoch, ..Committed::default() });
+            (self.config.committed)(&Committed {
+                number: self.config.committer.number(),
+                epoch,
+                ..Committed::default()
+            });
             return Some(());
         }
         let adds = tables.values().flat_map(|commit| &commit.adds);
@@ -173,14 +199,22 @@ impl State {
         let number = self
             .config
             .outcome
-            .retrying("commit to the lake", async || committer.commit(changes.clone()).await)
+            .retrying("commit to the lake", async || {
+                committer.commit(changes.clone()).await
+            })
             .await?;
         self.existing.extend(created);
         self.existing.sort_unstable();
         self.existing.dedup();
         self.tidy();
         let duration_ms = started.elapsed().as_millis() as u64;
-        (self.config.committed)(&Committed { number, epoch, files, bytes, duration_ms });
+        (self.config.committed)(&Committed {
+            number,
+            epoch,
+            files,
+            bytes,
+            duration_ms,
+        });
         Some(())
     }
 
@@ -194,9 +228,17 @@ impl State {
     ) -> Option<()> {
         let target = self.config.views[view].clone();
         let known = &mut self.view_files[view];
-        let mut removes: Vec<RemovedFile> = known.stray.drain(..).map(|file| RemovedFile::from(&file)).collect();
+        let mut removes: Vec<RemovedFile> = known
+            .stray
+            .drain(..)
+            .map(|file| RemovedFile::from(&file))
+            .collect();
         if known.total != dirty.buckets_total {
-            removes.extend(std::mem::take(&mut known.files).values().map(RemovedFile::from));
+            removes.extend(
+                std::mem::take(&mut known.files)
+                    .values()
+                    .map(RemovedFile::from),
+            );
             known.total = dirty.buckets_total;
         }
         let mut adds = Vec::new();
@@ -218,14 +260,23 @@ impl State {
                 (BUCKET_TAG.to_owned(), bucket.bucket.to_string()),
                 (BUCKETS_TAG.to_owned(), dirty.buckets_total.to_string()),
             ]);
-            let facts = FileFacts { id: self.config.numbers.draw(), now_ms, tags };
+            let facts = FileFacts {
+                id: self.config.numbers.draw(),
+                now_ms,
+                tags,
+            };
             let lake = &self.lake;
             let staged = self
                 .config
                 .outcome
-                .retrying("write a view's file", async || lake.stage(&target.path, encoded.clone(), facts.clone()).await)
+                .retrying("write a view's file", async || {
+                    lake.stage(&target.path, encoded.clone(), facts.clone())
+                        .await
+                })
                 .await?;
-            self.view_files[view].files.insert(bucket.bucket, staged.clone());
+            self.view_files[view]
+                .files
+                .insert(bucket.bucket, staged.clone());
             adds.push(staged);
         }
         if !adds.is_empty() || !removes.is_empty() {
@@ -238,13 +289,19 @@ impl State {
 
     /// Writes log checkpoints and removes what is old, beside the next commit's work.
     fn tidy(&mut self) {
-        if self.tidying.as_ref().is_some_and(|tidying| !tidying.is_finished()) {
+        if self
+            .tidying
+            .as_ref()
+            .is_some_and(|tidying| !tidying.is_finished())
+        {
             return;
         }
         let tidy = self.config.committer.tidy();
         self.tidying = Some(tokio::spawn(async move {
             if let Err(error) = tidy.await {
-                tracing::warn!("the lake could not be tidied; it will be tried again after a later commit: {error}");
+                tracing::warn!(
+                    "the lake could not be tidied; it will be tried again after a later commit: {error}"
+                );
             }
         }));
     }

@@ -24,19 +24,22 @@ pub fn keep(
     let mut shown: Option<Epoch> = None;
     for event in events {
         match event {
-            ViewEvent::Changed(epoch, view, delta) => changes.entry(epoch).or_default().push((view, delta)),
+            ViewEvent::Changed(epoch, view, delta) => {
+                changes.entry(epoch).or_default().push((view, delta))
+            }
             ViewEvent::Boundary(epoch) => {
                 boundaries.insert(epoch);
             }
             ViewEvent::Closed(closed) => {
-                let mut publish = |until: Epoch, changes: &mut BTreeMap<Epoch, Vec<(usize, Delta)>>| {
-                    let later = changes.split_off(&(until + 1));
-                    let ready = std::mem::replace(changes, later);
-                    if shown.is_none_or(|shown| shown < until) {
-                        store.publish(until, ready.into_values().flatten().collect());
-                        shown = Some(until);
-                    }
-                };
+                let mut publish =
+                    |until: Epoch, changes: &mut BTreeMap<Epoch, Vec<(usize, Delta)>>| {
+                        let later = changes.split_off(&(until + 1));
+                        let ready = std::mem::replace(changes, later);
+                        if shown.is_none_or(|shown| shown < until) {
+                            store.publish(until, ready.into_values().flatten().collect());
+                            shown = Some(until);
+                        }
+                    };
                 while let Some(end) = boundaries.first().copied().filter(|end| *end <= closed) {
                     boundaries.pop_first();
                     publish(end, &mut changes);

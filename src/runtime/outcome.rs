@@ -29,20 +29,32 @@ impl Outcome {
 
     /// Notes why the run cannot go on; the first reason stays.
     pub fn fail(&self, why: impl Into<String>) {
-        self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| why.into());
+        self.0
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_with(|| why.into());
         self.stop();
     }
 
     /// Why the run failed, if it did.
     pub fn failure(&self) -> Option<String> {
-        self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Calls `action` until it succeeds or fails for good, pausing longer each time; a failure for good ends the run.
     ///
     /// While the store is away the run waits: memory stays within the source's budget, because nothing is taken in meanwhile. When the run is to
     /// end, a handful of tries is all there is.
-    pub async fn retrying<T>(&self, what: &str, mut action: impl AsyncFnMut() -> Result<T, LakeError>) -> Option<T> {
+    pub async fn retrying<T>(
+        &self,
+        what: &str,
+        mut action: impl AsyncFnMut() -> Result<T, LakeError>,
+    ) -> Option<T> {
         const PAUSE_MAX: Duration = Duration::from_secs(10);
         const LAST_TRIES: u32 = 5;
         let mut pause = Duration::from_millis(50);

@@ -49,7 +49,10 @@ pub struct Input {
 impl Input {
     /// Adds a record to `stream` in `epoch` (from 1).
     pub fn add(&mut self, epoch: Epoch, stream: &str, record: impl AsRef<[u8]>) {
-        self.records.entry(epoch).or_default().push((stream.to_owned(), record.as_ref().to_vec()));
+        self.records
+            .entry(epoch)
+            .or_default()
+            .push((stream.to_owned(), record.as_ref().to_vec()));
     }
 
     /// The epochs that have records.
@@ -69,7 +72,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { workers: 1, batch: 1000 }
+        Options {
+            workers: 1,
+            batch: 1000,
+        }
     }
 }
 
@@ -115,7 +121,12 @@ struct Script(Mutex<VecDeque<(Epoch, Chunk)>>);
 
 impl Feed for Script {
     fn claim(&self) -> Claim {
-        match self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+        match self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+        {
             Some((epoch, chunk)) => Claim::Chunk(epoch, chunk),
             None => Claim::End,
         }
@@ -129,11 +140,23 @@ impl Script {
         for (epoch, records) in input.records {
             let mut runs: Vec<(usize, u64, Vec<u8>)> = Vec::new();
             for (stream, record) in records {
-                let Some(index) = definition.streams.iter().position(|known| known.name == stream) else {
-                    let known = definition.streams.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ");
+                let Some(index) = definition
+                    .streams
+                    .iter()
+                    .position(|known| known.name == stream)
+                else {
+                    let known = definition
+                        .streams
+                        .iter()
+                        .map(|s| s.name.as_str())
+                        .collect::<Vec<_>>()
+                        .join(", ");
                     return Err(ReplayError::NoSuchStream { stream, known });
                 };
-                match runs.last_mut().filter(|(last, count, _)| *last == index && *count < batch.max(1) as u64) {
+                match runs
+                    .last_mut()
+                    .filter(|(last, count, _)| *last == index && *count < batch.max(1) as u64)
+                {
                     Some((_, count, bytes)) => {
                         *count += 1;
                         crate::decode::push_record(bytes, &record);
@@ -148,9 +171,22 @@ impl Script {
             for (stream, records, bytes) in runs {
                 let first_offset = offsets[stream];
                 offsets[stream] += records;
-                let end = Position { offset: offsets[stream], token: String::new() };
+                let end = Position {
+                    offset: offsets[stream],
+                    token: String::new(),
+                };
                 let partition = "0".to_owned();
-                chunks.push_back((epoch, Chunk { stream, partition, first_offset, records, bytes: bytes.into(), end }));
+                chunks.push_back((
+                    epoch,
+                    Chunk {
+                        stream,
+                        partition,
+                        first_offset,
+                        records,
+                        bytes: bytes.into(),
+                        end,
+                    },
+                ));
             }
         }
         Ok(Script(Mutex::new(chunks)))
@@ -158,18 +194,37 @@ impl Script {
 }
 
 /// Runs `definition` over `input` to its end.
-pub fn replay(definition: &Definition, input: Input, options: &Options) -> Result<Replay, ReplayError> {
+pub fn replay(
+    definition: &Definition,
+    input: Input,
+    options: &Options,
+) -> Result<Replay, ReplayError> {
     let plan = Arc::new(lower(definition)?);
     let feed: Arc<dyn Feed> = Arc::new(Script::new(definition, input, options.batch)?);
-    let streams: Vec<_> = definition.streams.iter().map(|s| (s.name.clone(), Arc::clone(&s.schema))).collect();
+    let streams: Vec<_> = definition
+        .streams
+        .iter()
+        .map(|s| (s.name.clone(), Arc::clone(&s.schema)))
+        .collect();
     let (events, inbox) = crossbeam_channel::unbounded();
     let faults = Faults::default();
     let counters = Arc::<crate::operator::keyed::KeyedCounters>::default();
     let workers = options.workers.max(1);
-    let communication =
-        if workers == 1 { CommunicationConfig::Thread } else { CommunicationConfig::Process(workers) };
-    let shared = (Arc::clone(&plan), faults.clone(), Arc::clone(&counters), events);
-    let config = Config { communication, worker: TimelyWorkerConfig::default() };
+    let communication = if workers == 1 {
+        CommunicationConfig::Thread
+    } else {
+        CommunicationConfig::Process(workers)
+    };
+    let shared = (
+        Arc::clone(&plan),
+        faults.clone(),
+        Arc::clone(&counters),
+        events,
+    );
+    let config = Config {
+        communication,
+        worker: TimelyWorkerConfig::default(),
+    };
     let guards = timely::execute(config, move |worker| {
         let (plan, faults, counters, events) = shared.clone();
         let restored_files = vec![0; plan.tables.len()];
@@ -192,7 +247,9 @@ pub fn replay(definition: &Definition, input: Input, options: &Options) -> Resul
             stager: None,
             complete: Arc::new(|_| {}),
         };
-        let probes = worker.dataflow::<Epoch, _, _>(|scope| build(scope.clone(), config)).map_err(|e| e.to_string())?;
+        let probes = worker
+            .dataflow::<Epoch, _, _>(|scope| build(scope.clone(), config))
+            .map_err(|e| e.to_string())?;
         while !probes.all.done() {
             worker.step_or_park(None);
         }
@@ -210,8 +267,16 @@ pub fn replay(definition: &Definition, input: Input, options: &Options) -> Resul
             changes.entry((view, epoch)).or_default().push(delta);
         }
     }
-    let views = served_views(&plan).into_iter().map(|(name, schema, _)| (name, schema)).collect();
-    Ok(Replay { views, changes, faults: faults.list().1, duplicates: counters.duplicates.load(Ordering::Relaxed) })
+    let views = served_views(&plan)
+        .into_iter()
+        .map(|(name, schema, _)| (name, schema))
+        .collect();
+    Ok(Replay {
+        views,
+        changes,
+        faults: faults.list().1,
+        duplicates: counters.duplicates.load(Ordering::Relaxed),
+    })
 }
 
 impl Replay {
@@ -222,18 +287,33 @@ impl Replay {
 
     /// The last epoch in which anything changed.
     pub fn last_epoch(&self) -> Epoch {
-        self.changes.keys().map(|(_, epoch)| *epoch).max().unwrap_or(0)
+        self.changes
+            .keys()
+            .map(|(_, epoch)| *epoch)
+            .max()
+            .unwrap_or(0)
     }
 
     /// The rows of a view at the end of `epoch`, sorted by their columns; a row that occurs several times is there several times.
     pub fn at(&self, view: &str, epoch: Epoch) -> Result<RecordBatch, ReplayError> {
         let number = self.number(view)?;
         let schema = &self.views[number].1;
-        let deltas: Vec<&Delta> = self.changes.range((number, 0)..=(number, epoch)).flat_map(|(_, deltas)| deltas).collect();
+        let deltas: Vec<&Delta> = self
+            .changes
+            .range((number, 0)..=(number, epoch))
+            .flat_map(|(_, deltas)| deltas)
+            .collect();
         let failed = |error: arrow::error::ArrowError| ReplayError::Failed(error.to_string());
-        let rows = concat_batches(schema, deltas.iter().map(|delta| &delta.rows)).map_err(failed)?;
-        let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
-        let keys = RowConverter::new(fields).and_then(|c| c.convert_columns(rows.columns())).map_err(failed)?;
+        let rows =
+            concat_batches(schema, deltas.iter().map(|delta| &delta.rows)).map_err(failed)?;
+        let fields = schema
+            .fields()
+            .iter()
+            .map(|field| SortField::new(field.data_type().clone()))
+            .collect();
+        let keys = RowConverter::new(fields)
+            .and_then(|c| c.convert_columns(rows.columns()))
+            .map_err(failed)?;
         let mut counts: BTreeMap<&[u8], (i64, u64)> = BTreeMap::new();
         let diffs = deltas.iter().flat_map(|delta| delta.diffs.iter().copied());
         let keys: Vec<_> = keys.iter().collect();
@@ -243,7 +323,9 @@ impl Replay {
         let mut picked = Vec::new();
         for (count, row) in counts.into_values() {
             if count < 0 {
-                return Err(ReplayError::Failed(format!("a row of `{view}` was retracted more often than it came: please report it")));
+                return Err(ReplayError::Failed(format!(
+                    "a row of `{view}` was retracted more often than it came: please report it"
+                )));
             }
             picked.extend(std::iter::repeat_n(row, count as usize));
         }
@@ -261,14 +343,23 @@ impl Replay {
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| ReplayError::Failed(error.to_string()))?;
         Ok((0..batch.num_rows())
-            .map(|row| columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join(" | "))
+            .map(|row| {
+                columns
+                    .iter()
+                    .map(|column| column.value(row).to_string())
+                    .collect::<Vec<_>>()
+                    .join(" | ")
+            })
             .collect())
     }
 
     fn number(&self, view: &str) -> Result<usize, ReplayError> {
-        self.views.iter().position(|(name, _)| name == view).ok_or_else(|| ReplayError::NoSuchView {
-            view: view.to_owned(),
-            known: self.views().collect::<Vec<_>>().join(", "),
-        })
+        self.views
+            .iter()
+            .position(|(name, _)| name == view)
+            .ok_or_else(|| ReplayError::NoSuchView {
+                view: view.to_owned(),
+                known: self.views().collect::<Vec<_>>().join(", "),
+            })
     }
 }

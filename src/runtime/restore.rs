@@ -46,8 +46,14 @@ pub struct Found {
 pub fn fingerprints(definition: &Definition) -> String {
     let names = definition.tables.iter().map(|table| &table.name);
     let names = names.chain(definition.materialized().map(|view| &view.name));
-    let map: BTreeMap<&str, String> =
-        names.map(|name| (name.as_str(), format!("{:016x}", definition.fingerprint(name)))).collect();
+    let map: BTreeMap<&str, String> = names
+        .map(|name| {
+            (
+                name.as_str(),
+                format!("{:016x}", definition.fingerprint(name)),
+            )
+        })
+        .collect();
     serde_json::to_string(&map).expect("a map of texts is JSON")
 }
 
@@ -64,10 +70,14 @@ pub fn found(
         views: vec![ViewFiles::default(); plan.views.len()],
         ..Found::default()
     };
-    let Some(recovered) = recovered else { return Ok(found) };
-    let old: BTreeMap<String, String> = serde_json::from_str(&recovered.definition).unwrap_or_default();
+    let Some(recovered) = recovered else {
+        return Ok(found);
+    };
+    let old: BTreeMap<String, String> =
+        serde_json::from_str(&recovered.definition).unwrap_or_default();
     let same = |name: &str| {
-        old.get(name).is_none_or(|old| *old == format!("{:016x}", definition.fingerprint(name)))
+        old.get(name)
+            .is_none_or(|old| *old == format!("{:016x}", definition.fingerprint(name)))
     };
     for (table, files) in plan.tables.iter().zip(&mut found.tables) {
         let path = paths::table(prefix, &table.name);
@@ -89,7 +99,9 @@ pub fn found(
         }
     }
     for (view, files) in plan.views.iter().zip(&mut found.views) {
-        let Some(state) = recovered.tables.get(&paths::view(&view.name)) else { continue };
+        let Some(state) = recovered.tables.get(&paths::view(&view.name)) else {
+            continue;
+        };
         *files = view_files(&state.files, same(&view.name));
     }
     if let Some(state) = recovered.tables.get(paths::DEAD_LETTERS) {
@@ -103,7 +115,11 @@ pub fn found(
 
 /// Sorts a view's files into buckets. Those of a view that is defined differently now are all strays: it is written anew.
 fn view_files(files: &[StagedFile], same: bool) -> ViewFiles {
-    let tag = |file: &StagedFile, name: &str| file.tags.get(name).and_then(|text| text.parse::<u32>().ok());
+    let tag = |file: &StagedFile, name: &str| {
+        file.tags
+            .get(name)
+            .and_then(|text| text.parse::<u32>().ok())
+    };
     let mut sorted = ViewFiles::default();
     for file in files {
         match (tag(file, BUCKET_TAG), tag(file, BUCKETS_TAG)) {
@@ -118,7 +134,9 @@ fn view_files(files: &[StagedFile], same: bool) -> ViewFiles {
     }
     if !sorted.stray.is_empty() {
         // One file out of place means that nothing is known about the others: all are written anew.
-        sorted.stray.extend(std::mem::take(&mut sorted.files).into_values());
+        sorted
+            .stray
+            .extend(std::mem::take(&mut sorted.files).into_values());
         sorted.total = 0;
     }
     sorted

@@ -22,7 +22,8 @@ use crate::operator::keyed::KeyedCounters;
 use crate::plan::{Plan, lower};
 use crate::reclock::{Intake, IntakeLimits};
 use crate::render::{
-    ClockConfig, DEAD_LETTERS, Gathered, IngestConfig, Restored, ViewEvent, WorkerConfig, build, dead_letter_schema, served_views,
+    ClockConfig, DEAD_LETTERS, Gathered, IngestConfig, Restored, ViewEvent, WorkerConfig, build,
+    dead_letter_schema, served_views,
 };
 use crate::serve::status::{Commit, Health, RunDescription, Status};
 use crate::serve::store::{LiveStore, ViewSpec};
@@ -94,7 +95,9 @@ pub enum RunError {
 }
 
 fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
 }
 
 /// Runs until the source ends, `outcome` is asked to stop, or something fails. `attach` is given the live store and the status as soon as they
@@ -110,12 +113,23 @@ pub fn run(
     let served = served_views(&plan);
     let specs = served
         .iter()
-        .map(|(name, schema, key)| ViewSpec { name: name.clone(), schema: Arc::clone(schema), key: key.clone() })
+        .map(|(name, schema, key)| ViewSpec {
+            name: name.clone(),
+            schema: Arc::clone(schema),
+            key: key.clone(),
+        })
         .collect();
-    let store = Arc::new(LiveStore::new(specs).map_err(|error| RunError::Failed(error.to_string()))?);
-    let streams: Vec<String> = definition.streams.iter().map(|stream| stream.name.clone()).collect();
-    let (process, processes) =
-        options.cluster.as_ref().map_or((0, 1), |cluster| (cluster.process, cluster.addresses.len()));
+    let store =
+        Arc::new(LiveStore::new(specs).map_err(|error| RunError::Failed(error.to_string()))?);
+    let streams: Vec<String> = definition
+        .streams
+        .iter()
+        .map(|stream| stream.name.clone())
+        .collect();
+    let (process, processes) = options
+        .cluster
+        .as_ref()
+        .map_or((0, 1), |cluster| (cluster.process, cluster.addresses.len()));
     let description = RunDescription {
         source: options.source.describe(),
         lake: options.lake.clone(),
@@ -129,7 +143,14 @@ pub fn run(
     let lake = Lake::open(&options.lake)?;
     let writer = format!("pinflow-{run_id:016x}");
     let (committer, recovered) = runtime.block_on(Committer::open(lake.clone(), writer))?;
-    let mut found = found(recovered, &definition, &plan, &options.prefix, &lake.location()).map_err(RunError::Failed)?;
+    let mut found = found(
+        recovered,
+        &definition,
+        &plan,
+        &options.prefix,
+        &lake.location(),
+    )
+    .map_err(RunError::Failed)?;
 
     let opening = Opening {
         streams: streams.clone(),
@@ -140,7 +161,18 @@ pub fn run(
     };
     let source: Box<dyn Source> = options.source.open(opening, runtime)?;
     let intake = Arc::new(Intake::new(source, found.epoch + 1, options.limits));
-    let parts = Parts { options, definition, plan, served, store, status, lake, found: std::mem::take(&mut found), intake, run_id };
+    let parts = Parts {
+        options,
+        definition,
+        plan,
+        served,
+        store,
+        status,
+        lake,
+        found: std::mem::take(&mut found),
+        intake,
+        run_id,
+    };
     parts.run(committer, outcome, runtime)
 }
 
@@ -159,7 +191,12 @@ struct Parts {
 }
 
 impl Parts {
-    fn run(self, committer: Committer, outcome: &Outcome, runtime: &tokio::runtime::Handle) -> Result<RunSummary, RunError> {
+    fn run(
+        self,
+        committer: Committer,
+        outcome: &Outcome,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<RunSummary, RunError> {
         let started = Instant::now();
         let mut parquet = ParquetOptions::for_lake(&self.lake);
         parquet.codec = self.options.codec.unwrap_or(parquet.codec);
@@ -170,10 +207,20 @@ impl Parts {
         let tables = Arc::new(self.staged_tables());
 
         let committing = {
-            let (committed_epoch, last, status) = (Arc::clone(&committed_epoch), Arc::clone(&last_commit), Arc::clone(&self.status));
+            let (committed_epoch, last, status) = (
+                Arc::clone(&committed_epoch),
+                Arc::clone(&last_commit),
+                Arc::clone(&self.status),
+            );
             let config = CommitterConfig {
                 committer,
-                tables: tables.iter().map(|t| Target { path: t.path.clone(), schema: Arc::clone(&t.schema) }).collect(),
+                tables: tables
+                    .iter()
+                    .map(|t| Target {
+                        path: t.path.clone(),
+                        schema: Arc::clone(&t.schema),
+                    })
+                    .collect(),
                 views: self.view_targets(),
                 found: self.found.clone(),
                 definition: fingerprints(&self.definition),
@@ -195,14 +242,26 @@ impl Parts {
                 }),
             };
             let runtime = runtime.clone();
-            thread("committer", move || commit_all(config, &commit_inbox, &runtime))
+            thread("committer", move || {
+                commit_all(config, &commit_inbox, &runtime)
+            })
         };
         let keeping = self.start_keeper(event_inbox, commit_parts.clone(), runtime);
 
-        let worker_error = self.run_workers(outcome, runtime, &tables, parquet, events, commit_parts, &committed_epoch);
+        let worker_error = self.run_workers(
+            outcome,
+            runtime,
+            &tables,
+            parquet,
+            events,
+            commit_parts,
+            &committed_epoch,
+        );
         for handle in [keeping, committing] {
             if handle.join().is_err() {
-                outcome.fail("a thread of pinflow panicked; the message above says where: please report it");
+                outcome.fail(
+                    "a thread of pinflow panicked; the message above says where: please report it",
+                );
             }
         }
         if let Err(error) = worker_error {
@@ -214,17 +273,29 @@ impl Parts {
         if let Some(why) = outcome.failure() {
             return Err(RunError::Failed(why));
         }
-        let committed = last_commit.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(RunSummary { epoch: self.store.epoch(), committed, elapsed: started.elapsed() })
+        let committed = last_commit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        Ok(RunSummary {
+            epoch: self.store.epoch(),
+            committed,
+            elapsed: started.elapsed(),
+        })
     }
 
     fn staged_tables(&self) -> Vec<StagedTable> {
-        let tables = self.plan.tables.iter().zip(&self.found.tables).map(|(table, files)| StagedTable {
-            path: paths::table(&self.options.prefix, &table.name),
-            schema: Arc::clone(&table.schema),
-            key: table.key.clone(),
-            restored: files.clone(),
-        });
+        let tables = self
+            .plan
+            .tables
+            .iter()
+            .zip(&self.found.tables)
+            .map(|(table, files)| StagedTable {
+                path: paths::table(&self.options.prefix, &table.name),
+                schema: Arc::clone(&table.schema),
+                key: table.key.clone(),
+                restored: files.clone(),
+            });
         let dead = StagedTable {
             path: paths::DEAD_LETTERS.to_owned(),
             schema: dead_letter_schema(),
@@ -238,7 +309,10 @@ impl Parts {
         self.plan
             .views
             .iter()
-            .map(|view| Target { path: paths::view(&view.name), schema: Arc::clone(&self.plan.nodes[view.node].schema) })
+            .map(|view| Target {
+                path: paths::view(&view.name),
+                schema: Arc::clone(&self.plan.nodes[view.node].schema),
+            })
             .collect()
     }
 
@@ -263,16 +337,30 @@ impl Parts {
             .found
             .dead_letters
             .iter()
-            .filter_map(|file| runtime.block_on(self.lake.read_file(paths::DEAD_LETTERS, &file.path, None)).ok())
+            .filter_map(|file| {
+                runtime
+                    .block_on(self.lake.read_file(paths::DEAD_LETTERS, &file.path, None))
+                    .ok()
+            })
             .flatten()
             .map(|rows| Delta::insert(canonical_letters(&rows)))
             .collect();
-        let letters_view = self.served.iter().position(|(name, _, _)| name == DEAD_LETTERS).unwrap_or_default();
+        let letters_view = self
+            .served
+            .iter()
+            .position(|(name, _, _)| name == DEAD_LETTERS)
+            .unwrap_or_default();
         thread("keeper", move || {
             let restored = (restored_epoch > 0).then_some(restored_epoch);
             if let Some(epoch) = restored.filter(|_| !letters.is_empty()) {
                 // They come before the first epoch of this run, as the tables' rows do.
-                store.publish(epoch.saturating_sub(1), letters.into_iter().map(|delta| (letters_view, delta)).collect());
+                store.publish(
+                    epoch.saturating_sub(1),
+                    letters
+                        .into_iter()
+                        .map(|delta| (letters_view, delta))
+                        .collect(),
+                );
             }
             keep(
                 &store,
@@ -307,7 +395,11 @@ impl Parts {
         committed_epoch: &Arc<AtomicU64>,
     ) -> Result<(), String> {
         let workers = self.options.workers;
-        let process = self.options.cluster.as_ref().map_or(0, |cluster| cluster.process);
+        let process = self
+            .options
+            .cluster
+            .as_ref()
+            .map_or(0, |cluster| cluster.process);
         let communication = match &self.options.cluster {
             Some(cluster) => CommunicationConfig::Cluster {
                 threads: workers,
@@ -321,7 +413,12 @@ impl Parts {
         };
         let shared = Arc::new(WorkerShared {
             plan: Arc::clone(&self.plan),
-            streams: self.definition.streams.iter().map(|stream| (stream.name.clone(), Arc::clone(&stream.schema))).collect(),
+            streams: self
+                .definition
+                .streams
+                .iter()
+                .map(|stream| (stream.name.clone(), Arc::clone(&stream.schema)))
+                .collect(),
             intake: Arc::clone(&self.intake),
             status: Arc::clone(&self.status),
             lake: self.lake.clone(),
@@ -351,7 +448,10 @@ impl Parts {
             process,
             workers,
         });
-        let config = Config { communication, worker: TimelyWorkerConfig::default() };
+        let config = Config {
+            communication,
+            worker: TimelyWorkerConfig::default(),
+        };
         let in_worker = Arc::clone(&shared);
         let guards = timely::execute(config, move |worker| in_worker.work(worker))?;
         let mut failed = None;
@@ -373,13 +473,18 @@ fn canonical_letters(rows: &arrow::array::RecordBatch) -> arrow::array::RecordBa
         .fields()
         .iter()
         .zip(rows.columns())
-        .map(|(field, column)| arrow::compute::cast(column, field.data_type()).unwrap_or_else(|_| Arc::clone(column)))
+        .map(|(field, column)| {
+            arrow::compute::cast(column, field.data_type()).unwrap_or_else(|_| Arc::clone(column))
+        })
         .collect();
     arrow::array::RecordBatch::try_new(schema, columns).unwrap_or_else(|_| rows.clone())
 }
 
 fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(body).expect("the system can start a thread")
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .expect("the system can start a thread")
 }
 
 /// When epochs and commits end.
@@ -413,10 +518,15 @@ impl Clock {
         }
         state.tick_started = now;
         state.changed |= bytes > 0;
-        if state.pending.is_some_and(|pending| self.committed.load(Ordering::SeqCst) >= pending) {
+        if state
+            .pending
+            .is_some_and(|pending| self.committed.load(Ordering::SeqCst) >= pending)
+        {
             state.pending = None;
         }
-        let commit = state.changed && state.pending.is_none() && now.duration_since(state.commit_started) >= self.commit_every;
+        let commit = state.changed
+            && state.pending.is_none()
+            && now.duration_since(state.commit_started) >= self.commit_every;
         if commit {
             state.commit_started = now;
             state.pending = Some(epoch);
@@ -451,8 +561,13 @@ struct WorkerShared {
     workers: usize,
 }
 
-fn take_sender<T>(slot: &Mutex<Option<crossbeam_channel::Sender<T>>>) -> crossbeam_channel::Sender<T> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner).clone().expect("senders are dropped after the workers only")
+fn take_sender<T>(
+    slot: &Mutex<Option<crossbeam_channel::Sender<T>>>,
+) -> crossbeam_channel::Sender<T> {
+    slot.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone()
+        .expect("senders are dropped after the workers only")
 }
 
 impl WorkerShared {
@@ -479,7 +594,9 @@ impl WorkerShared {
                 }
                 return Ok(());
             }
-            let frontier = probes.views.with_frontier(|frontier| frontier.first().copied());
+            let frontier = probes
+                .views
+                .with_frontier(|frontier| frontier.first().copied());
             let closed = match frontier {
                 Some(0) => continue,
                 Some(frontier) => frontier - 1,
@@ -488,10 +605,15 @@ impl WorkerShared {
             if told.is_none_or(|told| told < closed) {
                 told = Some(closed);
                 self.intake.visible(closed, |records, since| {
-                    self.status.visible(records, since.elapsed().as_micros() as u64, now_ms() as u64);
+                    self.status.visible(
+                        records,
+                        since.elapsed().as_micros() as u64,
+                        now_ms() as u64,
+                    );
                 });
                 if tells {
-                    self.status.set_state_bytes(self.counters.state_bytes.load(Ordering::Relaxed));
+                    self.status
+                        .set_state_bytes(self.counters.state_bytes.load(Ordering::Relaxed));
                     let _ = events.send(ViewEvent::Closed(closed));
                 }
             }
@@ -502,7 +624,12 @@ impl WorkerShared {
         Ok(())
     }
 
-    fn worker_config(self: &Arc<Self>, index: usize, peers: usize, events: crossbeam_channel::Sender<ViewEvent>) -> WorkerConfig {
+    fn worker_config(
+        self: &Arc<Self>,
+        index: usize,
+        peers: usize,
+        events: crossbeam_channel::Sender<ViewEvent>,
+    ) -> WorkerConfig {
         let stager = start_stager(
             StagerConfig {
                 lake: self.lake.clone(),
@@ -530,7 +657,10 @@ impl WorkerShared {
                     status.dead(stream, dead);
                 }),
             },
-            restored_files: self.tables[..self.plan.tables.len()].iter().map(|table| table.restored.len() as u32).collect(),
+            restored_files: self.tables[..self.plan.tables.len()]
+                .iter()
+                .map(|table| table.restored.len() as u32)
+                .collect(),
             faults: self.faults.clone(),
             counters: Arc::clone(&self.counters),
             clock: Some(ClockConfig {
@@ -561,12 +691,18 @@ impl WorkerShared {
                 let read = move || {
                     let staged = &shared.tables[table];
                     let path = &staged.restored[file].path;
-                    let reading = shared.outcome.retrying("read a table's file back", async || {
-                        shared.lake.read_file(&staged.path, path, None).await
-                    });
+                    let reading = shared
+                        .outcome
+                        .retrying("read a table's file back", async || {
+                            shared.lake.read_file(&staged.path, path, None).await
+                        });
                     shared.runtime.block_on(reading).unwrap_or_default()
                 };
-                Restored { table, file: file as u32, read: Box::new(read) }
+                Restored {
+                    table,
+                    file: file as u32,
+                    read: Box::new(read),
+                }
             })
             .collect()
     }

@@ -45,7 +45,10 @@ pub struct FileNumbers {
 impl FileNumbers {
     /// Numbers that belong to `run` (unique to a run of a process) and to `stream` of numbers within it.
     pub fn new(run: u64, stream: u64) -> Self {
-        FileNumbers { high: mix(run ^ mix(stream)), next: mix(run.wrapping_add(stream)) }
+        FileNumbers {
+            high: mix(run ^ mix(stream)),
+            next: mix(run.wrapping_add(stream)),
+        }
     }
 
     /// The next number.
@@ -80,7 +83,11 @@ pub fn start(config: StagerConfig, runtime: &tokio::runtime::Handle) -> StagerHa
         .name("stager".to_owned())
         .spawn(move || {
             let outcome = config.outcome.clone();
-            let mut stager = Stager { config, current: BTreeMap::new(), changes: BTreeMap::new() };
+            let mut stager = Stager {
+                config,
+                current: BTreeMap::new(),
+                changes: BTreeMap::new(),
+            };
             for task in inbox {
                 match task {
                     StageTask::Finish { epoch } => {
@@ -110,7 +117,12 @@ struct Stager {
 impl Stager {
     async fn perform(&mut self, task: StageTask) -> Option<()> {
         match task {
-            StageTask::Write { table, file, batches, replaced } => self.write(table, file, batches, &replaced).await,
+            StageTask::Write {
+                table,
+                file,
+                batches,
+                replaced,
+            } => self.write(table, file, batches, &replaced).await,
             StageTask::Rewrite { table, file, keys } => self.rewrite(table, file, &keys).await,
             StageTask::Finish { .. } => Some(()),
         }
@@ -144,7 +156,9 @@ impl Stager {
         let staged = self
             .config
             .outcome
-            .retrying("write a data file", async || lake.stage(path, encoded.clone(), facts.clone()).await)
+            .retrying("write a data file", async || {
+                lake.stage(path, encoded.clone(), facts.clone()).await
+            })
             .await?;
         self.change(table).adds.push(staged.clone());
         self.current.insert((table, file), Some(staged));
@@ -160,12 +174,23 @@ impl Stager {
         let Some(old) = old else { return Some(()) };
         let rows = KeySet::new(&target.schema, &target.key, keys);
         let facts = self.facts();
-        let (lake, path, options) = (&self.config.lake, &self.config.tables[table].path, &self.config.options);
+        let (lake, path, options) = (
+            &self.config.lake,
+            &self.config.tables[table].path,
+            &self.config.options,
+        );
         let new = self
             .config
             .outcome
             .retrying("rewrite a data file", async || {
-                lake.rewrite(path, &old.path, |batch| rows.absent(batch), options, facts.clone()).await
+                lake.rewrite(
+                    path,
+                    &old.path,
+                    |batch| rows.absent(batch),
+                    options,
+                    facts.clone(),
+                )
+                .await
             })
             .await?;
         let change = self.change(table);
@@ -181,11 +206,18 @@ impl Stager {
     }
 
     fn change(&mut self, table: usize) -> &mut StagedChange {
-        self.changes.entry(table).or_insert_with(|| StagedChange { table, ..StagedChange::default() })
+        self.changes.entry(table).or_insert_with(|| StagedChange {
+            table,
+            ..StagedChange::default()
+        })
     }
 
     fn facts(&mut self) -> FileFacts {
-        FileFacts { id: self.config.numbers.draw(), now_ms: (self.config.now_ms)(), tags: BTreeMap::new() }
+        FileFacts {
+            id: self.config.numbers.draw(),
+            now_ms: (self.config.now_ms)(),
+            tags: BTreeMap::new(),
+        }
     }
 }
 
@@ -197,9 +229,16 @@ struct KeyBytes {
 
 impl KeyBytes {
     fn new(schema: &SchemaRef, key: &[usize]) -> Self {
-        let fields = key.iter().map(|&column| SortField::new(schema.field(column).data_type().clone())).collect();
-        let converter = RowConverter::new(fields).expect("key columns have types that can be compared");
-        KeyBytes { converter, columns: key.to_vec() }
+        let fields = key
+            .iter()
+            .map(|&column| SortField::new(schema.field(column).data_type().clone()))
+            .collect();
+        let converter =
+            RowConverter::new(fields).expect("key columns have types that can be compared");
+        KeyBytes {
+            converter,
+            columns: key.to_vec(),
+        }
     }
 
     /// The keys of full rows.
@@ -211,7 +250,9 @@ impl KeyBytes {
 
     /// The keys in a batch of key columns alone.
     fn of_keys(&self, batch: &RecordBatch) -> arrow::row::Rows {
-        self.converter.convert_columns(batch.columns()).expect("a batch of keys has the key columns")
+        self.converter
+            .convert_columns(batch.columns())
+            .expect("a batch of keys has the key columns")
     }
 }
 
@@ -226,14 +267,23 @@ impl KeySet {
         let bytes = KeyBytes::new(schema, key);
         let mut keys = rustc_hash::FxHashSet::default();
         for batch in batches {
-            keys.extend(bytes.of_keys(batch).iter().map(|key| Box::<[u8]>::from(key.as_ref())));
+            keys.extend(
+                bytes
+                    .of_keys(batch)
+                    .iter()
+                    .map(|key| Box::<[u8]>::from(key.as_ref())),
+            );
         }
         KeySet { bytes, keys }
     }
 
     /// For each row whether its key is not among them.
     fn absent(&self, batch: &RecordBatch) -> BooleanArray {
-        self.bytes.of_rows(batch).iter().map(|key| Some(!self.keys.contains(key.as_ref()))).collect()
+        self.bytes
+            .of_rows(batch)
+            .iter()
+            .map(|key| Some(!self.keys.contains(key.as_ref())))
+            .collect()
     }
 }
 
@@ -259,7 +309,13 @@ fn without_replaced(
         let keep: BooleanArray = keys
             .iter()
             .enumerate()
-            .map(|(row, key)| Some(gone_before.get(key.as_ref()).is_none_or(|gone| position + row >= *gone)))
+            .map(|(row, key)| {
+                Some(
+                    gone_before
+                        .get(key.as_ref())
+                        .is_none_or(|gone| position + row >= *gone),
+                )
+            })
             .collect();
         position += batch.num_rows();
         kept.push(arrow::compute::filter_record_batch(batch, &keep).expect("one answer a row"));

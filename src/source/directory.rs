@@ -82,7 +82,11 @@ impl Directory {
     }
 
     fn storage(&self, place: &str, why: impl ToString) -> SourceError {
-        SourceError::Storage { source_name: self.name.clone(), place: place.to_owned(), why: why.to_string() }
+        SourceError::Storage {
+            source_name: self.name.clone(),
+            place: place.to_owned(),
+            why: why.to_string(),
+        }
     }
 
     /// The stream and partition of a file, from its path below the root.
@@ -94,13 +98,17 @@ impl Directory {
             return None;
         }
         let stream = |topic: &str| {
-            self.opening
-                .streams
-                .iter()
-                .position(|name| topic == name || topic.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('.')))
+            self.opening.streams.iter().position(|name| {
+                topic == name
+                    || topic
+                        .strip_suffix(name.as_str())
+                        .is_some_and(|rest| rest.ends_with('.'))
+            })
         };
         match parts.as_slice() {
-            [.., "topics", topic, partition, _] => Some((stream(topic)?, format!("{topic}/{partition}"))),
+            [.., "topics", topic, partition, _] => {
+                Some((stream(topic)?, format!("{topic}/{partition}")))
+            }
             [folder, _] => Some((stream(folder)?, (*folder).to_owned())),
             _ => None,
         }
@@ -112,14 +120,27 @@ impl Directory {
         let listing = self.store.list(Some(&self.root));
         let mut found: Vec<(String, u64)> = self
             .runtime
-            .block_on(listing.map_ok(|meta| (meta.location.to_string(), meta.size)).try_collect())
+            .block_on(
+                listing
+                    .map_ok(|meta| (meta.location.to_string(), meta.size))
+                    .try_collect(),
+            )
             .map_err(|error| self.storage(self.root.as_ref(), error))?;
         found.sort();
         let prefix = self.root.to_string();
         for (path, size) in found {
-            let relative = path.strip_prefix(&prefix).unwrap_or(&path).trim_start_matches('/').to_owned();
-            let Some((stream, partition)) = self.place(&relative) else { continue };
-            if !self.opening.is_mine(&self.opening.streams[stream], &partition) {
+            let relative = path
+                .strip_prefix(&prefix)
+                .unwrap_or(&path)
+                .trim_start_matches('/')
+                .to_owned();
+            let Some((stream, partition)) = self.place(&relative) else {
+                continue;
+            };
+            if !self
+                .opening
+                .is_mine(&self.opening.streams[stream], &partition)
+            {
                 continue;
             }
             self.queue(stream, partition, path, size)?;
@@ -127,35 +148,52 @@ impl Directory {
         Ok(())
     }
 
-    fn queue(&mut self, stream: usize, name: String, path: String, size: u64) -> Result<(), SourceError> {
+    fn queue(
+        &mut self,
+        stream: usize,
+        name: String,
+        path: String,
+        size: u64,
+    ) -> Result<(), SourceError> {
         let position = self.opening.position(&self.opening.streams[stream], &name);
-        let partition = self.partitions.entry((stream, name.clone())).or_insert_with(|| {
-            let mut parts = position.token.splitn(3, ':');
-            let mut number = || parts.next().and_then(|text| text.parse::<u64>().ok());
-            let (read, before) = (number().unwrap_or(0), number());
-            Partition {
-                files: VecDeque::new(),
-                file: parts.next().unwrap_or_default().to_owned(),
-                read,
-                offset: position.offset,
-                buffer: Bytes::new(),
-                before: before.unwrap_or(0),
-                expected_before: before,
-                known: BTreeSet::new(),
-            }
-        });
+        let partition = self
+            .partitions
+            .entry((stream, name.clone()))
+            .or_insert_with(|| {
+                let mut parts = position.token.splitn(3, ':');
+                let mut number = || parts.next().and_then(|text| text.parse::<u64>().ok());
+                let (read, before) = (number().unwrap_or(0), number());
+                Partition {
+                    files: VecDeque::new(),
+                    file: parts.next().unwrap_or_default().to_owned(),
+                    read,
+                    offset: position.offset,
+                    buffer: Bytes::new(),
+                    before: before.unwrap_or(0),
+                    expected_before: before,
+                    known: BTreeSet::new(),
+                }
+            });
         if path == partition.file {
             if size < partition.read {
                 return Err(SourceError::Changed {
                     source_name: self.name.clone(),
                     place: path,
-                    why: format!("it has {size} bytes, and {} were read already; restore the file, or begin a new lake", partition.read),
+                    why: format!(
+                        "it has {size} bytes, and {} were read already; restore the file, or begin a new lake",
+                        partition.read
+                    ),
                 });
             }
-            let last = partition.files.is_empty() || partition.files.front().is_some_and(|(front, _)| *front == path);
+            let last = partition.files.is_empty()
+                || partition
+                    .files
+                    .front()
+                    .is_some_and(|(front, _)| *front == path);
             if size > partition.read && last && partition.files.is_empty() {
                 partition.files.push_back((path.clone(), size));
-            } else if let Some(front) = partition.files.front_mut().filter(|front| front.0 == path) {
+            } else if let Some(front) = partition.files.front_mut().filter(|front| front.0 == path)
+            {
                 front.1 = size;
             }
         } else if path > partition.file && partition.known.insert(path.clone()) {
@@ -188,9 +226,17 @@ impl Directory {
     }
 
     /// Some records of the partition's first file; `None` when that file is done.
-    fn next_chunk(&mut self, key: &(usize, String), bytes_max: usize) -> Result<Option<Chunk>, SourceError> {
-        let Some(partition) = self.partitions.get_mut(key) else { return Ok(None) };
-        let Some((path, size)) = partition.files.front().cloned() else { return Ok(None) };
+    fn next_chunk(
+        &mut self,
+        key: &(usize, String),
+        bytes_max: usize,
+    ) -> Result<Option<Chunk>, SourceError> {
+        let Some(partition) = self.partitions.get_mut(key) else {
+            return Ok(None);
+        };
+        let Some((path, size)) = partition.files.front().cloned() else {
+            return Ok(None);
+        };
         if partition.file != path {
             partition.before += u64::from(!partition.file.is_empty());
             partition.file.clone_from(&path);
@@ -202,9 +248,20 @@ impl Directory {
         let complete = zipped && have > 0;
         // A zipped file has no place in its middle to read on from: it is one chunk.
         let wanted = if zipped { usize::MAX } else { bytes_max.max(1) };
-        if have < wanted && !complete && (!zipped && at + (have as u64) < size || zipped && at < size) {
-            let fetched = self.fetch(&path, if zipped { 0 } else { at + have as u64 }, size, zipped)?;
-            let partition = self.partitions.get_mut(key).expect("the partition was there a moment ago");
+        if have < wanted
+            && !complete
+            && (!zipped && at + (have as u64) < size || zipped && at < size)
+        {
+            let fetched = self.fetch(
+                &path,
+                if zipped { 0 } else { at + have as u64 },
+                size,
+                zipped,
+            )?;
+            let partition = self
+                .partitions
+                .get_mut(key)
+                .expect("the partition was there a moment ago");
             if partition.buffer.is_empty() {
                 partition.buffer = fetched;
             } else {
@@ -215,7 +272,10 @@ impl Directory {
             }
         }
         let bounded = self.opening.bounded;
-        let partition = self.partitions.get_mut(key).expect("the partition was there a moment ago");
+        let partition = self
+            .partitions
+            .get_mut(key)
+            .expect("the partition was there a moment ago");
         let buffer = &partition.buffer;
         let whole_file = zipped || partition.read + buffer.len() as u64 >= size;
         let window = &buffer[..buffer.len().min(wanted)];
@@ -230,13 +290,22 @@ impl Directory {
             _ => 0,
         };
         if cut == 0 && !whole_file {
-            return Err(self.storage(&path, "one record is longer than a fetch; split the file into one record a line"));
+            return Err(self.storage(
+                &path,
+                "one record is longer than a fetch; split the file into one record a line",
+            ));
         }
         let bytes = partition.buffer.split_to(cut);
         let records = count_records(&bytes);
         let first_offset = partition.offset;
         partition.offset += records;
-        partition.read = if zipped && partition.buffer.is_empty() { size } else if zipped { 0 } else { partition.read + cut as u64 };
+        partition.read = if zipped && partition.buffer.is_empty() {
+            size
+        } else if zipped {
+            0
+        } else {
+            partition.read + cut as u64
+        };
         let done = partition.buffer.is_empty() && whole_file || cut == 0;
         if done {
             partition.files.pop_front();
@@ -244,16 +313,30 @@ impl Directory {
         if cut == 0 {
             return Ok(None);
         }
-        let end = Position { offset: partition.offset, token: format!("{}:{}:{}", partition.read, partition.before, partition.file) };
-        Ok(Some(Chunk { stream: key.0, partition: key.1.clone(), first_offset, records, bytes, end }))
+        let end = Position {
+            offset: partition.offset,
+            token: format!("{}:{}:{}", partition.read, partition.before, partition.file),
+        };
+        Ok(Some(Chunk {
+            stream: key.0,
+            partition: key.1.clone(),
+            first_offset,
+            records,
+            bytes,
+            end,
+        }))
     }
 
     fn fetch(&self, path: &str, at: u64, size: u64, zipped: bool) -> Result<Bytes, SourceError> {
         let location = Path::from(path);
         let bytes = if zipped {
-            self.runtime.block_on(async { self.store.get(&location).await?.bytes().await })
+            self.runtime
+                .block_on(async { self.store.get(&location).await?.bytes().await })
         } else {
-            self.runtime.block_on(self.store.get_range(&location, at..size.min(at + FETCH_BYTES)))
+            self.runtime.block_on(
+                self.store
+                    .get_range(&location, at..size.min(at + FETCH_BYTES)),
+            )
         }
         .map_err(|error| self.storage(path, error))?;
         if !zipped {
@@ -272,7 +355,11 @@ impl Source for Directory {
         loop {
             while let Some(key) = self.ready.pop_front() {
                 let chunk = self.next_chunk(&key, bytes_max)?;
-                if self.partitions.get(&key).is_some_and(|partition| !partition.files.is_empty()) {
+                if self
+                    .partitions
+                    .get(&key)
+                    .is_some_and(|partition| !partition.files.is_empty())
+                {
                     self.ready.push_back(key);
                 }
                 if let Some(chunk) = chunk {

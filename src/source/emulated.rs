@@ -35,17 +35,39 @@ fn post_of(position: &Position) -> u64 {
 
 impl Emulated {
     /// Posts `rate` posts a second, beginning where the positions say.
-    pub fn open(options: EmulatorOptions, rate: f64, opening: Opening) -> Result<Self, SourceError> {
+    pub fn open(
+        options: EmulatorOptions,
+        rate: f64,
+        opening: Opening,
+    ) -> Result<Self, SourceError> {
         let position = |stream: &str| opening.position(stream, PARTITION);
         let streams: Vec<(Stream, usize)> = Stream::ALL
             .into_iter()
-            .filter_map(|stream| Some((stream, opening.streams.iter().position(|name| name == stream.name())?)))
+            .filter_map(|stream| {
+                Some((
+                    stream,
+                    opening
+                        .streams
+                        .iter()
+                        .position(|name| name == stream.name())?,
+                ))
+            })
             .collect();
-        let done_until: Vec<u64> = opening.streams.iter().map(|stream| post_of(&position(stream))).collect();
+        let done_until: Vec<u64> = opening
+            .streams
+            .iter()
+            .map(|stream| post_of(&position(stream)))
+            .collect();
         let first_post = done_until.iter().copied().min().unwrap_or(0);
-        let offsets = opening.streams.iter().map(|stream| position(stream).offset).collect();
-        let emulator = Emulator::at(options, first_post)
-            .map_err(|error| SourceError::Address { address: "emulator:".to_owned(), why: error.to_string() })?;
+        let offsets = opening
+            .streams
+            .iter()
+            .map(|stream| position(stream).offset)
+            .collect();
+        let emulator = Emulator::at(options, first_post).map_err(|error| SourceError::Address {
+            address: "emulator:".to_owned(),
+            why: error.to_string(),
+        })?;
         let finished = opening.process != 0;
         Ok(Emulated {
             emulator,
@@ -90,7 +112,10 @@ impl Emulated {
                     first_offset,
                     records,
                     bytes: Bytes::from(bytes),
-                    end: Position { offset: self.offsets[stream], token: token.clone() },
+                    end: Position {
+                        offset: self.offsets[stream],
+                        token: token.clone(),
+                    },
                 });
             }
         }
@@ -100,8 +125,17 @@ impl Emulated {
 impl Source for Emulated {
     fn read(&mut self, bytes_max: usize) -> Result<Read, SourceError> {
         if self.pending.is_empty() && !self.finished {
-            let due = self.started.elapsed().max(Duration::from_millis(1)).as_secs_f64() * self.rate;
-            let until = if self.rate.is_finite() { self.first_post + due as u64 } else { u64::MAX };
+            let due = self
+                .started
+                .elapsed()
+                .max(Duration::from_millis(1))
+                .as_secs_f64()
+                * self.rate;
+            let until = if self.rate.is_finite() {
+                self.first_post + due as u64
+            } else {
+                u64::MAX
+            };
             self.post(until, bytes_max);
         }
         Ok(match self.pending.pop() {
@@ -112,7 +146,12 @@ impl Source for Emulated {
     }
 
     fn describe(&self) -> String {
-        let streams: Vec<String> = self.opening.streams.iter().map(|stream| position_key(stream, PARTITION)).collect();
+        let streams: Vec<String> = self
+            .opening
+            .streams
+            .iter()
+            .map(|stream| position_key(stream, PARTITION))
+            .collect();
         format!("emulator: {} posts/s to {}", self.rate, streams.join(", "))
     }
 }

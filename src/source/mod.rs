@@ -63,7 +63,9 @@ pub trait Source: Send {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// The address is not one.
-    #[error("`{address}` is not a source: {why}\n help: sources are `dir:PATH`, `dir:s3://bucket/prefix` and `emulator:`")]
+    #[error(
+        "`{address}` is not a source: {why}\n help: sources are `dir:PATH`, `dir:s3://bucket/prefix` and `emulator:`"
+    )]
     Address {
         /// What was given.
         address: String,
@@ -110,7 +112,10 @@ pub struct Opening {
 impl Opening {
     /// Where to read `partition` of `stream` on.
     pub fn position(&self, stream: &str, partition: &str) -> Position {
-        self.positions.get(&position_key(stream, partition)).cloned().unwrap_or_default()
+        self.positions
+            .get(&position_key(stream, partition))
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// Whether this process reads `partition` of `stream`.

@@ -28,7 +28,10 @@ impl FromStr for SourceSpec {
     type Err = SourceError;
 
     fn from_str(address: &str) -> Result<Self, SourceError> {
-        let wrong = |why: &str| SourceError::Address { address: address.to_owned(), why: why.to_owned() };
+        let wrong = |why: &str| SourceError::Address {
+            address: address.to_owned(),
+            why: why.to_owned(),
+        };
         let Some((kind, rest)) = address.split_once(':') else {
             return Err(wrong("it does not begin with a kind and a colon"));
         };
@@ -37,17 +40,44 @@ impl FromStr for SourceSpec {
             "dir" => Ok(SourceSpec::Directory(rest.to_owned())),
             "emulator" => {
                 let mut spec = (100.0, None, EmulatorOptions::default().seed);
-                for pair in rest.trim_start_matches('?').split('&').filter(|pair| !pair.is_empty()) {
-                    let (name, value) = pair.split_once('=').ok_or_else(|| wrong("an option is `name=value`"))?;
+                for pair in rest
+                    .trim_start_matches('?')
+                    .split('&')
+                    .filter(|pair| !pair.is_empty())
+                {
+                    let (name, value) = pair
+                        .split_once('=')
+                        .ok_or_else(|| wrong("an option is `name=value`"))?;
                     let number = || value.parse::<f64>().ok().filter(|number| *number > 0.0);
                     match name {
-                        "rate" => spec.0 = number().ok_or_else(|| wrong("`rate` is posts a second, above 0"))?,
-                        "posts" => spec.1 = Some(value.parse().map_err(|_| wrong("`posts` is a whole number"))?),
-                        "seed" => spec.2 = value.parse().map_err(|_| wrong("`seed` is a whole number"))?,
-                        _ => return Err(wrong("the emulator's options are `rate`, `posts` and `seed`")),
+                        "rate" => {
+                            spec.0 = number()
+                                .ok_or_else(|| wrong("`rate` is posts a second, above 0"))?
+                        }
+                        "posts" => {
+                            spec.1 = Some(
+                                value
+                                    .parse()
+                                    .map_err(|_| wrong("`posts` is a whole number"))?,
+                            )
+                        }
+                        "seed" => {
+                            spec.2 = value
+                                .parse()
+                                .map_err(|_| wrong("`seed` is a whole number"))?
+                        }
+                        _ => {
+                            return Err(wrong(
+                                "the emulator's options are `rate`, `posts` and `seed`",
+                            ));
+                        }
                     }
                 }
-                Ok(SourceSpec::Emulator { rate: spec.0, posts: spec.1, seed: spec.2 })
+                Ok(SourceSpec::Emulator {
+                    rate: spec.0,
+                    posts: spec.1,
+                    seed: spec.2,
+                })
             }
             _ => Err(wrong(&format!("there is no kind `{kind}`"))),
         }
@@ -56,20 +86,37 @@ impl FromStr for SourceSpec {
 
 impl SourceSpec {
     /// Opens the source; nothing is read yet.
-    pub fn open(&self, opening: Opening, runtime: &tokio::runtime::Handle) -> Result<Box<dyn Source>, SourceError> {
+    pub fn open(
+        &self,
+        opening: Opening,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<Box<dyn Source>, SourceError> {
         match self {
             SourceSpec::Emulator { rate, posts, seed } => {
-                let options = EmulatorOptions { posts: *posts, seed: *seed, ..EmulatorOptions::default() };
+                let options = EmulatorOptions {
+                    posts: *posts,
+                    seed: *seed,
+                    ..EmulatorOptions::default()
+                };
                 Ok(Box::new(Emulated::open(options, *rate, opening)?))
             }
             SourceSpec::Directory(location) => {
-                let wrong = |why: String| SourceError::Address { address: format!("dir:{location}"), why };
+                let wrong = |why: String| SourceError::Address {
+                    address: format!("dir:{location}"),
+                    why,
+                };
                 if !location.contains("://") && !std::path::Path::new(location).is_dir() {
                     return Err(wrong("there is no such folder".to_owned()));
                 }
                 let folder = Lake::open(location).map_err(|error| wrong(error.to_string()))?;
                 let root = Path::default();
-                Ok(Box::new(Directory::open(folder.store(), root, location.clone(), runtime.clone(), opening)))
+                Ok(Box::new(Directory::open(
+                    folder.store(),
+                    root,
+                    location.clone(),
+                    runtime.clone(),
+                    opening,
+                )))
             }
         }
     }

@@ -24,9 +24,13 @@ pub struct Input<'a> {
 impl Input<'_> {
     /// Calls `f` with each row that counts (row, group, diff): its argument is not null and the filter holds.
     pub fn for_each(&self, mut f: impl FnMut(usize, usize, Diff)) {
-        let nulls = self.argument.and_then(|argument| argument.nulls()).filter(|nulls| nulls.null_count() > 0);
+        let nulls = self
+            .argument
+            .and_then(|argument| argument.nulls())
+            .filter(|nulls| nulls.null_count() > 0);
         for (row, (&group, &diff)) in self.groups.iter().zip(self.diffs).enumerate() {
-            let counts = nulls.is_none_or(|nulls| nulls.is_valid(row)) && self.filter.is_none_or(|filter| filter.value(row));
+            let counts = nulls.is_none_or(|nulls| nulls.is_valid(row))
+                && self.filter.is_none_or(|filter| filter.value(row));
             if counts {
                 f(row, group as usize, diff);
             }
@@ -69,7 +73,14 @@ impl Accumulator for Count {
     }
 
     fn output(&self, groups: &[u32]) -> Result<ArrayRef, ArrowError> {
-        Ok(Arc::new(groups.iter().map(|&group| self.counts[group as usize]).collect::<Vec<_>>().into_iter().collect::<Int64Array>()))
+        Ok(Arc::new(
+            groups
+                .iter()
+                .map(|&group| self.counts[group as usize])
+                .collect::<Vec<_>>()
+                .into_iter()
+                .collect::<Int64Array>(),
+        ))
     }
 
     fn bytes(&self) -> usize {
@@ -86,7 +97,10 @@ pub struct BoolCounts {
 impl BoolCounts {
     /// `bool_and` if `all`, else `bool_or`.
     pub fn new(all: bool) -> Self {
-        BoolCounts { all, counts: Vec::new() }
+        BoolCounts {
+            all,
+            counts: Vec::new(),
+        }
     }
 }
 
@@ -100,8 +114,12 @@ impl Accumulator for BoolCounts {
     }
 
     fn update(&mut self, input: &Input) -> Result<(), ArrowError> {
-        let Some(values) = input.argument.map(|argument| argument.as_boolean()) else { return Ok(()) };
-        input.for_each(|row, group, diff| self.counts[group][usize::from(values.value(row))] += diff);
+        let Some(values) = input.argument.map(|argument| argument.as_boolean()) else {
+            return Ok(());
+        };
+        input.for_each(|row, group, diff| {
+            self.counts[group][usize::from(values.value(row))] += diff
+        });
         Ok(())
     }
 

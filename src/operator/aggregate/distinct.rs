@@ -24,7 +24,11 @@ impl Distinct {
     /// No values yet.
     pub fn new(value_type: &DataType, inner: Box<dyn Accumulator>) -> Result<Self, ArrowError> {
         let converter = RowConverter::new(vec![SortField::new(value_type.clone())])?;
-        Ok(Distinct { converter, groups: Vec::new(), inner })
+        Ok(Distinct {
+            converter,
+            groups: Vec::new(),
+            inner,
+        })
     }
 }
 
@@ -40,8 +44,12 @@ impl Accumulator for Distinct {
     }
 
     fn update(&mut self, input: &Input) -> Result<(), ArrowError> {
-        let Some(values) = input.argument else { return Ok(()) };
-        let keys = self.converter.convert_columns(std::slice::from_ref(values))?;
+        let Some(values) = input.argument else {
+            return Ok(());
+        };
+        let keys = self
+            .converter
+            .convert_columns(std::slice::from_ref(values))?;
         let mut rows: Vec<u64> = Vec::new();
         let mut groups: Vec<u32> = Vec::new();
         let mut diffs: Vec<i64> = Vec::new();
@@ -77,7 +85,13 @@ impl Accumulator for Distinct {
         let indices = UInt64Array::from(rows);
         let argument: ArrayRef = arrow::compute::take(values, &indices, None)?;
         let rows = take_record_batch(input.rows, &indices)?;
-        self.inner.update(&Input { groups: &groups, diffs: &diffs, rows: &rows, argument: Some(&argument), filter: None })
+        self.inner.update(&Input {
+            groups: &groups,
+            diffs: &diffs,
+            rows: &rows,
+            argument: Some(&argument),
+            filter: None,
+        })
     }
 
     fn output(&self, groups: &[u32]) -> Result<ArrayRef, ArrowError> {
@@ -85,7 +99,9 @@ impl Accumulator for Distinct {
     }
 
     fn bytes(&self) -> usize {
-        let values = self.groups.iter().map(|counts| counts.capacity() * 25 + counts.keys().map(|key| key.len()).sum::<usize>());
+        let values = self.groups.iter().map(|counts| {
+            counts.capacity() * 25 + counts.keys().map(|key| key.len()).sum::<usize>()
+        });
         values.sum::<usize>() + self.inner.bytes()
     }
 }

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, ListArray, StringViewArray, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, ListArray, StringViewArray, UInt64Array,
+};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{SortOptions, cast, take};
 use arrow::datatypes::{DataType, Field};
@@ -61,15 +63,23 @@ impl List {
         for &group in groups {
             let mut length = 0;
             for (key, count) in self.groups[group as usize].iter() {
-                let count = if self.distinct { 1 } else { count.max(0) as usize };
+                let count = if self.distinct {
+                    1
+                } else {
+                    count.max(0) as usize
+                };
                 repeats.extend(std::iter::repeat_n(keys.len() as u64, count));
                 keys.push(key);
                 length += count;
             }
             lengths.push(length);
         }
-        let mut columns = self.converter.convert_rows(keys.into_iter().map(|key| parser.parse(key)))?;
-        let values = columns.pop().expect("the value is the last column of the row format");
+        let mut columns = self
+            .converter
+            .convert_rows(keys.into_iter().map(|key| parser.parse(key)))?;
+        let values = columns
+            .pop()
+            .expect("the value is the last column of the row format");
         Ok((take(&values, &UInt64Array::from(repeats), None)?, lengths))
     }
 }
@@ -84,15 +94,22 @@ impl Accumulator for List {
     }
 
     fn update(&mut self, input: &Input) -> Result<(), ArrowError> {
-        let Some(values) = input.argument else { return Ok(()) };
-        let mut columns: Vec<ArrayRef> = self.order.iter().map(|&column| Arc::clone(input.rows.column(column))).collect();
+        let Some(values) = input.argument else {
+            return Ok(());
+        };
+        let mut columns: Vec<ArrayRef> = self
+            .order
+            .iter()
+            .map(|&column| Arc::clone(input.rows.column(column)))
+            .collect();
         columns.push(Arc::clone(values));
         let keys = self.converter.convert_columns(&columns)?;
         let keep_nulls = self.between.is_none();
         let filter: Option<&BooleanArray> = input.filter;
         let mut changes: Vec<(u32, Box<[u8]>, i64)> = Vec::new();
         for (row, (&group, &diff)) in input.groups.iter().zip(input.diffs).enumerate() {
-            if filter.is_none_or(|filter| filter.value(row)) && (keep_nulls || values.is_valid(row)) {
+            if filter.is_none_or(|filter| filter.value(row)) && (keep_nulls || values.is_valid(row))
+            {
                 changes.push((group, keys.row(row).as_ref().into(), diff));
             }
         }
@@ -115,7 +132,8 @@ impl Accumulator for List {
             let joined: StringViewArray = lengths
                 .iter()
                 .map(|&length| {
-                    let parts: Vec<&str> = (next..next + length).map(|row| texts.value(row)).collect();
+                    let parts: Vec<&str> =
+                        (next..next + length).map(|row| texts.value(row)).collect();
                     next += length;
                     (length > 0).then(|| parts.join(between))
                 })

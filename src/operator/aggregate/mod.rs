@@ -17,7 +17,9 @@ mod sum;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array,
+};
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, SchemaRef};
@@ -51,7 +53,10 @@ impl AggregateState {
         aggregates: &[Aggregate],
         schema: SchemaRef,
     ) -> Result<Self, ArrowError> {
-        let types: Vec<DataType> = group.iter().map(|&column| input.field(column).data_type().clone()).collect();
+        let types: Vec<DataType> = group
+            .iter()
+            .map(|&column| input.field(column).data_type().clone())
+            .collect();
         let aggregates = aggregates
             .iter()
             .map(|aggregate| Ok((aggregate.clone(), accumulator_for(aggregate, input)?)))
@@ -82,8 +87,11 @@ impl AggregateState {
         let mut numbers = vec![Vec::new(); deltas.len()];
         let mut touched: Vec<u32> = Vec::new();
         for (delta, numbers) in deltas.iter().zip(&mut numbers) {
-            let columns: Vec<ArrayRef> =
-                self.group.iter().map(|&column| Arc::clone(delta.rows.column(column))).collect();
+            let columns: Vec<ArrayRef> = self
+                .group
+                .iter()
+                .map(|&column| Arc::clone(delta.rows.column(column)))
+                .collect();
             self.index.intern(&columns, delta.len(), numbers)?;
             self.touched.resize(self.index.len());
             for &number in numbers.iter() {
@@ -93,15 +101,22 @@ impl AggregateState {
             }
         }
         self.resize();
-        let exists = |state: &Self, number: u32| state.only_group || state.counts[number as usize] != 0;
-        let before: Vec<u32> = touched.iter().copied().filter(|&number| exists(self, number)).collect();
+        let exists =
+            |state: &Self, number: u32| state.only_group || state.counts[number as usize] != 0;
+        let before: Vec<u32> = touched
+            .iter()
+            .copied()
+            .filter(|&number| exists(self, number))
+            .collect();
         let old = self.rows(&before)?;
         for (delta, numbers) in deltas.iter().zip(&numbers) {
             for (&number, diff) in numbers.iter().zip(&delta.diffs) {
                 self.counts[number as usize] += diff;
             }
             for (aggregate, accumulator) in &mut self.aggregates {
-                let filter = aggregate.filter.map(|column| true_only(delta.rows.column(column).as_boolean()));
+                let filter = aggregate
+                    .filter
+                    .map(|column| true_only(delta.rows.column(column).as_boolean()));
                 accumulator.update(&Input {
                     groups: numbers,
                     diffs: &delta.diffs,
@@ -111,7 +126,11 @@ impl AggregateState {
                 })?;
             }
         }
-        let after: Vec<u32> = touched.iter().copied().filter(|&number| exists(self, number)).collect();
+        let after: Vec<u32> = touched
+            .iter()
+            .copied()
+            .filter(|&number| exists(self, number))
+            .collect();
         let new = self.rows(&after)?;
         for &number in &touched {
             self.touched.set(number as usize, false);
@@ -129,7 +148,11 @@ impl AggregateState {
     pub fn bytes(&self) -> usize {
         self.index.bytes()
             + self.counts.capacity() * 8
-            + self.aggregates.iter().map(|(_, accumulator)| accumulator.bytes()).sum::<usize>()
+            + self
+                .aggregates
+                .iter()
+                .map(|(_, accumulator)| accumulator.bytes())
+                .sum::<usize>()
     }
 
     fn resize(&mut self) {
@@ -153,7 +176,12 @@ impl AggregateState {
 }
 
 /// What turns `old` (the rows of groups `before`) into `new` (of `after`): both lists are in the order in which groups were touched.
-fn difference(before: &[u32], old: RecordBatch, after: &[u32], new: RecordBatch) -> Result<Vec<Delta>, ArrowError> {
+fn difference(
+    before: &[u32],
+    old: RecordBatch,
+    after: &[u32],
+    new: RecordBatch,
+) -> Result<Vec<Delta>, ArrowError> {
     // Both are subsequences of the same list without repeats, so one walk pairs them up.
     let mut pairs: (Vec<u64>, Vec<u64>) = Default::default();
     let mut gone: Vec<u64> = Vec::new();
@@ -161,7 +189,11 @@ fn difference(before: &[u32], old: RecordBatch, after: &[u32], new: RecordBatch)
     let in_after: rustc_hash::FxHashMap<u32, u64> = if before.is_empty() {
         Default::default()
     } else {
-        after.iter().enumerate().map(|(row, &group)| (group, row as u64)).collect()
+        after
+            .iter()
+            .enumerate()
+            .map(|(row, &group)| (group, row as u64))
+            .collect()
     };
     let mut paired = vec![false; after.len()];
     for (row, group) in before.iter().enumerate() {
@@ -186,20 +218,33 @@ fn difference(before: &[u32], old: RecordBatch, after: &[u32], new: RecordBatch)
             continue;
         }
         let diffs = vec![diff; picked.len()];
-        let all = picked.len() == rows.num_rows() && picked.iter().enumerate().all(|(at, &row)| at as u64 == row);
-        let rows = if all { rows } else { crate::delta::take_rows(&rows, &picked)? };
+        let all = picked.len() == rows.num_rows()
+            && picked.iter().enumerate().all(|(at, &row)| at as u64 == row);
+        let rows = if all {
+            rows
+        } else {
+            crate::delta::take_rows(&rows, &picked)?
+        };
         deltas.push(Delta { rows, diffs });
     }
     Ok(deltas)
 }
 
 /// For each pair of rows whether they differ in any column.
-fn changed_rows(old: &RecordBatch, old_rows: &[u64], new: &RecordBatch, new_rows: &[u64]) -> Result<Vec<bool>, ArrowError> {
+fn changed_rows(
+    old: &RecordBatch,
+    old_rows: &[u64],
+    new: &RecordBatch,
+    new_rows: &[u64],
+) -> Result<Vec<bool>, ArrowError> {
     let mut changed = vec![false; old_rows.len()];
     if old_rows.is_empty() {
         return Ok(changed);
     }
-    let (old_rows, new_rows) = (UInt64Array::from(old_rows.to_vec()), UInt64Array::from(new_rows.to_vec()));
+    let (old_rows, new_rows) = (
+        UInt64Array::from(old_rows.to_vec()),
+        UInt64Array::from(new_rows.to_vec()),
+    );
     for (old, new) in old.columns().iter().zip(new.columns()) {
         if old.data_type().is_nested() {
             // There is no comparison kernel for lists: such rows are emitted again.
@@ -214,22 +259,38 @@ fn changed_rows(old: &RecordBatch, old_rows: &[u64], new: &RecordBatch, new_rows
 }
 
 fn true_only(filter: &BooleanArray) -> BooleanArray {
-    if filter.null_count() > 0 { arrow::compute::prep_null_mask_filter(filter) } else { filter.clone() }
+    if filter.null_count() > 0 {
+        arrow::compute::prep_null_mask_filter(filter)
+    } else {
+        filter.clone()
+    }
 }
 
 /// The state for one aggregate.
-fn accumulator_for(aggregate: &Aggregate, input: &SchemaRef) -> Result<Box<dyn Accumulator>, ArrowError> {
-    let value_type = aggregate.argument.map_or(DataType::Null, |column| input.field(column).data_type().clone());
+fn accumulator_for(
+    aggregate: &Aggregate,
+    input: &SchemaRef,
+) -> Result<Box<dyn Accumulator>, ArrowError> {
+    let value_type = aggregate.argument.map_or(DataType::Null, |column| {
+        input.field(column).data_type().clone()
+    });
     let output = aggregate.output.data_type();
-    let order: Vec<_> =
-        aggregate.order.iter().map(|(column, options)| (*column, input.field(*column).data_type().clone(), *options)).collect();
+    let order: Vec<_> = aggregate
+        .order
+        .iter()
+        .map(|(column, options)| (*column, input.field(*column).data_type().clone(), *options))
+        .collect();
     let inner: Box<dyn Accumulator> = match &aggregate.function {
         Function::Count => Box::new(accumulator::Count::default()),
         Function::Sum => sum::sum(&value_type, output)?,
         Function::Avg => sum::average(&value_type, output)?,
         Function::BoolAnd => Box::new(accumulator::BoolCounts::new(true)),
         Function::BoolOr => Box::new(accumulator::BoolCounts::new(false)),
-        Function::Min | Function::Max | Function::Median | Function::PercentileCont(_) | Function::PercentileDisc(_) => {
+        Function::Min
+        | Function::Max
+        | Function::Median
+        | Function::PercentileCont { .. }
+        | Function::PercentileDisc { .. } => {
             // An order statistic of values without repeats needs the repeats to be gone; `distinct` sees to it.
             ordered::ordered(&aggregate.function, &value_type, output)?
         }
@@ -239,10 +300,19 @@ fn accumulator_for(aggregate: &Aggregate, input: &SchemaRef) -> Result<Box<dyn A
                 _ => None,
             };
             // A list without repeats is one over the ordered multiset, read without its counts.
-            return Ok(Box::new(list::List::new(&value_type, output, &order, between, aggregate.distinct)?));
+            return Ok(Box::new(list::List::new(
+                &value_type,
+                output,
+                &order,
+                between,
+                aggregate.distinct,
+            )?));
         }
     };
-    let idempotent = matches!(aggregate.function, Function::Min | Function::Max | Function::BoolAnd | Function::BoolOr);
+    let idempotent = matches!(
+        aggregate.function,
+        Function::Min | Function::Max | Function::BoolAnd | Function::BoolOr
+    );
     if aggregate.distinct && !idempotent {
         return Ok(Box::new(distinct::Distinct::new(&value_type, inner)?));
     }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, PrimitiveArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType,
+    ArrowPrimitiveType, DataType, Date32Type, Float64Type, Int32Type, Int64Type, TimeUnit,
+    TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
@@ -19,8 +20,12 @@ use crate::operator::quantile::{self, key_to_f64, key_to_i64};
 use crate::plan::Function;
 
 /// The state of `function(value_type)`.
-pub fn ordered(function: &Function, value_type: &DataType, output: &DataType) -> Result<Box<dyn Accumulator>, ArrowError> {
-    let continuous = matches!(function, Function::Median | Function::PercentileCont(_));
+pub fn ordered(
+    function: &Function,
+    value_type: &DataType,
+    output: &DataType,
+) -> Result<Box<dyn Accumulator>, ArrowError> {
+    let continuous = matches!(function, Function::Median | Function::PercentileCont { .. });
     match value_type {
         DataType::Int64
         | DataType::Int32
@@ -50,7 +55,12 @@ pub fn ordered(function: &Function, value_type: &DataType, output: &DataType) ->
 /// How values become keys that sort like them, and back.
 trait Codec {
     type Key: Ord + Clone;
-    fn encode(&self, input: &Input, values: &ArrayRef, changes: &mut Vec<(u32, Self::Key, i64)>) -> Result<(), ArrowError>;
+    fn encode(
+        &self,
+        input: &Input,
+        values: &ArrayRef,
+        changes: &mut Vec<(u32, Self::Key, i64)>,
+    ) -> Result<(), ArrowError>;
     fn decode(&self, keys: &[Option<Self::Key>]) -> Result<ArrayRef, ArrowError>;
     /// The key as a number, for functions that compute between two values.
     fn number(&self, key: &Self::Key) -> f64;
@@ -76,7 +86,9 @@ impl<C: Codec> Accumulator for Ordered<C> {
     }
 
     fn update(&mut self, input: &Input) -> Result<(), ArrowError> {
-        let Some(values) = input.argument else { return Ok(()) };
+        let Some(values) = input.argument else {
+            return Ok(());
+        };
         let mut changes = std::mem::take(&mut self.changes);
         self.codec.encode(input, values, &mut changes)?;
         changes.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
@@ -104,28 +116,53 @@ impl<C: Codec> Accumulator for Ordered<C> {
         let sets = groups.iter().map(|&group| &self.groups[group as usize]);
         let number = |key: &C::Key| self.codec.number(key);
         let array = match &self.function {
-            Function::PercentileCont(fraction) => {
-                Arc::new(sets.map(|set| quantile::percentile_cont(set, *fraction, number)).collect::<Float64Array>()) as ArrayRef
+            Function::PercentileCont {
+                fraction,
+                descending,
+            } => {
+                let value = if *descending {
+                    quantile::percentile_cont_descending
+                } else {
+                    quantile::percentile_cont
+                };
+                Arc::new(
+                    sets.map(|set| value(set, *fraction, number))
+                        .collect::<Float64Array>(),
+                ) as ArrayRef
             }
             function => {
                 let pick = |set: &OrderedMultiset<C::Key>| match function {
                     Function::Min => set.first().cloned(),
                     Function::Max => set.last().cloned(),
-                    Function::PercentileDisc(fraction) => quantile::percentile_disc(set, *fraction).cloned(),
+                    Function::PercentileDisc {
+                        fraction,
+                        descending: false,
+                    } => quantile::percentile_disc(set, *fraction).cloned(),
+                    Function::PercentileDisc { fraction, .. } => {
+                        quantile::percentile_disc_descending(set, *fraction).cloned()
+                    }
                     _ => {
                         let (low, high) = quantile::middle(set)?;
-                        Some(if low == high { low.clone() } else { self.codec.middle(low, high) })
+                        Some(self.codec.middle(low, high))
                     }
                 };
                 self.codec.decode(&sets.map(pick).collect::<Vec<_>>())?
             }
         };
-        if array.data_type() == &self.output { Ok(array) } else { cast(&array, &self.output) }
+        if array.data_type() == &self.output {
+            Ok(array)
+        } else {
+            cast(&array, &self.output)
+        }
     }
 
     fn bytes(&self) -> usize {
         self.groups.capacity() * size_of::<OrderedMultiset<C::Key>>()
-            + self.groups.iter().map(OrderedMultiset::heap_bytes).sum::<usize>()
+            + self
+                .groups
+                .iter()
+                .map(OrderedMultiset::heap_bytes)
+                .sum::<usize>()
     }
 }
 
@@ -143,7 +180,11 @@ impl Numbers {
         input.for_each(|row, group, diff| changes.push((group as u32, key(values[row]), diff)));
     }
 
-    fn array<T: ArrowPrimitiveType>(&self, keys: &[Option<u64>], value: impl Fn(u64) -> T::Native) -> ArrayRef {
+    fn array<T: ArrowPrimitiveType>(
+        &self,
+        keys: &[Option<u64>],
+        value: impl Fn(u64) -> T::Native,
+    ) -> ArrayRef {
         let values: PrimitiveArray<T> = keys.iter().map(|key| key.map(&value)).collect();
         Arc::new(values.with_data_type(self.0.clone()))
     }
@@ -152,12 +193,21 @@ impl Numbers {
 impl Codec for Numbers {
     type Key = u64;
 
-    fn encode(&self, input: &Input, values: &ArrayRef, changes: &mut Vec<(u32, u64, i64)>) -> Result<(), ArrowError> {
+    fn encode(
+        &self,
+        input: &Input,
+        values: &ArrayRef,
+        changes: &mut Vec<(u32, u64, i64)>,
+    ) -> Result<(), ArrowError> {
         use quantile::{f64_to_key, i64_to_key};
         match &self.0 {
             DataType::Int64 => Self::push::<Int64Type>(input, values, changes, i64_to_key),
-            DataType::Int32 => Self::push::<Int32Type>(input, values, changes, |v| i64_to_key(i64::from(v))),
-            DataType::Date32 => Self::push::<Date32Type>(input, values, changes, |v| i64_to_key(i64::from(v))),
+            DataType::Int32 => {
+                Self::push::<Int32Type>(input, values, changes, |v| i64_to_key(i64::from(v)))
+            }
+            DataType::Date32 => {
+                Self::push::<Date32Type>(input, values, changes, |v| i64_to_key(i64::from(v)))
+            }
             DataType::Float64 => Self::push::<Float64Type>(input, values, changes, f64_to_key),
             DataType::Boolean => {
                 let values = values.as_boolean();
@@ -176,15 +226,21 @@ impl Codec for Numbers {
             DataType::Int32 => self.array::<Int32Type>(keys, |key| key_to_i64(key) as i32),
             DataType::Date32 => self.array::<Date32Type>(keys, |key| key_to_i64(key) as i32),
             DataType::Float64 => self.array::<Float64Type>(keys, key_to_f64),
-            DataType::Boolean => {
-                Arc::new(keys.iter().map(|key| key.map(|key| key_to_i64(key) != 0)).collect::<BooleanArray>())
-            }
+            DataType::Boolean => Arc::new(
+                keys.iter()
+                    .map(|key| key.map(|key| key_to_i64(key) != 0))
+                    .collect::<BooleanArray>(),
+            ),
             _ => self.array::<TimestampMicrosecondType>(keys, key_to_i64),
         })
     }
 
     fn number(&self, key: &u64) -> f64 {
-        if self.0 == DataType::Float64 { key_to_f64(*key) } else { key_to_i64(*key) as f64 }
+        if self.0 == DataType::Float64 {
+            key_to_f64(*key)
+        } else {
+            key_to_i64(*key) as f64
+        }
     }
 
     fn middle(&self, low: &u64, high: &u64) -> u64 {
@@ -206,18 +262,30 @@ struct Bytes(RowConverter);
 impl Codec for Bytes {
     type Key = Box<[u8]>;
 
-    fn encode(&self, input: &Input, values: &ArrayRef, changes: &mut Vec<(u32, Box<[u8]>, i64)>) -> Result<(), ArrowError> {
+    fn encode(
+        &self,
+        input: &Input,
+        values: &ArrayRef,
+        changes: &mut Vec<(u32, Box<[u8]>, i64)>,
+    ) -> Result<(), ArrowError> {
         let rows = self.0.convert_columns(std::slice::from_ref(values))?;
-        input.for_each(|row, group, diff| changes.push((group as u32, rows.row(row).as_ref().into(), diff)));
+        input.for_each(|row, group, diff| {
+            changes.push((group as u32, rows.row(row).as_ref().into(), diff))
+        });
         Ok(())
     }
 
     fn decode(&self, keys: &[Option<Box<[u8]>>]) -> Result<ArrayRef, ArrowError> {
         let parser = self.0.parser();
-        let present = self.0.convert_rows(keys.iter().flatten().map(|key| parser.parse(key)))?.remove(0);
+        let present = self
+            .0
+            .convert_rows(keys.iter().flatten().map(|key| parser.parse(key)))?
+            .remove(0);
         let mut next = 0u64..;
-        let indices: arrow::array::UInt64Array =
-            keys.iter().map(|key| key.as_ref().and_then(|_| next.next())).collect();
+        let indices: arrow::array::UInt64Array = keys
+            .iter()
+            .map(|key| key.as_ref().and_then(|_| next.next()))
+            .collect();
         arrow::compute::take(&present, &indices, None)
     }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array, PrimitiveArray};
 use arrow::compute::cast;
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Decimal128Type, Float64Type, Int32Type, Int64Type};
+use arrow::datatypes::{
+    ArrowPrimitiveType, DataType, Decimal128Type, Float64Type, Int32Type, Int64Type,
+};
 use arrow::error::ArrowError;
 
 use super::accumulator::{Accumulator, Input};
@@ -19,12 +21,22 @@ pub fn sum(value_type: &DataType, output: &DataType) -> Result<Box<dyn Accumulat
 }
 
 /// The state of `avg(value_type)`.
-pub fn average(value_type: &DataType, output: &DataType) -> Result<Box<dyn Accumulator>, ArrowError> {
+pub fn average(
+    value_type: &DataType,
+    output: &DataType,
+) -> Result<Box<dyn Accumulator>, ArrowError> {
     make(value_type, output, true)
 }
 
-fn make(value_type: &DataType, output: &DataType, average: bool) -> Result<Box<dyn Accumulator>, ArrowError> {
-    let shape = Shape { output: output.clone(), average };
+fn make(
+    value_type: &DataType,
+    output: &DataType,
+    average: bool,
+) -> Result<Box<dyn Accumulator>, ArrowError> {
+    let shape = Shape {
+        output: output.clone(),
+        average,
+    };
     Ok(match value_type {
         DataType::Int64 => Box::new(Sum::<Int64Type, i128>::new(shape)),
         DataType::Int32 => Box::new(Sum::<Int32Type, i128>::new(shape)),
@@ -32,7 +44,9 @@ fn make(value_type: &DataType, output: &DataType, average: bool) -> Result<Box<d
         DataType::Decimal128(_, _) if !average => Box::new(Sum::<Decimal128Type, i128>::new(shape)),
         other => {
             let name = if average { "avg" } else { "sum" };
-            return Err(ArrowError::NotYetImplemented(format!("{name} of {other}; cast the column to BIGINT or DOUBLE")));
+            return Err(ArrowError::NotYetImplemented(format!(
+                "{name} of {other}; cast the column to BIGINT or DOUBLE"
+            )));
         }
     })
 }
@@ -76,7 +90,7 @@ impl Total<f64> for ExactSum {
         self.value() as i128
     }
     fn heap_bytes(&self) -> usize {
-        32
+        ExactSum::heap_bytes(self)
     }
 }
 
@@ -90,7 +104,12 @@ struct Sum<T: ArrowPrimitiveType, S> {
 
 impl<T: ArrowPrimitiveType, S: Total<T::Native>> Sum<T, S> {
     fn new(shape: Shape) -> Self {
-        Sum { shape, totals: Vec::new(), counts: Vec::new(), _type: std::marker::PhantomData }
+        Sum {
+            shape,
+            totals: Vec::new(),
+            counts: Vec::new(),
+            _type: std::marker::PhantomData,
+        }
     }
 }
 
@@ -106,7 +125,9 @@ impl<T: ArrowPrimitiveType, S: Total<T::Native>> Accumulator for Sum<T, S> {
     }
 
     fn update(&mut self, input: &Input) -> Result<(), ArrowError> {
-        let Some(values) = input.argument.map(|argument| argument.as_primitive::<T>()) else { return Ok(()) };
+        let Some(values) = input.argument.map(|argument| argument.as_primitive::<T>()) else {
+            return Ok(());
+        };
         let values: &PrimitiveArray<T> = values;
         input.for_each(|row, group, diff| {
             self.totals[group].add(values.value(row), diff);
@@ -119,14 +140,19 @@ impl<T: ArrowPrimitiveType, S: Total<T::Native>> Accumulator for Sum<T, S> {
         let present = |&group: &u32| (self.counts[group as usize] != 0).then_some(group as usize);
         let groups = groups.iter().map(present);
         if self.shape.average {
-            let values: Float64Array =
-                groups.map(|group| group.map(|group| self.totals[group].rounded() / self.counts[group] as f64)).collect();
+            let values: Float64Array = groups
+                .map(|group| {
+                    group.map(|group| self.totals[group].rounded() / self.counts[group] as f64)
+                })
+                .collect();
             return cast(&values, &self.shape.output);
         }
         Ok(match &self.shape.output {
-            DataType::Float64 => {
-                Arc::new(groups.map(|group| group.map(|group| self.totals[group].rounded())).collect::<Float64Array>())
-            }
+            DataType::Float64 => Arc::new(
+                groups
+                    .map(|group| group.map(|group| self.totals[group].rounded()))
+                    .collect::<Float64Array>(),
+            ),
             DataType::Decimal128(precision, scale) => Arc::new(
                 groups
                     .map(|group| group.map(|group| self.totals[group].integer()))
@@ -135,7 +161,9 @@ impl<T: ArrowPrimitiveType, S: Total<T::Native>> Accumulator for Sum<T, S> {
             ),
             // DataFusion's integer sums wrap around, and so do ours.
             output => {
-                let values: Int64Array = groups.map(|group| group.map(|group| self.totals[group].integer() as i64)).collect();
+                let values: Int64Array = groups
+                    .map(|group| group.map(|group| self.totals[group].integer() as i64))
+                    .collect();
                 cast(&values, output)?
             }
         })

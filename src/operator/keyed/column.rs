@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray, new_null_array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimeUnit,
-    TimestampMicrosecondType,
+    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type,
+    TimeUnit, TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
@@ -28,9 +28,19 @@ enum Values {
     Date(Fixed<Date32Type>),
     Timestamp(Fixed<TimestampMicrosecondType>),
     Decimal(Fixed<Decimal128Type>),
-    Boolean { values: Bits, nulls: Bits },
-    Text { ids: Vec<TextId>, dictionary: Dictionary },
-    Rows { ids: Vec<TextId>, dictionary: Dictionary, converter: RowConverter },
+    Boolean {
+        values: Bits,
+        nulls: Bits,
+    },
+    Text {
+        ids: Vec<TextId>,
+        dictionary: Dictionary,
+    },
+    Rows {
+        ids: Vec<TextId>,
+        dictionary: Dictionary,
+        converter: RowConverter,
+    },
 }
 
 /// Values of a fixed width; a set bit in `nulls` means null.
@@ -41,7 +51,10 @@ struct Fixed<T: ArrowPrimitiveType> {
 
 impl<T: ArrowPrimitiveType> Fixed<T> {
     fn new() -> Self {
-        Fixed { values: Vec::new(), nulls: Bits::default() }
+        Fixed {
+            values: Vec::new(),
+            nulls: Bits::default(),
+        }
     }
 
     fn resize(&mut self, slots: usize) {
@@ -69,7 +82,10 @@ impl<T: ArrowPrimitiveType> Fixed<T> {
     }
 
     fn gather(&self, slots: &[u32], data_type: &DataType) -> ArrayRef {
-        let values: Vec<T::Native> = slots.iter().map(|&slot| self.values[slot as usize]).collect();
+        let values: Vec<T::Native> = slots
+            .iter()
+            .map(|&slot| self.values[slot as usize])
+            .collect();
         let nulls = nulls(&self.nulls, slots);
         Arc::new(PrimitiveArray::<T>::new(values.into(), nulls).with_data_type(data_type.clone()))
     }
@@ -93,17 +109,24 @@ impl KeptColumn {
             DataType::Date32 => Values::Date(Fixed::new()),
             DataType::Timestamp(TimeUnit::Microsecond, _) => Values::Timestamp(Fixed::new()),
             DataType::Decimal128(_, _) => Values::Decimal(Fixed::new()),
-            DataType::Boolean => Values::Boolean { values: Bits::default(), nulls: Bits::default() },
-            DataType::Utf8View | DataType::BinaryView => {
-                Values::Text { ids: Vec::new(), dictionary: Dictionary::default() }
-            }
+            DataType::Boolean => Values::Boolean {
+                values: Bits::default(),
+                nulls: Bits::default(),
+            },
+            DataType::Utf8View | DataType::BinaryView => Values::Text {
+                ids: Vec::new(),
+                dictionary: Dictionary::default(),
+            },
             other => Values::Rows {
                 ids: Vec::new(),
                 dictionary: Dictionary::default(),
                 converter: RowConverter::new(vec![SortField::new(other.clone())])?,
             },
         };
-        Ok(KeptColumn { data_type: data_type.clone(), values })
+        Ok(KeptColumn {
+            data_type: data_type.clone(),
+            values,
+        })
     }
 
     /// Makes room for `slots` slots; new ones hold nothing in particular.
@@ -124,7 +147,11 @@ impl KeptColumn {
     }
 
     /// Writes row `row` of `array` into slot `slot`, for each `(slot, row)` in order.
-    pub fn scatter(&mut self, array: &ArrayRef, writes: impl Iterator<Item = (u32, usize)>) -> Result<(), ArrowError> {
+    pub fn scatter(
+        &mut self,
+        array: &ArrayRef,
+        writes: impl Iterator<Item = (u32, usize)>,
+    ) -> Result<(), ArrowError> {
         match &mut self.values {
             Values::Int32(fixed) => fixed.scatter(array, writes),
             Values::Int64(fixed) => fixed.scatter(array, writes),
@@ -146,7 +173,10 @@ impl KeptColumn {
                 };
                 if let Some(texts) = array.as_string_view_opt() {
                     for (slot, row) in writes {
-                        write(slot, texts.is_valid(row).then(|| texts.value(row).as_bytes()));
+                        write(
+                            slot,
+                            texts.is_valid(row).then(|| texts.value(row).as_bytes()),
+                        );
                     }
                 } else {
                     let texts = array.as_binary_view();
@@ -155,10 +185,18 @@ impl KeptColumn {
                     }
                 }
             }
-            Values::Rows { ids, dictionary, converter } => {
+            Values::Rows {
+                ids,
+                dictionary,
+                converter,
+            } => {
                 let rows = converter.convert_columns(std::slice::from_ref(array))?;
                 for (slot, row) in writes {
-                    let id = if array.is_null(row) { NULL } else { dictionary.acquire(rows.row(row).as_ref()) };
+                    let id = if array.is_null(row) {
+                        NULL
+                    } else {
+                        dictionary.acquire(rows.row(row).as_ref())
+                    };
                     dictionary.release(std::mem::replace(&mut ids[slot as usize], id));
                 }
             }
@@ -176,20 +214,38 @@ impl KeptColumn {
             Values::Date(fixed) => fixed.gather(slots, data_type),
             Values::Timestamp(fixed) => fixed.gather(slots, data_type),
             Values::Decimal(fixed) => fixed.gather(slots, data_type),
-            Values::Boolean { values, nulls: null_bits } => {
-                let picked = slots.iter().map(|&slot| values.get(slot as usize)).collect();
+            Values::Boolean {
+                values,
+                nulls: null_bits,
+            } => {
+                let picked = slots
+                    .iter()
+                    .map(|&slot| values.get(slot as usize))
+                    .collect();
                 Arc::new(BooleanArray::new(picked, nulls(null_bits, slots)))
             }
             Values::Text { ids, dictionary } => {
                 dictionary.gather(slots.iter().map(|&slot| ids[slot as usize]), data_type)
             }
-            Values::Rows { ids, dictionary, converter } => {
-                let bytes = dictionary.gather(slots.iter().map(|&slot| ids[slot as usize]), &DataType::BinaryView);
+            Values::Rows {
+                ids,
+                dictionary,
+                converter,
+            } => {
+                let bytes = dictionary.gather(
+                    slots.iter().map(|&slot| ids[slot as usize]),
+                    &DataType::BinaryView,
+                );
                 let bytes = bytes.as_binary_view();
                 let null = RowOfNull::new(converter, data_type)?;
                 let parser = converter.parser();
-                let rows = (0..bytes.len())
-                    .map(|row| if bytes.is_null(row) { parser.parse(&null.0) } else { parser.parse(bytes.value(row)) });
+                let rows = (0..bytes.len()).map(|row| {
+                    if bytes.is_null(row) {
+                        parser.parse(&null.0)
+                    } else {
+                        parser.parse(bytes.value(row))
+                    }
+                });
                 converter.convert_rows(rows)?.remove(0)
             }
         })
@@ -208,9 +264,10 @@ impl KeptColumn {
             Values::Timestamp(values) => fixed(values),
             Values::Decimal(values) => fixed(values),
             Values::Boolean { values, nulls } => values.bytes() + nulls.bytes(),
-            Values::Text { ids, dictionary } | Values::Rows { ids, dictionary, .. } => {
-                ids.capacity() * 4 + dictionary.bytes()
-            }
+            Values::Text { ids, dictionary }
+            | Values::Rows {
+                ids, dictionary, ..
+            } => ids.capacity() * 4 + dictionary.bytes(),
         }
     }
 }

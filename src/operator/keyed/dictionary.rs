@@ -64,7 +64,9 @@ impl Dictionary {
     /// The number of `text`, counting one more use of it.
     pub fn acquire(&mut self, text: &[u8]) -> TextId {
         let hash = self.hasher.hash_one(text);
-        let found = self.index.find(hash, |&id| resolve(&self.views[id as usize], &self.blocks, &self.open) == text);
+        let found = self.index.find(hash, |&id| {
+            resolve(&self.views[id as usize], &self.blocks, &self.open) == text
+        });
         if let Some(&id) = found {
             self.uses[id as usize] += 1;
             return id;
@@ -83,7 +85,9 @@ impl Dictionary {
             }
         };
         let (views, blocks, open, hasher) = (&self.views, &self.blocks, &self.open, &self.hasher);
-        self.index.insert_unique(hash, id, |&id| hasher.hash_one(resolve(&views[id as usize], blocks, open)));
+        self.index.insert_unique(hash, id, |&id| {
+            hasher.hash_one(resolve(&views[id as usize], blocks, open))
+        });
         id
     }
 
@@ -109,7 +113,11 @@ impl Dictionary {
     }
 
     /// The texts of `ids` as an Arrow column of `data_type` (`Utf8View` or `BinaryView`).
-    pub fn gather(&mut self, ids: impl ExactSizeIterator<Item = TextId>, data_type: &DataType) -> ArrayRef {
+    pub fn gather(
+        &mut self,
+        ids: impl ExactSizeIterator<Item = TextId>,
+        data_type: &DataType,
+    ) -> ArrayRef {
         self.seal();
         let mut nulls: Vec<bool> = Vec::new();
         let mut views: Vec<u128> = Vec::with_capacity(ids.len());
@@ -129,14 +137,17 @@ impl Dictionary {
         }
         let nulls = (!nulls.is_empty()).then(|| NullBuffer::from(nulls));
         let views = ScalarBuffer::from(views);
-        let what = "views of the dictionary point into its blocks, and its texts came from valid arrays";
+        let what =
+            "views of the dictionary point into its blocks, and its texts came from valid arrays";
         match data_type {
-            DataType::BinaryView => {
-                std::sync::Arc::new(BinaryViewArray::try_new(views, self.blocks.clone(), nulls).expect(what))
-            }
+            DataType::BinaryView => std::sync::Arc::new(
+                BinaryViewArray::try_new(views, self.blocks.clone(), nulls).expect(what),
+            ),
             // SAFETY: `acquire` was given the bytes of valid UTF-8 texts for a column of this type, blocks are never changed, and every view was
             // made by `store` for bytes inside its block.
-            _ => std::sync::Arc::new(unsafe { StringViewArray::new_unchecked(views, self.blocks.clone(), nulls) }),
+            _ => std::sync::Arc::new(unsafe {
+                StringViewArray::new_unchecked(views, self.blocks.clone(), nulls)
+            }),
         }
     }
 
@@ -164,7 +175,8 @@ impl Dictionary {
     /// Makes the bytes written since the last batch a block of their own; merges blocks when there are many.
     fn seal(&mut self) {
         if !self.open.is_empty() {
-            self.blocks.push(Buffer::from_vec(std::mem::take(&mut self.open)));
+            self.blocks
+                .push(Buffer::from_vec(std::mem::take(&mut self.open)));
         }
         let total: usize = self.blocks.iter().map(Buffer::len).sum();
         if self.blocks.len() > BLOCKS_MAX || (self.garbage > 1 << 20 && self.garbage > total / 2) {
@@ -175,9 +187,11 @@ impl Dictionary {
     /// Copies the texts in use into blocks anew. The largest block is left alone while it is mostly in use, so the cost stays in proportion to
     /// what was added since.
     fn merge(&mut self, total: usize) {
-        let keep_first = self.garbage <= total / 2 && self.blocks.len() > 1 && self.blocks[0].len() * 2 > total;
+        let keep_first =
+            self.garbage <= total / 2 && self.blocks.len() > 1 && self.blocks[0].len() * 2 > total;
         let first = usize::from(keep_first);
-        let mut merged = Vec::with_capacity(total - self.blocks[..first].iter().map(Buffer::len).sum::<usize>());
+        let mut merged =
+            Vec::with_capacity(total - self.blocks[..first].iter().map(Buffer::len).sum::<usize>());
         for (view, uses) in self.views.iter_mut().zip(&self.uses) {
             let (length, block) = (*view as u32 as usize, (*view >> 64) as u32 as usize);
             if *uses == 0 || length <= INLINE_MAX || block < first {
@@ -219,7 +233,12 @@ fn resolve<'a>(view: &'a u128, blocks: &'a [Buffer], open: &'a [u8]) -> &'a [u8]
 
 /// The sixteen bytes of a view, in place.
 fn bytemuck_bytes(view: &u128) -> &[u8] {
-    const { assert!(cfg!(target_endian = "little"), "Arrow's views are little-endian") };
+    const {
+        assert!(
+            cfg!(target_endian = "little"),
+            "Arrow's views are little-endian"
+        )
+    };
     // SAFETY: a u128 is sixteen initialised bytes without padding, and the slice borrows from it.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(view).cast::<u8>(), 16) }
 }
@@ -231,7 +250,11 @@ mod tests {
 
     fn texts(dictionary: &mut Dictionary, ids: &[TextId]) -> Vec<Option<String>> {
         let array = dictionary.gather(ids.iter().copied(), &DataType::Utf8View);
-        array.as_string_view().iter().map(|text| text.map(str::to_owned)).collect()
+        array
+            .as_string_view()
+            .iter()
+            .map(|text| text.map(str::to_owned))
+            .collect()
     }
 
     #[test]
@@ -242,7 +265,11 @@ mod tests {
         assert_eq!(dictionary.acquire(b"art"), art);
         assert_eq!(
             texts(&mut dictionary, &[long, NULL, art]),
-            [Some("a text longer than a view".to_owned()), None, Some("art".to_owned())]
+            [
+                Some("a text longer than a view".to_owned()),
+                None,
+                Some("art".to_owned())
+            ]
         );
     }
 
@@ -255,10 +282,16 @@ mod tests {
         for round in 0..100 {
             let id = dictionary.acquire(format!("text number {round:03}").as_bytes());
             assert_eq!(id, first);
-            assert_eq!(texts(&mut dictionary, &[id]), [Some(format!("text number {round:03}"))]);
+            assert_eq!(
+                texts(&mut dictionary, &[id]),
+                [Some(format!("text number {round:03}"))]
+            );
             dictionary.release(id);
         }
-        assert_eq!(batch.as_string_view().value(0), "the first text, quite long");
+        assert_eq!(
+            batch.as_string_view().value(0),
+            "the first text, quite long"
+        );
         assert!(dictionary.blocks.len() <= BLOCKS_MAX + 1);
     }
 }

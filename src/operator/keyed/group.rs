@@ -150,9 +150,16 @@ enum Place {
 
 impl KeyedGroup {
     /// An empty group. New files are numbered from `first_file` (per table of the group) and closed after about `file_rows_max` rows.
-    pub fn new(shapes: Vec<TableShape>, first_files: &[FileId], file_rows_max: usize) -> Result<Self, ArrowError> {
-        let key_types: Vec<DataType> =
-            shapes[0].key.iter().map(|&column| shapes[0].schema.field(column).data_type().clone()).collect();
+    pub fn new(
+        shapes: Vec<TableShape>,
+        first_files: &[FileId],
+        file_rows_max: usize,
+    ) -> Result<Self, ArrowError> {
+        let key_types: Vec<DataType> = shapes[0]
+            .key
+            .iter()
+            .map(|&column| shapes[0].schema.field(column).data_type().clone())
+            .collect();
         let tables = shapes
             .into_iter()
             .zip(first_files)
@@ -175,7 +182,13 @@ impl KeyedGroup {
                 })
             })
             .collect::<Result<Vec<_>, ArrowError>>()?;
-        Ok(KeyedGroup { slots: Slots::new(&key_types)?, tables, readers: Vec::new(), file_rows_max, scratch: Vec::new() })
+        Ok(KeyedGroup {
+            slots: Slots::new(&key_types)?,
+            tables,
+            readers: Vec::new(),
+            file_rows_max,
+            scratch: Vec::new(),
+        })
     }
 
     /// Adds a reader; its changes come at this place of [`Outcome::deltas`].
@@ -194,39 +207,66 @@ impl KeyedGroup {
                 let columns = member
                     .columns
                     .iter()
-                    .map(|column| match shape.key.iter().position(|key| key == column) {
-                        Some(position) => Place::Key(position),
-                        None => Place::Kept(
-                            shape.kept.iter().position(|kept| kept == column).expect("columns that are read are kept"),
-                        ),
-                    })
+                    .map(
+                        |column| match shape.key.iter().position(|key| key == column) {
+                            Some(position) => Place::Key(position),
+                            None => Place::Kept(
+                                shape
+                                    .kept
+                                    .iter()
+                                    .position(|kept| kept == column)
+                                    .expect("columns that are read are kept"),
+                            ),
+                        },
+                    )
                     .collect();
-                let optional = sets.clone().any(|set| presence.holds(set as u8) && set >> bit & 1 == 0);
-                ReaderMember { table, columns, optional }
+                let optional = sets
+                    .clone()
+                    .any(|set| presence.holds(set as u8) && set >> bit & 1 == 0);
+                ReaderMember {
+                    table,
+                    columns,
+                    optional,
+                }
             })
             .collect();
-        self.readers.push(Reader { members, presence, schema });
+        self.readers.push(Reader {
+            members,
+            presence,
+            schema,
+        });
         self.readers.len() - 1
     }
 
     /// Applies the rows of one epoch.
     pub fn apply(&mut self, mut inputs: Vec<KeyedRows>) -> Result<Outcome, ArrowError> {
         inputs.sort_by_key(|rows| (rows.table, rows.partition, rows.offset));
-        let mut outcome = Outcome { deltas: vec![Vec::new(); self.readers.len()], ..Outcome::default() };
+        let mut outcome = Outcome {
+            deltas: vec![Vec::new(); self.readers.len()],
+            ..Outcome::default()
+        };
         let mut changes: Vec<Vec<Change>> = vec![Vec::new(); self.tables.len()];
         for (batch, input) in inputs.iter().enumerate() {
-            outcome.duplicates += self.find_changes(batch as u32, input, &mut changes[input.table])?;
+            outcome.duplicates +=
+                self.find_changes(batch as u32, input, &mut changes[input.table])?;
         }
         for (table, changes) in self.tables.iter_mut().zip(&mut changes) {
             table.drop_overtaken(changes);
         }
-        let touched: Vec<Vec<u32>> = (0..self.readers.len()).map(|reader| self.touched(reader, &changes)).collect();
+        let touched: Vec<Vec<u32>> = (0..self.readers.len())
+            .map(|reader| self.touched(reader, &changes))
+            .collect();
         for (reader, touched) in touched.iter().enumerate() {
             self.emit(reader, touched, -1, &mut outcome.deltas[reader])?;
         }
         for (table, changes) in changes.iter().enumerate() {
             self.collect_superseded(table, changes, &mut outcome.superseded)?;
-            self.tables[table].write(&inputs, changes, self.file_rows_max, &mut outcome.appended)?;
+            self.tables[table].write(
+                &inputs,
+                changes,
+                self.file_rows_max,
+                &mut outcome.appended,
+            )?;
         }
         for (reader, touched) in touched.iter().enumerate() {
             self.emit(reader, touched, 1, &mut outcome.deltas[reader])?;
@@ -264,14 +304,26 @@ impl KeyedGroup {
 
     /// How many keys have a row, table by table.
     pub fn rows(&self) -> Vec<(usize, u64)> {
-        self.tables.iter().map(|table| (table.shape.table, table.present.count() as u64)).collect()
+        self.tables
+            .iter()
+            .map(|table| (table.shape.table, table.present.count() as u64))
+            .collect()
     }
 
     /// Looks the rows up and notes those that differ from what is kept; returns how many do not.
-    fn find_changes(&mut self, batch: u32, input: &KeyedRows, changes: &mut Vec<Change>) -> Result<u64, ArrowError> {
+    fn find_changes(
+        &mut self,
+        batch: u32,
+        input: &KeyedRows,
+        changes: &mut Vec<Change>,
+    ) -> Result<u64, ArrowError> {
         let mut slots = std::mem::take(&mut self.scratch);
-        let keys: Vec<ArrayRef> =
-            self.tables[input.table].shape.key.iter().map(|&key| Arc::clone(input.rows.0.column(key))).collect();
+        let keys: Vec<ArrayRef> = self.tables[input.table]
+            .shape
+            .key
+            .iter()
+            .map(|&key| Arc::clone(input.rows.0.column(key)))
+            .collect();
         self.slots.intern(&keys, &mut slots)?;
         let len = self.slots.len();
         let table = &mut self.tables[input.table];
@@ -286,7 +338,11 @@ impl KeyedGroup {
             table.present.set(at, true);
             table.dirty.set(at, true);
             table.hashes[at] = hash;
-            changes.push(Change { slot, batch, row: row as u32 });
+            changes.push(Change {
+                slot,
+                batch,
+                row: row as u32,
+            });
         }
         self.scratch = slots;
         Ok(duplicates)
@@ -303,19 +359,41 @@ impl KeyedGroup {
         for (index, member) in reader.members.iter().enumerate() {
             // A slot that an earlier member changed too is in the list already.
             let seen = |slot: u32| {
-                reader.members[..index].iter().any(|earlier| self.tables[earlier.table].dirty.get(slot as usize))
+                reader.members[..index]
+                    .iter()
+                    .any(|earlier| self.tables[earlier.table].dirty.get(slot as usize))
             };
-            touched.extend(changes[member.table].iter().map(|change| change.slot).filter(|&slot| !seen(slot)));
+            touched.extend(
+                changes[member.table]
+                    .iter()
+                    .map(|change| change.slot)
+                    .filter(|&slot| !seen(slot)),
+            );
         }
         touched
     }
 
     /// Emits the reader's rows for `touched` keys: as they were before the epoch (`diff` -1), or as they are (+1).
-    fn emit(&mut self, reader: usize, touched: &[u32], diff: i64, deltas: &mut Vec<Delta>) -> Result<(), ArrowError> {
-        let KeyedGroup { slots: keys, tables, readers, .. } = self;
+    fn emit(
+        &mut self,
+        reader: usize,
+        touched: &[u32],
+        diff: i64,
+        deltas: &mut Vec<Delta>,
+    ) -> Result<(), ArrowError> {
+        let KeyedGroup {
+            slots: keys,
+            tables,
+            readers,
+            ..
+        } = self;
         let reader = &readers[reader];
         let bits = |table: &TableState, slot: u32| {
-            if diff < 0 { table.before.get(slot as usize) } else { table.present.get(slot as usize) }
+            if diff < 0 {
+                table.before.get(slot as usize)
+            } else {
+                table.present.get(slot as usize)
+            }
         };
         let slots: Vec<u32> = touched
             .iter()
@@ -325,7 +403,9 @@ impl KeyedGroup {
                     .members
                     .iter()
                     .enumerate()
-                    .fold(0u8, |set, (bit, member)| set | u8::from(bits(&tables[member.table], slot)) << bit);
+                    .fold(0u8, |set, (bit, member)| {
+                        set | u8::from(bits(&tables[member.table], slot)) << bit
+                    });
                 reader.presence.holds(set)
             })
             .collect();
@@ -335,7 +415,11 @@ impl KeyedGroup {
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(reader.schema.fields().len());
         for member in &reader.members {
             let absent = member.optional.then(|| {
-                BooleanArray::from_iter(slots.iter().map(|&slot| Some(!bits(&tables[member.table], slot))))
+                BooleanArray::from_iter(
+                    slots
+                        .iter()
+                        .map(|&slot| Some(!bits(&tables[member.table], slot))),
+                )
             });
             let mut key_columns: Option<Vec<ArrayRef>> = None;
             for place in &member.columns {
@@ -356,13 +440,22 @@ impl KeyedGroup {
             }
         }
         let options = RecordBatchOptions::new().with_row_count(Some(slots.len()));
-        let rows = RecordBatch::try_new_with_options(Arc::clone(&reader.schema), columns, &options)?;
-        deltas.push(Delta { rows, diffs: vec![diff; slots.len()] });
+        let rows =
+            RecordBatch::try_new_with_options(Arc::clone(&reader.schema), columns, &options)?;
+        deltas.push(Delta {
+            rows,
+            diffs: vec![diff; slots.len()],
+        });
         Ok(())
     }
 
     /// For the changes that replace an older row: which keys leave which files.
-    fn collect_superseded(&self, table: usize, changes: &[Change], out: &mut Vec<Superseded>) -> Result<(), ArrowError> {
+    fn collect_superseded(
+        &self,
+        table: usize,
+        changes: &[Change],
+        out: &mut Vec<Superseded>,
+    ) -> Result<(), ArrowError> {
         let state = &self.tables[table];
         let mut leaving: Vec<(FileId, u32)> = changes
             .iter()
@@ -372,9 +465,19 @@ impl KeyedGroup {
         leaving.sort_unstable();
         for of_file in leaving.chunk_by(|a, b| a.0 == b.0) {
             let slots: Vec<u32> = of_file.iter().map(|&(_, slot)| slot).collect();
-            let fields: Vec<_> = state.shape.key.iter().map(|&key| state.shape.schema.field(key).clone()).collect();
-            let keys = RecordBatch::try_new(Arc::new(Schema::new(fields)), self.slots.gather(&slots)?)?;
-            out.push(Superseded { table: state.shape.table, file: of_file[0].0, keys: WireBatch(keys) });
+            let fields: Vec<_> = state
+                .shape
+                .key
+                .iter()
+                .map(|&key| state.shape.schema.field(key).clone())
+                .collect();
+            let keys =
+                RecordBatch::try_new(Arc::new(Schema::new(fields)), self.slots.gather(&slots)?)?;
+            out.push(Superseded {
+                table: state.shape.table,
+                file: of_file[0].0,
+                keys: WireBatch(keys),
+            });
         }
         Ok(())
     }
@@ -425,10 +528,14 @@ impl TableState {
             let input = &inputs[of_batch[0].batch as usize];
             let rows = &input.rows.0;
             for (column, &index) in self.kept.iter_mut().zip(&self.shape.kept) {
-                let writes = of_batch.iter().map(|change| (change.slot, change.row as usize));
+                let writes = of_batch
+                    .iter()
+                    .map(|change| (change.slot, change.row as usize));
                 column.scatter(rows.column(index), writes)?;
             }
-            let file = input.file.unwrap_or_else(|| self.file_for(of_batch.len(), file_rows_max));
+            let file = input
+                .file
+                .unwrap_or_else(|| self.file_for(of_batch.len(), file_rows_max));
             for change in of_batch {
                 self.files[change.slot as usize] = file;
             }
@@ -436,9 +543,19 @@ impl TableState {
                 let rows = if of_batch.len() == rows.num_rows() {
                     rows.clone()
                 } else {
-                    take_rows(rows, &of_batch.iter().map(|change| u64::from(change.row)).collect::<Vec<_>>())?
+                    take_rows(
+                        rows,
+                        &of_batch
+                            .iter()
+                            .map(|change| u64::from(change.row))
+                            .collect::<Vec<_>>(),
+                    )?
                 };
-                appended.push(Appended { table: self.shape.table, file, rows });
+                appended.push(Appended {
+                    table: self.shape.table,
+                    file,
+                    rows,
+                });
             }
         }
         Ok(())

@@ -79,8 +79,10 @@ pub fn keyed<'scope>(
         drop(capabilities);
         // One stash holds the rows; a capability for each output is kept beside it until the epoch is done.
         let mut stash: Stash<KeyedRows> = Stash::default();
-        let mut held: std::collections::BTreeMap<Epoch, Vec<timely::dataflow::operators::Capability<Epoch>>> =
-            Default::default();
+        let mut held: std::collections::BTreeMap<
+            Epoch,
+            Vec<timely::dataflow::operators::Capability<Epoch>>,
+        > = Default::default();
         let mut ends: BTreeSet<Epoch> = BTreeSet::new();
         let mut reported = 0u64;
         move |frontiers| {
@@ -90,7 +92,10 @@ pub fn keyed<'scope>(
                 stash.push(capability.retain(0), data);
             });
             boundaries.for_each(|_, data| ends.extend(data.drain(..)));
-            let frontier = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
+            let frontier = frontiers
+                .iter()
+                .filter_map(|frontier| frontier.frontier().first().copied())
+                .min();
             while let Some((capability, inputs)) = stash.next(frontier) {
                 let epoch = *capability.time();
                 // Commits that ended before this epoch closed their files.
@@ -98,34 +103,64 @@ pub fn keyed<'scope>(
                 if !std::mem::replace(&mut ends, later).is_empty() {
                     group.roll_files();
                 }
-                let capabilities = held.remove(&epoch).expect("held since the first rows of the epoch came");
-                let outcome = group.apply(inputs).expect("rows have the types of their tables");
-                counters.duplicates.fetch_add(outcome.duplicates, Ordering::Relaxed);
+                let capabilities = held
+                    .remove(&epoch)
+                    .expect("held since the first rows of the epoch came");
+                let outcome = group
+                    .apply(inputs)
+                    .expect("rows have the types of their tables");
+                counters
+                    .duplicates
+                    .fetch_add(outcome.duplicates, Ordering::Relaxed);
                 let bytes = group.bytes() as u64;
-                counters.state_bytes.fetch_add(bytes.wrapping_sub(reported), Ordering::Relaxed);
+                counters
+                    .state_bytes
+                    .fetch_add(bytes.wrapping_sub(reported), Ordering::Relaxed);
                 reported = bytes;
-                for ((output, mut deltas), capability) in outputs.iter_mut().zip(outcome.deltas).zip(&capabilities) {
+                for ((output, mut deltas), capability) in
+                    outputs.iter_mut().zip(outcome.deltas).zip(&capabilities)
+                {
                     if !deltas.is_empty() {
-                        output.activate().session(capability).give_container(&mut deltas);
+                        output
+                            .activate()
+                            .session(capability)
+                            .give_container(&mut deltas);
                     }
                 }
                 let mut appended = outcome.appended;
                 if !appended.is_empty() {
-                    appended_output.activate().session(&capabilities[readers]).give_container(&mut appended);
+                    appended_output
+                        .activate()
+                        .session(&capabilities[readers])
+                        .give_container(&mut appended);
                 }
                 let mut superseded: Vec<_> = outcome
                     .superseded
                     .into_iter()
                     .map(|data| {
                         let restored = data.file < restored_files[data.table];
-                        Routed { worker: if restored { u64::from(data.file) % peers } else { index }, data }
+                        Routed {
+                            worker: if restored {
+                                u64::from(data.file) % peers
+                            } else {
+                                index
+                            },
+                            data,
+                        }
                     })
                     .collect();
                 if !superseded.is_empty() {
-                    superseded_output.activate().session(&capabilities[readers + 1]).give_container(&mut superseded);
+                    superseded_output
+                        .activate()
+                        .session(&capabilities[readers + 1])
+                        .give_container(&mut superseded);
                 }
             }
         }
     });
-    KeyedStreams { readers: streams, appended, superseded }
+    KeyedStreams {
+        readers: streams,
+        appended,
+        superseded,
+    }
 }

@@ -17,16 +17,27 @@ use crate::operator::route::mix;
 /// The slots of a group of tables that share their keys.
 pub enum Slots {
     /// Keys of one BIGINT column.
-    Integer { index: HashTable<u32>, keys: Vec<i64> },
+    Integer {
+        index: HashTable<u32>,
+        keys: Vec<i64>,
+    },
     /// Any other key, as row bytes.
-    Bytes { index: HashTable<u32>, keys: Vec<Box<[u8]>>, converter: RowConverter, hasher: DefaultHashBuilder },
+    Bytes {
+        index: HashTable<u32>,
+        keys: Vec<Box<[u8]>>,
+        converter: RowConverter,
+        hasher: DefaultHashBuilder,
+    },
 }
 
 impl Slots {
     /// No keys yet; keys are of these types.
     pub fn new(types: &[DataType]) -> Result<Self, ArrowError> {
         Ok(match types {
-            [DataType::Int64] => Slots::Integer { index: HashTable::new(), keys: Vec::new() },
+            [DataType::Int64] => Slots::Integer {
+                index: HashTable::new(),
+                keys: Vec::new(),
+            },
             _ => Slots::Bytes {
                 index: HashTable::new(),
                 keys: Vec::new(),
@@ -53,19 +64,27 @@ impl Slots {
                 slots.reserve(column.len());
                 for &key in column.values() {
                     let hash = mix(key as u64);
-                    let slot = match index.find(hash, |&slot| keys[slot as usize] == key) {
-                        Some(&slot) => slot,
-                        None => {
-                            let slot = keys.len() as u32;
-                            keys.push(key);
-                            index.insert_unique(hash, slot, |&slot| mix(keys[slot as usize] as u64));
-                            slot
-                        }
-                    };
+                    let slot =
+                        match index.find(hash, |&slot| keys[slot as usize] == key) {
+                            Some(&slot) => slot,
+                            None => {
+                                let slot = keys.len() as u32;
+                                keys.push(key);
+                                index.insert_unique(hash, slot, |&slot| {
+                                    mix(keys[slot as usize] as u64)
+                                });
+                                slot
+                            }
+                        };
                     slots.push(slot);
                 }
             }
-            Slots::Bytes { index, keys, converter, hasher } => {
+            Slots::Bytes {
+                index,
+                keys,
+                converter,
+                hasher,
+            } => {
                 let rows = converter.convert_columns(columns)?;
                 for row in &rows {
                     let key: &[u8] = row.as_ref();
@@ -75,7 +94,9 @@ impl Slots {
                         None => {
                             let slot = keys.len() as u32;
                             keys.push(key.into());
-                            index.insert_unique(hash, slot, |&slot| hasher.hash_one(&*keys[slot as usize]));
+                            index.insert_unique(hash, slot, |&slot| {
+                                hasher.hash_one(&*keys[slot as usize])
+                            });
                             slot
                         }
                     };
@@ -90,10 +111,16 @@ impl Slots {
     pub fn gather(&self, slots: &[u32]) -> Result<Vec<ArrayRef>, ArrowError> {
         match self {
             Slots::Integer { keys, .. } => {
-                let values: Int64Array = slots.iter().map(|&slot| keys[slot as usize]).collect::<Vec<_>>().into();
+                let values: Int64Array = slots
+                    .iter()
+                    .map(|&slot| keys[slot as usize])
+                    .collect::<Vec<_>>()
+                    .into();
                 Ok(vec![Arc::new(values)])
             }
-            Slots::Bytes { keys, converter, .. } => {
+            Slots::Bytes {
+                keys, converter, ..
+            } => {
                 let parser = converter.parser();
                 converter.convert_rows(slots.iter().map(|&slot| parser.parse(&keys[slot as usize])))
             }

@@ -1,0 +1,21 @@
+//! The specification of the whole program: one binary, so that the engine is linked once.
+//!
+//! * `property`, `operators`: random histories and queries; at every epoch a view is what DataFusion answers in batch;
+//! * `notation`: each operator by example, as rows that come and go;
+//! * `refused`: what a dataflow file may not say, and how it is told;
+//! * `fixtures`: a recorded world whose answers another engine has computed;
+//! * `lake`: the program itself over files: restarts, kills, bad records.
+//!
+//! `UPDATE_EXPECT=1` rewrites the expected texts, `PROPTEST_CASES=1000` looks longer.
+
+mod suite {
+    mod fixtures;
+    mod lake;
+    mod notation;
+    mod operators;
+    mod oracle;
+    mod property;
+    mod query;
+    mod refused;
+    mod tape;
+}
