@@ -21,11 +21,14 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::{ViewTable, empty::EmptyTable};
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{DdlStatement, Expr, LogicalPlan, Volatility};
+use datafusion::logical_expr::{DdlStatement, Distinct, Expr, LogicalPlan, Volatility};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::Token;
+
+use crate::decode::Decoder;
 
 pub use error::{DefinitionError, Place};
 pub use statement::StatementText;
@@ -170,11 +173,27 @@ impl Definition {
     }
 
     fn add(&mut self, text: StatementText) -> Result<(), DefinitionError> {
-        let parsed = DFParserBuilder::new(text.sql.as_str())
+        let mut parser = DFParserBuilder::new(text.sql.as_str())
             .with_dialect(&GenericDialect {})
             .build()
-            .and_then(|mut parser| parser.parse_statement())
             .map_err(|error| sql_error(&text, error))?;
+        let parsed = parser
+            .parse_statement()
+            .map_err(|error| sql_error(&text, error))?;
+        // The parser stops where a statement may end; what is left over would go unread.
+        let next = parser.parser.peek_token();
+        if next.token != Token::EOF {
+            return Err(DefinitionError {
+                place: text.place_in_file(next.span.start.line, next.span.start.column),
+                ..text.error(
+                    &[],
+                    format!(
+                        "the statement could end before `{next}`, which does not go on with it"
+                    ),
+                    None,
+                )
+            });
+        }
         match parsed {
             Statement::CreateExternalTable(create) => self.add_stream(&text, create),
             Statement::Statement(statement) => match *statement {
@@ -226,6 +245,9 @@ impl Definition {
                 .map(|field| canonical_field(field))
                 .collect::<Vec<_>>(),
         ));
+        if let Err(unsupported) = Decoder::new(Arc::clone(&schema)) {
+            return Err(text.error(&[&unsupported.column], unsupported.to_string(), None));
+        }
         self.declare(
             text,
             &relation,
@@ -317,7 +339,8 @@ impl Definition {
         let name = relation_name(&create.name);
         let materialized = create.materialized;
         let sql = create.query.to_string();
-        let plan = self.plan(&text, *create.query)?;
+        let logical = self.logical(&text, *create.query)?;
+        let plan = self.optimised(&text, &logical)?;
         let provider: Arc<dyn TableProvider> = if materialized {
             let fields = plan
                 .schema()
@@ -327,7 +350,9 @@ impl Definition {
                 .collect::<Vec<_>>();
             Arc::new(EmptyTable::new(Arc::new(Schema::new(fields))))
         } else {
-            Arc::new(ViewTable::new(plan.clone(), Some(sql.clone())))
+            // The plan as it was written: an optimised one would be optimised again where it is read,
+            // and lose its LIMIT.
+            Arc::new(ViewTable::new(logical, Some(sql.clone())))
         };
         self.declare(&text, &name, provider)?;
         self.views.push(ViewDef {
@@ -365,20 +390,32 @@ impl Definition {
         text: &StatementText,
         query: ast::Query,
     ) -> Result<LogicalPlan, DefinitionError> {
+        let logical = self.logical(text, query)?;
+        self.optimised(text, &logical)
+    }
+
+    /// The plan of a query as it was written, names resolved.
+    fn logical(
+        &self,
+        text: &StatementText,
+        query: ast::Query,
+    ) -> Result<LogicalPlan, DefinitionError> {
         let state = self.context.state();
         let statement = Statement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
         let plan = futures::executor::block_on(state.statement_to_plan(statement))
             .map_err(|error| sql_error(text, error))?;
-        // The optimiser would replace `now()` by the time at which the file is loaded.
-        if let Some(name) = moving_function(&plan) {
-            return Err(text.error(
-                &[&name],
-                format!("`{name}` is not a function of the row: its answer changes while the data does not"),
-                Some("use a column, such as an event time, instead of the clock or chance"),
-            ));
-        }
-        state
-            .optimize(&plan)
+        refuse_before_optimising(text, &plan)?;
+        Ok(plan)
+    }
+
+    fn optimised(
+        &self,
+        text: &StatementText,
+        plan: &LogicalPlan,
+    ) -> Result<LogicalPlan, DefinitionError> {
+        self.context
+            .state()
+            .optimize(plan)
             .map_err(|error| sql_error(text, error))
     }
 
@@ -412,26 +449,46 @@ impl Definition {
     }
 }
 
-/// A function in `plan` whose answer does not depend on its arguments alone, if there is one.
-fn moving_function(plan: &LogicalPlan) -> Option<String> {
-    let mut found = None;
+/// Refuses what the optimiser would hide: it turns `now()` into the instant at which the file is loaded, and DISTINCT ON into aggregates.
+fn refuse_before_optimising(
+    text: &StatementText,
+    plan: &LogicalPlan,
+) -> Result<(), DefinitionError> {
+    let mut refusal = None;
+    // The visitor itself does not fail, so neither do the walks.
     let _ = plan.apply_with_subqueries(|node| {
+        if matches!(node, LogicalPlan::Distinct(Distinct::On(_))) {
+            refusal = Some(text.error(
+                &["DISTINCT"],
+                "DISTINCT ON is not maintained",
+                Some("number the rows with ROW_NUMBER() OVER (PARTITION BY .. ORDER BY ..) and keep number 1"),
+            ));
+        }
         node.apply_expressions(|expr| {
             expr.apply(|part| {
-                if let Expr::ScalarFunction(call) = part {
-                    if call.func.signature().volatility != Volatility::Immutable {
-                        found.get_or_insert_with(|| call.name().to_owned());
-                    }
+                if let Expr::ScalarFunction(call) = part
+                    && call.func.signature().volatility != Volatility::Immutable
+                {
+                    let name = call.name();
+                    refusal = Some(text.error(
+                        &[name],
+                        format!("`{name}` is not a function of the row: its answer changes while the data does not"),
+                        Some("use a column, such as an event time, instead of the clock or chance"),
+                    ));
                 }
                 Ok(TreeNodeRecursion::Continue)
             })
         })
     });
-    found
+    refusal.map_or(Ok(()), Err)
 }
 
 /// The name of a plan node as users know it.
 pub fn node_name(plan: &LogicalPlan) -> String {
+    if matches!(plan, LogicalPlan::Join(_)) {
+        // It displays as its kind.
+        return "join".to_owned();
+    }
     plan.display()
         .to_string()
         .split([':', ' '])
@@ -518,6 +575,10 @@ fn sql_error(text: &StatementText, error: DataFusionError) -> DefinitionError {
             place = Some(text.place_in_file(line, column));
         }
         what.truncate(at);
+    }
+    if what.ends_with("found: EOF\")") {
+        what.truncate(what.len() - 2);
+        place = Some(text.end());
     }
     let place = place.or_else(|| {
         // A planner names the culprit in quotes; where it stands in the statement is the place.

@@ -39,6 +39,14 @@ impl StatementText {
         }
     }
 
+    /// Where the statement ends.
+    pub fn end(&self) -> Place {
+        self.tokens.last().map_or(self.place, |last| Place {
+            line: last.span.end.line,
+            column: last.span.end.column,
+        })
+    }
+
     /// Where `word` first stands as a word of its own, in any case of letters.
     pub fn find(&self, word: &str) -> Option<Place> {
         self.tokens.iter().find_map(|token| match &token.token {

@@ -139,7 +139,12 @@ pub fn map_deltas<'scope>(
 
 /// Applies `map` to one delta; `None` if nothing is left.
 pub fn map_delta(map: &Map, delta: Delta, relation: &str, faults: &Faults) -> Option<Delta> {
-    let mut reject = |_row: u64, error: &DataFusionError| faults.report(relation, reason(error));
+    let mut reject = |row: u64, error: &DataFusionError| {
+        // A row that goes was reported when it came.
+        if delta.diffs[row as usize] > 0 {
+            faults.report(relation, reason(error));
+        }
+    };
     match apply_isolating(map, &delta.rows, &mut reject) {
         Ok(mapped) => {
             let diffs = match mapped.origin {

@@ -21,7 +21,8 @@ fn every_shipped_view_answers_as_another_engine_does() {
         let mut epochs = 0;
         for stream in ["pin", "geo", "user"] {
             for (epoch, part) in (1..).zip(records(&fixture.join(stream)).chunks(16)) {
-                part.iter().for_each(|record| input.add(epoch, stream, record));
+                part.iter()
+                    .for_each(|record| input.add(epoch, stream, record));
                 epochs = epochs.max(epoch);
             }
         }
@@ -30,12 +31,23 @@ fn every_shipped_view_answers_as_another_engine_does() {
         assert_eq!(replay.rows("dead_letters", epochs).unwrap(), [""; 0]);
         let mut compared = 0;
         for view in definition.materialized() {
-            let expected = std::fs::read_to_string(fixture.join(format!("expected/{}.csv", view.name))).unwrap();
+            let expected =
+                std::fs::read_to_string(fixture.join(format!("expected/{}.csv", view.name)))
+                    .unwrap();
             let (header, expected) = expected.split_once('\n').unwrap();
             let batch = replay.at(&view.name, epochs).unwrap();
-            let columns: Vec<String> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+            let columns: Vec<String> = batch
+                .schema()
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect();
             assert_eq!(columns.join(","), header, "{}", view.name);
-            assert!(!expected.is_empty(), "an empty answer tests nothing: {}", view.name);
+            assert!(
+                !expected.is_empty(),
+                "an empty answer tests nothing: {}",
+                view.name
+            );
             let expected = counted(expected.lines().map(csv_line));
             let found = counted(replay.rows(&view.name, epochs).unwrap().into_iter());
             assert_eq!(found, expected, "{} with {workers} workers", view.name);
@@ -47,9 +59,21 @@ fn every_shipped_view_answers_as_another_engine_does() {
 
 /// The records of a folder of files, in the order of the files.
 fn records(folder: &Path) -> Vec<String> {
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
-    files.iter().flat_map(|file| std::fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    files
+        .iter()
+        .flat_map(|file| {
+            std::fs::read_to_string(file)
+                .unwrap()
+                .lines()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 fn counted(rows: impl Iterator<Item = String>) -> BTreeMap<String, usize> {

@@ -19,16 +19,31 @@ fn check(sql: &str, records: &str, expected: Expect) {
 }
 
 fn check_views(views: &str, records: &str, expected: Expect) {
-    let definition = Definition::parse("test.sql", &format!("{TABLES}{views}")).unwrap_or_else(|error| panic!("{error}"));
+    let definition = Definition::parse("test.sql", &format!("{TABLES}{views}"))
+        .unwrap_or_else(|error| panic!("{error}"));
     let mut input = Input::default();
     let mut epoch = 1;
-    for line in records.lines().map(str::trim).filter(|line| !line.is_empty()) {
+    for line in records
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+    {
         match line.split_once(' ') {
             Some((stream, values)) => {
-                let known = definition.streams.iter().find(|s| s.name == stream).expect("a known stream");
-                let values: Vec<serde_json::Value> = serde_json::from_str(&format!("[{values}]")).expect("JSON values");
-                let record: serde_json::Map<_, _> =
-                    known.schema.fields().iter().map(|field| field.name().clone()).zip(values).collect();
+                let known = definition
+                    .streams
+                    .iter()
+                    .find(|s| s.name == stream)
+                    .expect("a known stream");
+                let values: Vec<serde_json::Value> =
+                    serde_json::from_str(&format!("[{values}]")).expect("JSON values");
+                let record: serde_json::Map<_, _> = known
+                    .schema
+                    .fields()
+                    .iter()
+                    .map(|field| field.name().clone())
+                    .zip(values)
+                    .collect();
                 input.add(epoch, stream, serde_json::Value::Object(record).to_string());
             }
             None => epoch += 1,
@@ -45,9 +60,14 @@ fn check_views(views: &str, records: &str, expected: Expect) {
                 *now.entry(row).or_default() += 1;
             }
             let mut changes = now.clone();
-            before.iter().for_each(|(row, count)| *changes.entry(row.clone()).or_default() -= count);
+            before
+                .iter()
+                .for_each(|(row, count)| *changes.entry(row.clone()).or_default() -= count);
             for (sign, diff) in changes.iter().flat_map(|(row, diff)| {
-                std::iter::repeat_n((if *diff < 0 { '-' } else { '+' }, row), diff.unsigned_abs() as usize)
+                std::iter::repeat_n(
+                    (if *diff < 0 { '-' } else { '+' }, row),
+                    diff.unsigned_abs() as usize,
+                )
             }) {
                 writeln!(text, "@{epoch} {sign} {diff}").unwrap();
             }
@@ -108,18 +128,24 @@ const C: &str = r#"
 
 #[test]
 fn a_filter_and_a_projection_follow_a_changing_row() {
-    check("SELECT k, upper(g) AS g, n * 2 AS m FROM a WHERE n >= 20", A, expect![[r#"
+    check(
+        "SELECT k, upper(g) AS g, n * 2 AS m FROM a WHERE n >= 20",
+        A,
+        expect![[r#"
         @1 + 2 | X | 40
         @2 - 2 | X | 40
         @2 + 2 | Y | 40
         @2 + 4 | NULL | 80
         @3 + 3 | Y | 60
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_repeated_record_changes_nothing() {
-    check("SELECT k, n FROM a", r#"
+    check(
+        "SELECT k, n FROM a",
+        r#"
         a 1, "x", 10
         a 1, "x", 10
         --
@@ -127,43 +153,56 @@ fn a_repeated_record_changes_nothing() {
         --
         a 1, "x", 11
         a 1, "x", 10
-    "#, expect![[r#"
+    "#,
+        expect![[r#"
         @1 + 1 | 10
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_last_record_of_an_epoch_wins() {
-    check("SELECT k, n FROM a", r#"
+    check(
+        "SELECT k, n FROM a",
+        r#"
         a 1, "x", 1
         a 1, "x", 2
         a 1, "x", 3
         --
         a 1, "x", 4
         a 1, "x", 3
-    "#, expect![[r#"
+    "#,
+        expect![[r#"
         @1 + 1 | 3
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_column_that_no_view_reads_changes_nothing() {
-    check("SELECT k, g FROM a", r#"
+    check(
+        "SELECT k, g FROM a",
+        r#"
         a 1, "x", 1
         --
         a 1, "x", 2
         --
         a 1, "y", 2
-    "#, expect![[r#"
+    "#,
+        expect![[r#"
         @1 + 1 | x
         @3 - 1 | x
         @3 + 1 | y
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn count_counts_rows_or_values() {
-    check("SELECT g, count(*) AS rows, count(n) AS known, count(DISTINCT b) AS flags FROM a GROUP BY g", A, expect![[r#"
+    check(
+        "SELECT g, count(*) AS rows, count(n) AS known, count(DISTINCT b) AS flags FROM a GROUP BY g",
+        A,
+        expect![[r#"
         @1 + x | 2 | 2 | 2
         @1 + y | 1 | 0 | 0
         @2 + NULL | 1 | 1 | 1
@@ -176,12 +215,16 @@ fn count_counts_rows_or_values() {
         @4 - x | 1 | 1 | 1
         @4 - y | 2 | 2 | 2
         @4 + y | 3 | 3 | 2
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn sums_and_averages() {
-    check("SELECT g, sum(n) AS s, sum(d) AS sd, avg(n) AS an, avg(d) AS ad FROM a GROUP BY g", A, expect![[r#"
+    check(
+        "SELECT g, sum(n) AS s, sum(d) AS sd, avg(n) AS an, avg(d) AS ad FROM a GROUP BY g",
+        A,
+        expect![[r#"
         @1 + x | 30 | 4.0 | 15.0 | 2.0
         @1 + y | NULL | NULL | NULL | NULL
         @2 + NULL | 40 | -1.0 | 40.0 | -1.0
@@ -194,12 +237,15 @@ fn sums_and_averages() {
         @4 - x | 10 | 1.5 | 10.0 | 1.5
         @4 - y | 50 | 2.75 | 25.0 | 1.375
         @4 + y | 60 | 4.25 | 20.0 | 1.4166666666666667
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_sum_of_doubles_does_not_drift() {
-    check("SELECT sum(d) AS s FROM a", r#"
+    check(
+        "SELECT sum(d) AS s FROM a",
+        r#"
         a 1, "x", 1, 1e300
         a 2, "x", 1, 0.1
         a 3, "x", 1, 0.2
@@ -208,7 +254,8 @@ fn a_sum_of_doubles_does_not_drift() {
         --
         a 1, "x", 1, null
         a 2, "x", 1, null
-    "#, expect![[r#"
+    "#,
+        expect![[r#"
         @0 + NULL
         @1 + 1e300
         @1 - NULL
@@ -216,12 +263,16 @@ fn a_sum_of_doubles_does_not_drift() {
         @2 - 1e300
         @3 + 0.2
         @3 - 0.6
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn least_and_greatest_are_found_again_when_they_go() {
-    check("SELECT g, min(n) AS low, max(t) AS late, max(g) AS text FROM a GROUP BY g", A, expect![[r#"
+    check(
+        "SELECT g, min(n) AS low, max(t) AS late, max(g) AS text FROM a GROUP BY g",
+        A,
+        expect![[r#"
         @1 + x | 10 | 2020-01-02T00:00:00 | x
         @1 + y | NULL | NULL | y
         @2 + NULL | 40 | NULL | NULL
@@ -232,12 +283,16 @@ fn least_and_greatest_are_found_again_when_they_go() {
         @4 - x | 10 | 2020-01-01T00:00:00 | x
         @4 + y | 10 | 2020-01-02T00:00:00 | y
         @4 - y | 20 | 2020-01-02T00:00:00 | y
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn medians_and_percentiles() {
-    check("SELECT median(n) AS m, percentile_disc(0.5) WITHIN GROUP (ORDER BY n) AS disc, percentile_cont(0.25) WITHIN GROUP (ORDER BY d) AS cont FROM a", A, expect![[r#"
+    check(
+        "SELECT median(n) AS m, percentile_disc(0.5) WITHIN GROUP (ORDER BY n) AS disc, percentile_cont(0.25) WITHIN GROUP (ORDER BY d) AS cont FROM a",
+        A,
+        expect![[r#"
         @0 + NULL | NULL | NULL
         @1 + 15.0 | 10 | 1.75
         @1 - NULL | NULL | NULL
@@ -245,23 +300,31 @@ fn medians_and_percentiles() {
         @2 + 20.0 | 20 | 0.25
         @3 - 20.0 | 20 | 0.25
         @3 + 25.0 | 20 | -0.0625
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn the_lower_median_of_text() {
-    check("SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY g) AS middle FROM a", A, expect![[r#"
+    check(
+        "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY g) AS middle FROM a",
+        A,
+        expect![[r#"
         @0 + NULL
         @1 - NULL
         @1 + x
         @2 - x
         @2 + y
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn all_and_any() {
-    check("SELECT g, bool_and(b) AS every, bool_or(b) AS any FROM a GROUP BY g", A, expect![[r#"
+    check(
+        "SELECT g, bool_and(b) AS every, bool_or(b) AS any FROM a GROUP BY g",
+        A,
+        expect![[r#"
         @1 + x | false | true
         @1 + y | NULL | NULL
         @2 + NULL | true | true
@@ -272,12 +335,16 @@ fn all_and_any() {
         @3 - y | false | false
         @3 + y | false | true
         @4 - x | true | true
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn lists_are_in_order() {
-    check("SELECT array_agg(n ORDER BY n DESC) AS list, string_agg(g, '+' ORDER BY g) AS text, string_agg(DISTINCT g, '+' ORDER BY g) AS different FROM a", A, expect![[r#"
+    check(
+        "SELECT array_agg(n ORDER BY n DESC) AS list, string_agg(g, '+' ORDER BY g) AS text, string_agg(DISTINCT g, '+' ORDER BY g) AS different FROM a",
+        A,
+        expect![[r#"
         @0 + NULL | NULL | NULL
         @1 - NULL | NULL | NULL
         @1 + [NULL, 20, 10] | x+x+y | x+y
@@ -287,12 +354,16 @@ fn lists_are_in_order() {
         @3 - [NULL, 40, 20, 10] | x+y+y | x+y
         @4 - [40, 30, 20, 10] | x+y+y | x+y
         @4 + [40, 30, 20, 10] | y+y+y | y
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_filter_on_an_aggregate() {
-    check("SELECT g, count(*) FILTER (WHERE n > 10) AS big, sum(n) FILTER (WHERE b) AS flagged FROM a GROUP BY g", A, expect![[r#"
+    check(
+        "SELECT g, count(*) FILTER (WHERE n > 10) AS big, sum(n) FILTER (WHERE b) AS flagged FROM a GROUP BY g",
+        A,
+        expect![[r#"
         @1 + x | 1 | 10
         @1 + y | 0 | NULL
         @2 + NULL | 1 | 40
@@ -305,47 +376,67 @@ fn a_filter_on_an_aggregate() {
         @4 - x | 0 | 10
         @4 - y | 2 | 30
         @4 + y | 2 | 40
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn having() {
-    check("SELECT g, count(*) AS many FROM a GROUP BY g HAVING count(*) > 1", A, expect![[r#"
+    check(
+        "SELECT g, count(*) AS many FROM a GROUP BY g HAVING count(*) > 1",
+        A,
+        expect![[r#"
         @1 + x | 2
         @2 - x | 2
         @2 + y | 2
         @4 - y | 2
         @4 + y | 3
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn no_group_by_is_one_row_also_over_nothing() {
-    check("SELECT count(*) AS rows, sum(n) AS s, max(g) AS g FROM b JOIN a USING (k, g) WHERE false OR n > 0", "a 1, \"x\", 10\n--\nb 1, \"x\", 1, \"s\"", expect![[r#"
+    check(
+        "SELECT count(*) AS rows, sum(n) AS s, max(g) AS g FROM b JOIN a USING (k, g) WHERE false OR n > 0",
+        "a 1, \"x\", 10\n--\nb 1, \"x\", 1, \"s\"",
+        expect![[r#"
         @0 + 0 | NULL | NULL
         @2 - 0 | NULL | NULL
         @2 + 1 | 10 | x
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn group_by_over_nothing_is_no_row() {
-    check("SELECT g, count(*) AS rows FROM a GROUP BY g", "", expect![[""]]);
+    check(
+        "SELECT g, count(*) AS rows FROM a GROUP BY g",
+        "",
+        expect![[""]],
+    );
 }
 
 #[test]
 fn distinct() {
-    check("SELECT DISTINCT g FROM a", A, expect![[r#"
+    check(
+        "SELECT DISTINCT g FROM a",
+        A,
+        expect![[r#"
         @1 + x
         @1 + y
         @2 + NULL
         @4 - x
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn union_all_keeps_repeats() {
-    check("SELECT g FROM a UNION ALL SELECT g FROM b", AB, expect![[r#"
+    check(
+        "SELECT g FROM a UNION ALL SELECT g FROM b",
+        AB,
+        expect![[r#"
         @1 + x
         @1 + x
         @1 + y
@@ -356,22 +447,30 @@ fn union_all_keeps_repeats() {
         @4 - x
         @4 + y
         @4 + z
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn union_does_not() {
-    check("SELECT g FROM a UNION SELECT g FROM b", AB, expect![[r#"
+    check(
+        "SELECT g FROM a UNION SELECT g FROM b",
+        AB,
+        expect![[r#"
         @1 + x
         @1 + y
         @2 + NULL
         @4 + z
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn inner_join_on_the_key() {
-    check("SELECT a.k, a.n, b.s FROM a JOIN b ON a.k = b.k", AB, expect![[r#"
+    check(
+        "SELECT a.k, a.n, b.s FROM a JOIN b ON a.k = b.k",
+        AB,
+        expect![[r#"
         @2 + 1 | 10 | one
         @2 + 3 | 30 | three
         @3 - 1 | 10 | one
@@ -379,12 +478,16 @@ fn inner_join_on_the_key() {
         @4 - 1 | 10 | uno
         @4 + 1 | 11 | uno
         @4 + 2 | 20 | NULL
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn left_join_on_the_key() {
-    check("SELECT a.k, a.n, b.s FROM a LEFT JOIN b ON a.k = b.k", AB, expect![[r#"
+    check(
+        "SELECT a.k, a.n, b.s FROM a LEFT JOIN b ON a.k = b.k",
+        AB,
+        expect![[r#"
         @1 + 1 | 10 | NULL
         @1 + 2 | 20 | NULL
         @2 - 1 | 10 | NULL
@@ -394,12 +497,16 @@ fn left_join_on_the_key() {
         @3 + 1 | 10 | uno
         @4 - 1 | 10 | uno
         @4 + 1 | 11 | uno
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn right_join_on_the_key() {
-    check("SELECT b.k, a.n, b.s FROM a RIGHT JOIN b ON a.k = b.k", AB, expect![[r#"
+    check(
+        "SELECT b.k, a.n, b.s FROM a RIGHT JOIN b ON a.k = b.k",
+        AB,
+        expect![[r#"
         @1 + 3 | NULL | three
         @2 + 1 | 10 | one
         @2 + 3 | 30 | three
@@ -409,12 +516,16 @@ fn right_join_on_the_key() {
         @4 - 1 | 10 | uno
         @4 + 1 | 11 | uno
         @4 + 2 | 20 | NULL
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn full_join_on_the_key() {
-    check("SELECT a.k AS ak, b.k AS bk, a.n, b.s FROM a FULL JOIN b ON a.k = b.k", AB, expect![[r#"
+    check(
+        "SELECT a.k AS ak, b.k AS bk, a.n, b.s FROM a FULL JOIN b ON a.k = b.k",
+        AB,
+        expect![[r#"
         @1 + 1 | NULL | 10 | NULL
         @1 + 2 | NULL | 20 | NULL
         @1 + NULL | 3 | NULL | three
@@ -428,23 +539,31 @@ fn full_join_on_the_key() {
         @4 + 1 | 1 | 11 | uno
         @4 + 2 | 2 | 20 | NULL
         @4 - 2 | NULL | 20 | NULL
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn inner_join_on_other_columns() {
-    check("SELECT a.k AS ak, b.k AS bk FROM a JOIN b ON a.g = b.g", AB, expect![[r#"
+    check(
+        "SELECT a.k AS ak, b.k AS bk FROM a JOIN b ON a.g = b.g",
+        AB,
+        expect![[r#"
         @1 + 1 | 3
         @2 + 1 | 1
         @3 - 1 | 1
         @4 - 1 | 3
         @4 + 2 | 2
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn left_join_on_other_columns() {
-    check("SELECT a.k AS ak, b.k AS bk FROM a LEFT JOIN b ON a.g = b.g", AB, expect![[r#"
+    check(
+        "SELECT a.k AS ak, b.k AS bk FROM a LEFT JOIN b ON a.g = b.g",
+        AB,
+        expect![[r#"
         @1 + 1 | 3
         @1 + 2 | NULL
         @2 + 1 | 1
@@ -454,12 +573,16 @@ fn left_join_on_other_columns() {
         @4 + 1 | NULL
         @4 + 2 | 2
         @4 - 2 | NULL
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn full_join_on_other_columns() {
-    check("SELECT a.k AS ak, b.k AS bk FROM a FULL JOIN b ON a.g = b.g", AB, expect![[r#"
+    check(
+        "SELECT a.k AS ak, b.k AS bk FROM a FULL JOIN b ON a.g = b.g",
+        AB,
+        expect![[r#"
         @1 + 1 | 3
         @1 + 2 | NULL
         @2 + 1 | 1
@@ -471,12 +594,16 @@ fn full_join_on_other_columns() {
         @4 + 2 | 2
         @4 - 2 | NULL
         @4 + NULL | 3
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn left_join_with_a_condition() {
-    check("SELECT a.k, a.n, b.m FROM a LEFT JOIN b ON a.k = b.k AND b.m > 10", AB, expect![[r#"
+    check(
+        "SELECT a.k, a.n, b.m FROM a LEFT JOIN b ON a.k = b.k AND b.m > 10",
+        AB,
+        expect![[r#"
         @1 + 1 | 10 | NULL
         @1 + 2 | 20 | NULL
         @2 + 3 | 30 | NULL
@@ -484,12 +611,16 @@ fn left_join_with_a_condition() {
         @3 - 1 | 10 | NULL
         @4 - 1 | 10 | 15
         @4 + 1 | 11 | 15
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn full_join_with_a_condition() {
-    check("SELECT a.k AS ak, b.k AS bk FROM a FULL JOIN b ON a.k = b.k AND a.n < b.m", AB, expect![[r#"
+    check(
+        "SELECT a.k AS ak, b.k AS bk FROM a FULL JOIN b ON a.k = b.k AND a.n < b.m",
+        AB,
+        expect![[r#"
         @1 + 1 | NULL
         @1 + 2 | NULL
         @1 + NULL | 3
@@ -499,67 +630,95 @@ fn full_join_with_a_condition() {
         @3 - 1 | NULL
         @3 - NULL | 1
         @4 + NULL | 2
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn join_on_an_inequality() {
-    check("SELECT a.k AS ak, b.k AS bk FROM a JOIN b ON a.n < b.m", AB, expect![[r#"
+    check(
+        "SELECT a.k AS ak, b.k AS bk FROM a JOIN b ON a.n < b.m",
+        AB,
+        expect![[r#"
         @3 + 1 | 1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn exists() {
-    check("SELECT k, n FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.k = a.k)", AB, expect![[r#"
+    check(
+        "SELECT k, n FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.k = a.k)",
+        AB,
+        expect![[r#"
         @2 + 1 | 10
         @2 + 3 | 30
         @4 - 1 | 10
         @4 + 1 | 11
         @4 + 2 | 20
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn not_exists() {
-    check("SELECT k, n FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.g = a.g)", AB, expect![[r#"
+    check(
+        "SELECT k, n FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE b.g = a.g)",
+        AB,
+        expect![[r#"
         @1 + 2 | 20
         @2 + 3 | 30
         @4 + 1 | 11
         @4 - 2 | 20
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn exists_with_a_condition() {
-    check("SELECT k, n FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.g = a.g AND b.m < a.n)", AB, expect![[r#"
+    check(
+        "SELECT k, n FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.g = a.g AND b.m < a.n)",
+        AB,
+        expect![[r#"
         @1 + 1 | 10
         @4 - 1 | 10
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn in_a_subquery() {
-    check("SELECT k FROM a WHERE g IN (SELECT g FROM b)", AB, expect![[r#"
+    check(
+        "SELECT k FROM a WHERE g IN (SELECT g FROM b)",
+        AB,
+        expect![[r#"
         @1 + 1
         @4 - 1
         @4 + 2
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_scalar_subquery_moves_a_threshold() {
-    check("SELECT k, n FROM a WHERE n > (SELECT max(m) FROM b)", AB, expect![[r#"
+    check(
+        "SELECT k, n FROM a WHERE n > (SELECT max(m) FROM b)",
+        AB,
+        expect![[r#"
         @1 + 1 | 10
         @1 + 2 | 20
         @2 + 3 | 30
         @3 - 1 | 10
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_correlated_scalar_subquery() {
-    check("SELECT k, (SELECT count(*) FROM b WHERE b.g = a.g) AS partners FROM a", AB, expect![[r#"
+    check(
+        "SELECT k, (SELECT count(*) FROM b WHERE b.g = a.g) AS partners FROM a",
+        AB,
+        expect![[r#"
         @1 + 1 | 1
         @1 + 2 | 0
         @2 - 1 | 1
@@ -571,12 +730,16 @@ fn a_correlated_scalar_subquery() {
         @4 - 1 | 1
         @4 - 2 | 0
         @4 + 2 | 1
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn rank_keeps_ties() {
-    check("SELECT g, k, place FROM (SELECT g, k, rank() OVER (PARTITION BY g ORDER BY n DESC) AS place FROM c) t WHERE place <= 2", C, expect![[r#"
+    check(
+        "SELECT g, k, place FROM (SELECT g, k, rank() OVER (PARTITION BY g ORDER BY n DESC) AS place FROM c) t WHERE place <= 2",
+        C,
+        expect![[r#"
         @1 + x | 1 | 1
         @1 + x | 1 | 1
         @1 + y | 3 | 1
@@ -591,12 +754,16 @@ fn rank_keeps_ties() {
         @3 + y | 1 | 2
         @3 + y | 1 | 2
         @3 - y | 3 | 2
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn dense_rank_counts_places() {
-    check("SELECT g, k, place FROM (SELECT g, k, dense_rank() OVER (PARTITION BY g ORDER BY n DESC) AS place FROM c) t WHERE place <= 2", C, expect![[r#"
+    check(
+        "SELECT g, k, place FROM (SELECT g, k, dense_rank() OVER (PARTITION BY g ORDER BY n DESC) AS place FROM c) t WHERE place <= 2",
+        C,
+        expect![[r#"
         @1 + x | 1 | 1
         @1 + x | 1 | 1
         @1 + x | 2 | 2
@@ -613,34 +780,46 @@ fn dense_rank_counts_places() {
         @3 + y | 1 | 2
         @3 + y | 1 | 2
         @3 - y | 3 | 2
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn row_number_picks() {
-    check("SELECT g, k, l FROM (SELECT g, k, l, row_number() OVER (PARTITION BY g ORDER BY n DESC, k, l) AS place FROM c) t WHERE place = 1", C, expect![[r#"
+    check(
+        "SELECT g, k, l FROM (SELECT g, k, l, row_number() OVER (PARTITION BY g ORDER BY n DESC, k, l) AS place FROM c) t WHERE place = 1",
+        C,
+        expect![[r#"
         @1 + x | 1 | p
         @1 + y | 3 | p
         @2 - x | 1 | p
         @2 + x | 2 | p
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn order_by_limit() {
-    check("SELECT k, l, n FROM c ORDER BY n DESC, k, l LIMIT 2", C, expect![[r#"
+    check(
+        "SELECT k, l, n FROM c ORDER BY n DESC, k, l LIMIT 2",
+        C,
+        expect![[r#"
         @1 + 1 | p | 5
         @1 + 3 | p | NULL
         @2 - 1 | p | 5
         @2 + 2 | p | 9
         @3 + 1 | p | 9
         @3 - 2 | p | 9
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn order_by_limit_offset() {
-    check("SELECT k, l, n FROM c ORDER BY n DESC NULLS LAST, k, l LIMIT 2 OFFSET 1", C, expect![[r#"
+    check(
+        "SELECT k, l, n FROM c ORDER BY n DESC NULLS LAST, k, l LIMIT 2 OFFSET 1",
+        C,
+        expect![[r#"
         @1 + 1 | q | 5
         @1 + 2 | p | 3
         @2 + 1 | p | 5
@@ -649,12 +828,16 @@ fn order_by_limit_offset() {
         @3 - 1 | q | 5
         @3 + 1 | q | 9
         @3 + 2 | p | 9
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn order_by_alone_says_nothing() {
-    check("SELECT k, n FROM c ORDER BY n", C, expect![[r#"
+    check(
+        "SELECT k, n FROM c ORDER BY n",
+        C,
+        expect![[r#"
         @1 + 1 | 5
         @1 + 1 | 5
         @1 + 2 | 3
@@ -666,23 +849,31 @@ fn order_by_alone_says_nothing() {
         @3 - 1 | 5
         @3 + 1 | 9
         @3 + 1 | 9
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_common_table_expression() {
-    check("WITH t AS (SELECT g, sum(n) AS s FROM c GROUP BY g) SELECT max(s) AS most, count(*) AS groups FROM t", C, expect![[r#"
+    check(
+        "WITH t AS (SELECT g, sum(n) AS s FROM c GROUP BY g) SELECT max(s) AS most, count(*) AS groups FROM t",
+        C,
+        expect![[r#"
         @0 + NULL | 0
         @1 + 13 | 2
         @1 - NULL | 0
         @2 - 13 | 2
         @2 + 19 | 2
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
 fn a_key_of_two_columns() {
-    check("SELECT k, l, n FROM c", C, expect![[r#"
+    check(
+        "SELECT k, l, n FROM c",
+        C,
+        expect![[r#"
         @1 + 1 | p | 5
         @1 + 1 | q | 5
         @1 + 2 | p | 3
@@ -694,7 +885,8 @@ fn a_key_of_two_columns() {
         @3 + 1 | p | 9
         @3 - 1 | q | 5
         @3 + 1 | q | 9
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -790,6 +982,78 @@ fn a_value_that_moves_from_one_column_to_another_is_a_change() {
             @2 + 2 | NULL | 1.0 | 
             @3 - 1 | NULL | 5.0 | x
             @3 + 1 | NULL | NULL | NULL
+        "#]],
+    );
+}
+
+/// Two tables of one stream: all records by `k`, and by `g` those with a count.
+const TWO: &str = "
+    CREATE EXTERNAL TABLE s_raw (k BIGINT, g TEXT, n TEXT) STORED AS JSON LOCATION 's';
+    CREATE TABLE by_k (PRIMARY KEY (k)) AS SELECT k, g FROM s_raw;
+    CREATE TABLE by_g (PRIMARY KEY (g)) AS SELECT k, g, parse_count(n) AS n FROM s_raw WHERE n IS NOT NULL;
+";
+
+const S: &str = r#"
+    s 1, "x", "1k"
+    s 2, "x", "2k"
+    --
+    s 3, "x", null
+    s 1, "y", "many"
+    --
+    s 4, null, "5"
+"#;
+
+#[test]
+fn a_stream_may_become_two_tables() {
+    check_views(
+        &format!("{TWO}CREATE MATERIALIZED VIEW v AS SELECT k, g FROM by_k;"),
+        S,
+        expect![[r#"
+        @1 + 1 | x
+        @1 + 2 | x
+        @2 - 1 | x
+        @2 + 1 | y
+        @2 + 3 | x
+        @3 + 4 | NULL
+    "#]],
+    );
+    check_views(
+        &format!("{TWO}CREATE MATERIALIZED VIEW v AS SELECT k, g, n FROM by_g;"),
+        S,
+        expect![[r#"
+        @1 + 2 | x | 2000
+    "#]],
+    );
+}
+
+#[test]
+fn a_record_that_cannot_become_a_row_of_one_table_still_becomes_one_of_the_other() {
+    check_views(
+        &format!(
+            "{TWO}CREATE MATERIALIZED VIEW v AS SELECT x.k, x.g, y.n FROM by_k x LEFT JOIN by_g y ON x.g = y.g;"
+        ),
+        S,
+        expect![[r#"
+            @1 + 1 | x | 2000
+            @1 + 2 | x | 2000
+            @2 - 1 | x | 2000
+            @2 + 1 | y | NULL
+            @2 + 3 | x | 2000
+            @3 + 4 | NULL | NULL
+        "#]],
+    );
+}
+
+#[test]
+fn a_plain_view_keeps_its_limit() {
+    check_views(
+        "CREATE VIEW most AS SELECT k, n FROM a ORDER BY n DESC NULLS LAST LIMIT 1;
+         CREATE MATERIALIZED VIEW v AS SELECT k, count(*) AS rows FROM most GROUP BY k;",
+        A,
+        expect![[r#"
+            @1 + 2 | 1
+            @2 - 2 | 1
+            @2 + 4 | 1
         "#]],
     );
 }

@@ -10,7 +10,9 @@ use super::tape::{Tape, cases, tapes};
 
 /// Few keys and few values: rows change, repeat, and meet.
 fn history(tape: &mut Tape) -> History {
-    (0..1 + tape.below(4)).map(|_| (0..tape.below(12)).map(|_| query::record(tape)).collect()).collect()
+    (0..1 + tape.below(4))
+        .map(|_| (0..tape.below(12)).map(|_| query::record(tape)).collect())
+        .collect()
 }
 
 proptest! {

@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray,
+};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::common::TableReference;
 use datafusion::catalog::streaming::StreamingTable;
+use datafusion::common::TableReference;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
@@ -48,7 +50,13 @@ pub fn shown(definition: &Definition, history: &History) -> String {
     for (epoch, records) in (1..).zip(history) {
         for record in records {
             let broken = if record.broken { " (broken)" } else { "" };
-            writeln!(text, "@{epoch} {} {}{broken}", record.stream, json(definition, record)).expect("a string takes all text");
+            writeln!(
+                text,
+                "@{epoch} {} {}{broken}",
+                record.stream,
+                json(definition, record)
+            )
+            .expect("a string takes all text");
         }
     }
     text
@@ -64,15 +72,35 @@ pub fn check(definition: &Definition, history: &History, options: &Options) -> R
     }
     let replayed = replay(definition, input, options).map_err(|error| error.to_string())?;
     if let Some(fault) = replayed.faults.first() {
-        return Err(format!("a row was left out of `{}`: {}", fault.relation, fault.reason));
+        return Err(format!(
+            "a row was left out of `{}`: {}",
+            fault.relation, fault.reason
+        ));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let mut latest: Vec<BTreeMap<String, &Record>> = vec![BTreeMap::new(); definition.streams.len()];
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let mut latest: Vec<BTreeMap<String, &Record>> =
+        vec![BTreeMap::new(); definition.streams.len()];
     let mut dead = 0;
     for epoch in 0..=history.len() {
-        for record in epoch.checked_sub(1).map(|e| history[e].as_slice()).unwrap_or_default() {
-            let stream = definition.streams.iter().position(|s| s.name == record.stream).expect("a known stream");
-            let width = definition.tables.iter().find(|t| t.stream == stream).expect("every stream has a table").key.len();
+        for record in epoch
+            .checked_sub(1)
+            .map(|e| history[e].as_slice())
+            .unwrap_or_default()
+        {
+            let stream = definition
+                .streams
+                .iter()
+                .position(|s| s.name == record.stream)
+                .expect("a known stream");
+            let width = definition
+                .tables
+                .iter()
+                .find(|t| t.stream == stream)
+                .expect("every stream has a table")
+                .key
+                .len();
             let key = &record.values[..width];
             if record.broken || key.contains(&Value::Null) {
                 dead += 1;
@@ -80,9 +108,13 @@ pub fn check(definition: &Definition, history: &History, options: &Options) -> R
                 latest[stream].insert(format!("{key:?}"), record);
             }
         }
-        let expected = runtime.block_on(answers(definition, &latest)).map_err(|error| format!("oracle: {error}"))?;
+        let expected = runtime
+            .block_on(answers(definition, &latest))
+            .map_err(|error| format!("oracle: {error}"))?;
         for (view, expected) in &expected {
-            let found = replayed.at(view, epoch as u64).map_err(|error| error.to_string())?;
+            let found = replayed
+                .at(view, epoch as u64)
+                .map_err(|error| error.to_string())?;
             let (found, expected) = (rows(&found), rows(expected));
             if !same(&found, &expected) {
                 return Err(format!(
@@ -92,16 +124,25 @@ pub fn check(definition: &Definition, history: &History, options: &Options) -> R
                 ));
             }
         }
-        let letters = replayed.at("dead_letters", epoch as u64).map_err(|error| error.to_string())?.num_rows();
+        let letters = replayed
+            .at("dead_letters", epoch as u64)
+            .map_err(|error| error.to_string())?
+            .num_rows();
         if letters != dead {
-            return Err(format!("{letters} dead letters at epoch {epoch}, and {dead} records are bad"));
+            return Err(format!(
+                "{letters} dead letters at epoch {epoch}, and {dead} records are bad"
+            ));
         }
     }
     Ok(())
 }
 
 fn json(definition: &Definition, record: &Record) -> String {
-    let stream = definition.streams.iter().find(|s| s.name == record.stream).expect("a known stream");
+    let stream = definition
+        .streams
+        .iter()
+        .find(|s| s.name == record.stream)
+        .expect("a known stream");
     let object: serde_json::Map<String, serde_json::Value> = stream
         .schema
         .fields()
@@ -121,17 +162,25 @@ fn json(definition: &Definition, record: &Record) -> String {
     serde_json::Value::Object(object).to_string()
 }
 
-/// The rows of each materialised view.
+/// The rows of each materialised view, over the latest records.
 async fn answers(
     definition: &Definition,
     latest: &[BTreeMap<String, &Record>],
 ) -> datafusion::error::Result<Vec<(String, RecordBatch)>> {
     let context = session();
     for (stream, records) in definition.streams.iter().zip(latest) {
-        let columns = stream.schema.fields().iter().enumerate().map(|(column, field)| {
-            let values: Vec<&Value> = records.values().map(|record| &record.values[column]).collect();
-            array(field, &values)
-        });
+        let columns = stream
+            .schema
+            .fields()
+            .iter()
+            .enumerate()
+            .map(|(column, field)| {
+                let values: Vec<&Value> = records
+                    .values()
+                    .map(|record| &record.values[column])
+                    .collect();
+                array(field, &values)
+            });
         let batch = RecordBatch::try_new(Arc::clone(&stream.schema), columns.collect())?;
         register(&context, &stream.relation, batch)?;
     }
@@ -139,11 +188,19 @@ async fn answers(
         let rows = collect(&context, &table.sql).await?;
         register(&context, &table.name, rows)?;
     }
+    views_over(definition, &context).await
+}
+
+/// The rows of each materialised view, over the tables that `context` knows.
+pub async fn views_over(
+    definition: &Definition,
+    context: &SessionContext,
+) -> datafusion::error::Result<Vec<(String, RecordBatch)>> {
     let mut answers = Vec::new();
     for view in &definition.views {
         if view.materialized {
-            let rows = collect(&context, &view.sql).await?;
-            register(&context, &view.name, rows.clone())?;
+            let rows = collect(context, &view.sql).await?;
+            register(context, &view.name, rows.clone())?;
             answers.push((view.name.clone(), rows));
         } else {
             let plain = context.sql(&view.sql).await?.into_view();
@@ -169,9 +226,16 @@ impl PartitionStream for Rows {
     }
 }
 
-fn register(context: &SessionContext, name: &str, rows: RecordBatch) -> datafusion::error::Result<()> {
+/// Makes `rows` a table.
+pub fn register(
+    context: &SessionContext,
+    name: &str,
+    rows: RecordBatch,
+) -> datafusion::error::Result<()> {
     let table = StreamingTable::try_new(rows.schema(), vec![Arc::new(Rows(rows.schema(), rows))])?;
-    context.register_table(TableReference::bare(name.to_owned()), Arc::new(table)).map(|_| ())
+    context
+        .register_table(TableReference::bare(name.to_owned()), Arc::new(table))
+        .map(|_| ())
 }
 
 /// The answer in one batch of canonical types.
@@ -181,68 +245,105 @@ async fn collect(context: &SessionContext, sql: &str) -> datafusion::error::Resu
     let batches = frame.collect().await?;
     let own = batches.first().map_or(own, RecordBatch::schema);
     let rows = arrow::compute::concat_batches(&own, &batches)?;
-    let fields: Vec<Field> = own.fields().iter().map(|field| canonical_field(field)).collect();
-    let columns = rows.columns().iter().zip(&fields).map(|(column, field)| cast(column, field.data_type()));
+    let fields: Vec<Field> = own
+        .fields()
+        .iter()
+        .map(|field| canonical_field(field))
+        .collect();
+    let columns = rows
+        .columns()
+        .iter()
+        .zip(&fields)
+        .map(|(column, field)| cast(column, field.data_type()));
     let columns = columns.collect::<Result<_, _>>()?;
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    Ok(RecordBatch::try_new(
+        Arc::new(Schema::new(fields)),
+        columns,
+    )?)
 }
 
 fn array(field: &Field, values: &[&Value]) -> ArrayRef {
-    let wrong = |value: &Value| -> ! { panic!("{value:?} is no value of column `{}`", field.name()) };
+    let wrong =
+        |value: &Value| -> ! { panic!("{value:?} is no value of column `{}`", field.name()) };
     match field.data_type() {
-        DataType::Int64 => Arc::new(Int64Array::from_iter(values.iter().map(|value| match value {
-            Value::Null => None,
-            Value::Int(number) => Some(*number),
-            other => wrong(other),
-        }))),
-        DataType::Float64 => Arc::new(Float64Array::from_iter(values.iter().map(|value| match value {
-            Value::Null => None,
-            Value::Double(number) => Some(*number),
-            other => wrong(other),
-        }))),
-        DataType::Boolean => Arc::new(BooleanArray::from_iter(values.iter().map(|value| match value {
-            Value::Null => None,
-            Value::Bool(value) => Some(*value),
-            other => wrong(other),
-        }))),
-        DataType::Utf8View => Arc::new(StringViewArray::from_iter(values.iter().map(|value| match value {
-            Value::Null => None,
-            Value::Text(text) => Some(text.as_str()),
-            other => wrong(other),
-        }))),
+        DataType::Int64 => Arc::new(Int64Array::from_iter(values.iter().map(
+            |value| match value {
+                Value::Null => None,
+                Value::Int(number) => Some(*number),
+                other => wrong(other),
+            },
+        ))),
+        DataType::Float64 => Arc::new(Float64Array::from_iter(values.iter().map(
+            |value| match value {
+                Value::Null => None,
+                Value::Double(number) => Some(*number),
+                other => wrong(other),
+            },
+        ))),
+        DataType::Boolean => Arc::new(BooleanArray::from_iter(values.iter().map(
+            |value| match value {
+                Value::Null => None,
+                Value::Bool(value) => Some(*value),
+                other => wrong(other),
+            },
+        ))),
+        DataType::Utf8View => {
+            Arc::new(StringViewArray::from_iter(values.iter().map(
+                |value| match value {
+                    Value::Null => None,
+                    Value::Text(text) => Some(text.as_str()),
+                    other => wrong(other),
+                },
+            )))
+        }
         other => panic!("no test has a stream with a column of type {other}"),
     }
 }
 
 /// A row: its cells that are no doubles as text, and its doubles.
-type Row = (Vec<String>, Vec<Option<f64>>);
+pub type Row = (Vec<String>, Vec<Option<f64>>);
 
 /// The rows, sorted.
-fn rows(batch: &RecordBatch) -> Vec<Row> {
+pub fn rows(batch: &RecordBatch) -> Vec<Row> {
     let options = FormatOptions::default().with_null("NULL");
     let mut rows: Vec<Row> = vec![Default::default(); batch.num_rows()];
     for column in batch.columns() {
         if let Some(doubles) = column.as_primitive_opt::<Float64Type>() {
-            rows.iter_mut().zip(doubles).for_each(|(row, value)| row.1.push(value));
+            rows.iter_mut()
+                .zip(doubles)
+                .for_each(|(row, value)| row.1.push(value));
         } else {
             let cells = ArrayFormatter::try_new(column, &options).expect("every type can be shown");
             rows.iter_mut().enumerate().for_each(|(at, row)| {
                 let cell = cells.value(at).to_string();
-                row.0.push(if column.is_valid(at) { cell } else { "NULL".to_owned() });
+                row.0.push(if column.is_valid(at) {
+                    cell
+                } else {
+                    "NULL".to_owned()
+                });
             });
         }
     }
-    rows.sort_by(|a, b| a.0.cmp(&b.0).then_with(|| a.1.partial_cmp(&b.1).unwrap_or(std::cmp::Ordering::Equal)));
+    rows.sort_by(|a, b| {
+        a.0.cmp(&b.0)
+            .then_with(|| a.1.partial_cmp(&b.1).unwrap_or(std::cmp::Ordering::Equal))
+    });
     rows
 }
 
 /// Doubles may differ where only the order of additions does.
-fn same(left: &[Row], right: &[Row]) -> bool {
+pub fn same(left: &[Row], right: &[Row]) -> bool {
     let near = |pair: (&Option<f64>, &Option<f64>)| match pair {
-        (Some(l), Some(r)) => l == r || (l - r).abs() <= 1e-9 * l.abs().max(r.abs()) || (l.is_nan() && r.is_nan()),
+        (Some(l), Some(r)) => {
+            l == r || (l - r).abs() <= 1e-9 * l.abs().max(r.abs()) || (l.is_nan() && r.is_nan())
+        }
         (l, r) => l == r,
     };
-    left.len() == right.len() && left.iter().zip(right).all(|(l, r)| l.0 == r.0 && l.1.iter().zip(&r.1).all(near))
+    left.len() == right.len()
+        && left
+            .iter()
+            .zip(right)
+            .all(|(l, r)| l.0 == r.0 && l.1.iter().zip(&r.1).all(near))
 }
 
 fn text(rows: &[Row]) -> String {

@@ -10,18 +10,52 @@ use super::oracle::{History, Record, Value, check, shown};
 use super::tape::{Tape, cases, tapes};
 
 static PINTEREST: LazyLock<Definition> = LazyLock::new(|| {
-    Definition::parse("pinterest.sql", include_str!("../../dataflows/pinterest.sql")).expect("the shipped dataflow is right")
+    Definition::parse(
+        "pinterest.sql",
+        include_str!("../../dataflows/pinterest.sql"),
+    )
+    .expect("the shipped dataflow is right")
 });
 
-const TITLES: [&str; 8] =
-    ["Nice art", "", " \u{a0} ", "No Title Data Available", " No Title Data Available\u{a0}", "Untitled", "美しい 🎨", "Zoë's \"best\"\nideas"];
-const DESCRIPTIONS: [&str; 5] =
-    ["words", "No description available Story format", "No description available", "Art.", "cut here…\u{a0}"];
-const COUNTS: [&str; 12] =
-    ["12", "3k", "3000", "15M", "1.2M", "5,237", "0", "User Info Error", "", " 42 ", "1b", "12.0"];
+const TITLES: [&str; 8] = [
+    "Nice art",
+    "",
+    " \u{a0} ",
+    "No Title Data Available",
+    " No Title Data Available\u{a0}",
+    "Untitled",
+    "美しい 🎨",
+    "Zoë's \"best\"\nideas",
+];
+const DESCRIPTIONS: [&str; 5] = [
+    "words",
+    "No description available Story format",
+    "No description available",
+    "Art.",
+    "cut here…\u{a0}",
+];
+const COUNTS: [&str; 12] = [
+    "12",
+    "3k",
+    "3000",
+    "15M",
+    "1.2M",
+    "5,237",
+    "0",
+    "User Info Error",
+    "",
+    " 42 ",
+    "1b",
+    "12.0",
+];
 const BROKEN_COUNTS: [&str; 3] = ["1,5k", "-3", "many"];
 const POSTERS: [&str; 5] = ["YourTango", "Bored Panda ", "User Info Error", "Ünal", "  "];
-const TAGS: [&str; 4] = ["art,ideas", "N,o, ,T,a,g,s, ,A,v,a,i,l,a,b,l,e", " #art ,, x", ","];
+const TAGS: [&str; 4] = [
+    "art,ideas",
+    "N,o, ,T,a,g,s, ,A,v,a,i,l,a,b,l,e",
+    " #art ,, x",
+    ",",
+];
 const MEDIA: [&str; 3] = ["image", "multi-video(story page format)", "video"];
 const CATEGORIES: [&str; 5] = ["art", "travel", "quotes", " art", ""];
 const COUNTRIES: [&str; 5] = ["Albania", "Cote d'Ivoire", "Åland", " ", "Chad"];
@@ -63,7 +97,11 @@ fn history(tape: &mut Tape) -> History {
 
 fn record(tape: &mut Tape) -> Record {
     let stream = *tape.one(&["pin", "geo", "user"]);
-    let key = if tape.rarely(30) { Value::Null } else { Value::Int(tape.below(9) as i64 - 1) };
+    let key = if tape.rarely(30) {
+        Value::Null
+    } else {
+        Value::Int(tape.below(9) as i64 - 1)
+    };
     let mut broken = false;
     let text = |tape: &mut Tape, choices: &[&str]| match tape.rarely(8) {
         true => Value::Null,
@@ -84,25 +122,40 @@ fn record(tape: &mut Tape) -> Record {
             }
             values.push(text(tape, &TAGS));
             values.push(text(tape, &MEDIA));
-            values.push(text(tape, &["https://i.pinimg.com/originals/1.jpg", "Image src error."]));
+            values.push(text(
+                tape,
+                &["https://i.pinimg.com/originals/1.jpg", "Image src error."],
+            ));
             values.push(text(tape, &["Local save in /data/art", "nowhere"]));
             values.push(text(tape, &CATEGORIES));
         }
         "geo" => {
             values.push(date(tape, &mut broken));
             for _ in 0..2 {
-                values.push(if tape.rarely(6) { Value::Null } else { Value::Double(tape.below(100) as f64 / 8.0) });
+                values.push(if tape.rarely(6) {
+                    Value::Null
+                } else {
+                    Value::Double(tape.below(100) as f64 / 8.0)
+                });
             }
             values.push(text(tape, &COUNTRIES));
         }
         _ => {
             values.push(text(tape, &["Abigail", "Zoë", " "]));
             values.push(text(tape, &["Ali", "O'Neil", ""]));
-            values.push(if tape.rarely(9) { Value::Null } else { Value::Int(*tape.one(&AGES)) });
+            values.push(if tape.rarely(9) {
+                Value::Null
+            } else {
+                Value::Int(*tape.one(&AGES))
+            });
             values.push(date(tape, &mut broken));
         }
     }
-    Record { stream, values, broken }
+    Record {
+        stream,
+        values,
+        broken,
+    }
 }
 
 fn date(tape: &mut Tape, broken: &mut bool) -> Value {
@@ -110,7 +163,11 @@ fn date(tape: &mut Tape, broken: &mut bool) -> Value {
         *broken = true;
         return Value::Text((*tape.one(&BROKEN_DATES)).to_owned());
     }
-    if tape.rarely(8) { Value::Null } else { Value::Text((*tape.one(&DATES)).to_owned()) }
+    if tape.rarely(8) {
+        Value::Null
+    } else {
+        Value::Text((*tape.one(&DATES)).to_owned())
+    }
 }
 
 proptest! {

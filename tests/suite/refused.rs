@@ -4,7 +4,8 @@ use expect_test::{Expect, expect};
 use pinflow::definition::Definition;
 use pinflow::plan::lower;
 
-const TABLES: &str = "CREATE EXTERNAL TABLE a_raw (k BIGINT, g TEXT, n BIGINT) STORED AS JSON LOCATION 'a';
+const TABLES: &str =
+    "CREATE EXTERNAL TABLE a_raw (k BIGINT, g TEXT, n BIGINT) STORED AS JSON LOCATION 'a';
 CREATE EXTERNAL TABLE b_raw (k BIGINT, g TEXT) STORED AS JSON LOCATION 'b';
 CREATE TABLE a (PRIMARY KEY (k)) AS SELECT k, g, n FROM a_raw;
 CREATE TABLE b (PRIMARY KEY (k)) AS SELECT k, g FROM b_raw;
@@ -20,7 +21,9 @@ fn view(query: &str, expected: Expect) {
 }
 
 fn whole(text: &str, expected: Expect) {
-    let error = match Definition::parse("x.sql", text).and_then(|definition| lower(&definition).map(|_| ())) {
+    let error = match Definition::parse("x.sql", text)
+        .and_then(|definition| lower(&definition).map(|_| ()))
+    {
         Ok(()) => "accepted".to_owned(),
         Err(error) => error.to_string(),
     };
@@ -29,362 +32,500 @@ fn whole(text: &str, expected: Expect) {
 
 #[test]
 fn rank_without_a_bound() {
-    view("SELECT k, rank() OVER (ORDER BY n) AS place FROM a", expect![[r#"
+    view(
+        "SELECT k, rank() OVER (ORDER BY n) AS place FROM a",
+        expect![[r#"
         `rank` without a bound would number every row, and one change could renumber all of them
            at: x.sql, line 5, column 41
-         help: number the rows in a subquery and keep the first ones: SELECT .. FROM (SELECT .., RANK() OVER (PARTITION BY .. ORDER BY ..) AS place FROM ..) t WHERE place <= 10"#]]);
+         help: number the rows in a subquery and keep the first ones: SELECT .. FROM (SELECT .., RANK() OVER (PARTITION BY .. ORDER BY ..) AS place FROM ..) t WHERE place <= 10"#]],
+    );
 }
 
 #[test]
 fn a_bound_from_below() {
-    view("SELECT k FROM (SELECT k, rank() OVER (ORDER BY n) AS place FROM a) t WHERE place >= 2", expect![[r#"
+    view(
+        "SELECT k FROM (SELECT k, rank() OVER (ORDER BY n) AS place FROM a) t WHERE place >= 2",
+        expect![[r#"
         `rank` without a bound would number every row, and one change could renumber all of them
            at: x.sql, line 5, column 56
-         help: number the rows in a subquery and keep the first ones: SELECT .. FROM (SELECT .., RANK() OVER (PARTITION BY .. ORDER BY ..) AS place FROM ..) t WHERE place <= 10"#]]);
+         help: number the rows in a subquery and keep the first ones: SELECT .. FROM (SELECT .., RANK() OVER (PARTITION BY .. ORDER BY ..) AS place FROM ..) t WHERE place <= 10"#]],
+    );
 }
 
 #[test]
 fn another_window_function() {
-    view("SELECT k, lag(n) OVER (ORDER BY k) AS last FROM a", expect![[r#"
+    view(
+        "SELECT k, lag(n) OVER (ORDER BY k) AS last FROM a",
+        expect![[r#"
         the window function `lag` is not maintained
            at: x.sql, line 5, column 41
-         help: number the rows in a subquery and keep the first ones: SELECT .. FROM (SELECT .., RANK() OVER (PARTITION BY .. ORDER BY ..) AS place FROM ..) t WHERE place <= 10"#]]);
+         help: number the rows in a subquery and keep the first ones: SELECT .. FROM (SELECT .., RANK() OVER (PARTITION BY .. ORDER BY ..) AS place FROM ..) t WHERE place <= 10"#]],
+    );
 }
 
 #[test]
 fn a_running_sum() {
-    view("SELECT k, sum(n) OVER (ORDER BY k) AS s FROM a", expect![[r#"
+    view(
+        "SELECT k, sum(n) OVER (ORDER BY k) AS s FROM a",
+        expect![[r#"
         the window function `sum` is not maintained
            at: x.sql, line 5, column 41
-         help: number the rows in a subquery and keep the first ones: SELECT .. FROM (SELECT .., RANK() OVER (PARTITION BY .. ORDER BY ..) AS place FROM ..) t WHERE place <= 10"#]]);
+         help: number the rows in a subquery and keep the first ones: SELECT .. FROM (SELECT .., RANK() OVER (PARTITION BY .. ORDER BY ..) AS place FROM ..) t WHERE place <= 10"#]],
+    );
 }
 
 #[test]
 fn limit_without_order() {
-    view("SELECT k FROM a LIMIT 3", expect![[r#"
+    view(
+        "SELECT k FROM a LIMIT 3",
+        expect![[r#"
         LIMIT without ORDER BY returns arbitrary rows
            at: x.sql, line 5, column 47
-         help: add ORDER BY, so that the first rows are always the same"#]]);
+         help: add ORDER BY, so that the first rows are always the same"#]],
+    );
 }
 
 #[test]
 fn offset_without_limit() {
-    view("SELECT k FROM a ORDER BY k OFFSET 3", expect![[r#"
+    view(
+        "SELECT k FROM a ORDER BY k OFFSET 3",
+        expect![[r#"
         OFFSET without LIMIT is not maintained
            at: x.sql, line 5, column 58
-         help: add a LIMIT"#]]);
+         help: add a LIMIT"#]],
+    );
 }
 
 #[test]
 fn rollup() {
-    view("SELECT g, count(*) AS c FROM a GROUP BY ROLLUP (g)", expect![[r#"
+    view(
+        "SELECT g, count(*) AS c FROM a GROUP BY ROLLUP (g)",
+        expect![[r#"
         ROLLUP, CUBE and GROUPING SETS are not maintained
            at: x.sql, line 5, column 71
-         help: write one GROUP BY view for each set and UNION ALL them"#]]);
+         help: write one GROUP BY view for each set and UNION ALL them"#]],
+    );
 }
 
 #[test]
 fn grouping_sets() {
-    view("SELECT g, n, count(*) AS c FROM a GROUP BY GROUPING SETS ((g), (n))", expect![[r#"
+    view(
+        "SELECT g, n, count(*) AS c FROM a GROUP BY GROUPING SETS ((g), (n))",
+        expect![[r#"
         ROLLUP, CUBE and GROUPING SETS are not maintained
            at: x.sql, line 5, column 74
-         help: write one GROUP BY view for each set and UNION ALL them"#]]);
+         help: write one GROUP BY view for each set and UNION ALL them"#]],
+    );
 }
 
 #[test]
 fn distinct_on() {
-    view("SELECT DISTINCT ON (g) g, n FROM a ORDER BY g, n", expect![[r#"
+    view(
+        "SELECT DISTINCT ON (g) g, n FROM a ORDER BY g, n",
+        expect![[r#"
         DISTINCT ON is not maintained
            at: x.sql, line 5, column 38
-         help: number the rows with ROW_NUMBER() OVER (PARTITION BY .. ORDER BY ..) and keep number 1"#]]);
+         help: number the rows with ROW_NUMBER() OVER (PARTITION BY .. ORDER BY ..) and keep number 1"#]],
+    );
 }
 
 #[test]
 fn another_aggregate() {
-    view("SELECT g, stddev(n) AS s FROM a GROUP BY g", expect![[r#"
+    view(
+        "SELECT g, stddev(n) AS s FROM a GROUP BY g",
+        expect![[r#"
         the aggregate `stddev` is not maintained
            at: x.sql, line 5, column 41
-         help: use count, sum, avg, min, max, median, percentile_cont, percentile_disc, bool_and, bool_or, array_agg or string_agg"#]]);
+         help: use count, sum, avg, min, max, median, percentile_cont, percentile_disc, bool_and, bool_or, array_agg or string_agg"#]],
+    );
 }
 
 #[test]
 fn an_approximation() {
-    view("SELECT approx_distinct(g) AS s FROM a", expect![[r#"
+    view(
+        "SELECT approx_distinct(g) AS s FROM a",
+        expect![[r#"
         the aggregate `approx_distinct` is not maintained
            at: x.sql, line 5, column 38
-         help: use count, sum, avg, min, max, median, percentile_cont, percentile_disc, bool_and, bool_or, array_agg or string_agg"#]]);
+         help: use count, sum, avg, min, max, median, percentile_cont, percentile_disc, bool_and, bool_or, array_agg or string_agg"#]],
+    );
 }
 
 #[test]
 fn the_clock() {
-    view("SELECT k FROM a WHERE now() > TIMESTAMP '2020-01-01'", expect![[r#"
+    view(
+        "SELECT k FROM a WHERE now() > TIMESTAMP '2020-01-01'",
+        expect![[r#"
         `now` is not a function of the row: its answer changes while the data does not
            at: x.sql, line 5, column 53
-         help: use a column, such as an event time, instead of the clock or chance"#]]);
+         help: use a column, such as an event time, instead of the clock or chance"#]],
+    );
 }
 
 #[test]
 fn chance() {
-    view("SELECT k, random() AS r FROM a", expect![[r#"
+    view(
+        "SELECT k, random() AS r FROM a",
+        expect![[r#"
         `random` is not a function of the row: its answer changes while the data does not
            at: x.sql, line 5, column 41
-         help: use a column, such as an event time, instead of the clock or chance"#]]);
+         help: use a column, such as an event time, instead of the clock or chance"#]],
+    );
 }
 
 #[test]
 fn a_uuid() {
-    view("SELECT k, uuid() AS r FROM a", expect![[r#"
+    view(
+        "SELECT k, uuid() AS r FROM a",
+        expect![[r#"
         `uuid` is not a function of the row: its answer changes while the data does not
            at: x.sql, line 5, column 41
-         help: use a column, such as an event time, instead of the clock or chance"#]]);
+         help: use a column, such as an event time, instead of the clock or chance"#]],
+    );
 }
 
 #[test]
 fn not_in_a_subquery() {
-    view("SELECT k FROM a WHERE g NOT IN (SELECT g FROM b)", expect![[r#"
+    view(
+        "SELECT k FROM a WHERE g NOT IN (SELECT g FROM b)",
+        expect![[r#"
         NOT IN over a subquery that may return null is not maintained
            at: x.sql, line 5, column 55
-         help: write NOT EXISTS (SELECT .. WHERE a = b), or add WHERE column IS NOT NULL to the subquery"#]]);
+         help: write NOT EXISTS (SELECT .. WHERE a = b), or add WHERE column IS NOT NULL to the subquery"#]],
+    );
 }
 
 #[test]
 fn exists_or() {
-    view("SELECT k FROM a WHERE n = 1 OR EXISTS (SELECT 1 FROM b WHERE b.k = a.k)", expect![[r#"
+    view(
+        "SELECT k FROM a WHERE n = 1 OR EXISTS (SELECT 1 FROM b WHERE b.k = a.k)",
+        expect![[r#"
         a subquery as one side of OR is not maintained
            at: x.sql, line 5, column 62
-         help: split the view in two and UNION them"#]]);
+         help: split the view in two and UNION them"#]],
+    );
 }
 
 #[test]
 fn recursion() {
-    view("WITH RECURSIVE r AS (SELECT 1 AS k UNION ALL SELECT k + 1 FROM r WHERE k < 3) SELECT k FROM r", expect![[r#"
+    view(
+        "WITH RECURSIVE r AS (SELECT 1 AS k UNION ALL SELECT k + 1 FROM r WHERE k < 3) SELECT k FROM r",
+        expect![[r#"
         `recursivequery` cannot be maintained incrementally
            at: x.sql, line 5, column 36
-         help: views are made of SELECT, WHERE, joins on equality, GROUP BY, DISTINCT, UNION and top-k"#]]);
+         help: views are made of SELECT, WHERE, joins on equality, GROUP BY, DISTINCT, UNION and top-k"#]],
+    );
 }
 
 #[test]
 fn unnest() {
-    view("SELECT unnest(make_array(k, n)) AS x FROM a", expect![[r#"
+    view(
+        "SELECT unnest(make_array(k, n)) AS x FROM a",
+        expect![[r#"
         `unnest` cannot be maintained incrementally
            at: x.sql, line 5, column 38
-         help: views are made of SELECT, WHERE, joins on equality, GROUP BY, DISTINCT, UNION and top-k"#]]);
+         help: views are made of SELECT, WHERE, joins on equality, GROUP BY, DISTINCT, UNION and top-k"#]],
+    );
 }
 
 #[test]
 fn a_stream_in_a_view() {
-    view("SELECT k FROM a_raw", expect![[r#"
+    view(
+        "SELECT k FROM a_raw",
+        expect![[r#"
         `a_raw` is a stream: its records have no key, so a view cannot be kept over it
            at: x.sql, line 5, column 45
-         help: make a table of it with CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .."#]]);
+         help: make a table of it with CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .."#]],
+    );
 }
 
 #[test]
 fn an_unknown_table() {
-    view("SELECT k FROM\n  nowhere", expect![[r#"
+    view(
+        "SELECT k FROM\n  nowhere",
+        expect![[r#"
         table 'nowhere' not found
-           at: x.sql, line 6, column 3"#]]);
+           at: x.sql, line 6, column 3"#]],
+    );
 }
 
 #[test]
 fn an_unknown_column() {
-    view("SELECT k,\n  colour FROM a", expect![[r#"
+    view(
+        "SELECT k,\n  colour FROM a",
+        expect![[r#"
         No field named colour.
         Valid fields are a.k, a.g, a.n
-           at: x.sql, line 6, column 3"#]]);
+           at: x.sql, line 6, column 3"#]],
+    );
 }
 
 #[test]
 fn an_unknown_function() {
-    view("SELECT k, blank_to_nul(g) AS f FROM a", expect![[r#"
+    view(
+        "SELECT k, blank_to_nul(g) AS f FROM a",
+        expect![[r#"
         Invalid function 'blank_to_nul'.
         Did you mean 'blank_to_null'?
-           at: x.sql, line 5, column 41"#]]);
+           at: x.sql, line 5, column 41"#]],
+    );
 }
 
 #[test]
 fn wrong_types() {
-    view("SELECT k FROM a WHERE blank_to_null(n, 1, 2) = g AND g + n > TIMESTAMP '2020-01-01'", expect![[r#"
+    view(
+        "SELECT k FROM a WHERE blank_to_null(n, 1, 2) = g AND g + n > TIMESTAMP '2020-01-01'",
+        expect![[r#"
         Execution error: Function 'blank_to_null' user-defined coercion failed with: Error during planning: argument 1 of `blank_to_null` must be text but is Int64: write `CAST(.. AS TEXT)`. No function matches the given name and argument types 'blank_to_null(Int64, Int64, Int64)'. You might need to add explicit type casts.
         	Candidate functions:
         	blank_to_null(UserDefined)
-           at: x.sql, line 5, column 53"#]]);
+           at: x.sql, line 5, column 53"#]],
+    );
 }
 
 #[test]
 fn a_column_outside_the_group() {
-    view("SELECT g, n, count(*) AS c FROM a GROUP BY g", expect![[r#"
+    view(
+        "SELECT g, n, count(*) AS c FROM a GROUP BY g",
+        expect![[r#"
         Column in SELECT must be in GROUP BY or an aggregate function: While expanding wildcard, column "a.n" must appear in the GROUP BY clause or must be part of an aggregate function, currently only "a.g, count(Int64(1))" appears in the SELECT clause satisfies this requirement
-           at: x.sql, line 5, column 41"#]]);
+           at: x.sql, line 5, column 41"#]],
+    );
 }
 
 #[test]
 fn a_syntax_error() {
-    view("SELECT k FROM a WHERE", expect![[r#"
+    view(
+        "SELECT k FROM a WHERE",
+        expect![[r#"
         Expected: an expression, found: EOF
-           at: x.sql, line 5, column 52"#]]);
+           at: x.sql, line 5, column 52"#]],
+    );
 }
 
 #[test]
 fn a_syntax_error_in_a_later_line() {
-    view("SELECT k\nFROM a\nGROUP k", expect![[r#"
+    view(
+        "SELECT k\nFROM a\nGROUP k",
+        expect![[r#"
         the statement could end before `GROUP`, which does not go on with it
-           at: x.sql, line 7, column 1"#]]);
+           at: x.sql, line 7, column 1"#]],
+    );
 }
 
 #[test]
 fn a_wrong_fraction() {
-    view("SELECT percentile_disc(1.5) WITHIN GROUP (ORDER BY n) AS p FROM a", expect![[r#"
+    view(
+        "SELECT percentile_disc(1.5) WITHIN GROUP (ORDER BY n) AS p FROM a",
+        expect![[r#"
         percentile_disc wants a constant fraction between 0 and 1
            at: x.sql, line 5, column 38
-         help: write percentile_disc(0.5) WITHIN GROUP (ORDER BY column)"#]]);
+         help: write percentile_disc(0.5) WITHIN GROUP (ORDER BY column)"#]],
+    );
 }
 
 #[test]
 fn percentile_disc_descending() {
-    view("SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY n DESC) AS p FROM a", expect![[r#"
+    view(
+        "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY n DESC) AS p FROM a",
+        expect![[r#"
         percentile_disc is maintained in ascending order only
            at: x.sql, line 5, column 84
-         help: order ascending and take 1 - fraction"#]]);
+         help: order ascending and take 1 - fraction"#]],
+    );
 }
 
 #[test]
 fn a_text_between_that_is_a_column() {
-    view("SELECT string_agg(g, g ORDER BY g) AS t FROM a", expect![[r#"
+    view(
+        "SELECT string_agg(g, g ORDER BY g) AS t FROM a",
+        expect![[r#"
         string_agg wants a constant text between the values
            at: x.sql, line 5, column 38
-         help: write string_agg(column, ', ' ORDER BY column)"#]]);
+         help: write string_agg(column, ', ' ORDER BY column)"#]],
+    );
 }
 
 #[test]
 fn ignore_nulls() {
-    view("SELECT array_agg(n ORDER BY n) IGNORE NULLS AS t FROM a", expect![[r#"
+    view(
+        "SELECT array_agg(n ORDER BY n) IGNORE NULLS AS t FROM a",
+        expect![[r#"
         IGNORE NULLS is not maintained
            at: x.sql, line 5, column 62
-         help: write FILTER (WHERE column IS NOT NULL)"#]]);
+         help: write FILTER (WHERE column IS NOT NULL)"#]],
+    );
 }
 
 #[test]
 fn a_table_without_a_key() {
-    refused("CREATE TABLE c AS SELECT k FROM a_raw;", expect![[r#"
+    refused(
+        "CREATE TABLE c AS SELECT k FROM a_raw;",
+        expect![[r#"
         table `c` has no primary key, so pinflow could not tell a new row from a changed one
            at: x.sql, line 5, column 8
-         help: write CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .."#]]);
+         help: write CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .."#]],
+    );
 }
 
 #[test]
 fn a_table_without_a_query() {
-    refused("CREATE TABLE c (k BIGINT);", expect![[r#"
+    refused(
+        "CREATE TABLE c (k BIGINT);",
+        expect![[r#"
         table `c` has no query
            at: x.sql, line 5, column 8
-         help: write CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .., or CREATE EXTERNAL TABLE for a stream"#]]);
+         help: write CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .., or CREATE EXTERNAL TABLE for a stream"#]],
+    );
 }
 
 #[test]
 fn a_key_that_is_no_column() {
-    refused("CREATE TABLE c (PRIMARY KEY (id)) AS SELECT k FROM a_raw;", expect![[r#"
+    refused(
+        "CREATE TABLE c (PRIMARY KEY (id)) AS SELECT k FROM a_raw;",
+        expect![[r#"
         the primary key of `c` names `id`, which its query does not return
            at: x.sql, line 5, column 25
-         help: name a column of the SELECT list"#]]);
+         help: name a column of the SELECT list"#]],
+    );
 }
 
 #[test]
 fn a_table_that_joins() {
-    refused("CREATE TABLE c (PRIMARY KEY (k)) AS\nSELECT a_raw.k FROM a_raw JOIN b_raw ON a_raw.k = b_raw.k;", expect![[r#"
+    refused(
+        "CREATE TABLE c (PRIMARY KEY (k)) AS\nSELECT a_raw.k FROM a_raw JOIN b_raw ON a_raw.k = b_raw.k;",
+        expect![[r#"
         table `c` is cleaned from one stream row by row, but its query needs join
            at: x.sql, line 6, column 27
-         help: keep the table a plain SELECT .. FROM stream [WHERE ..] and put the rest into a view over it"#]]);
+         help: keep the table a plain SELECT .. FROM stream [WHERE ..] and put the rest into a view over it"#]],
+    );
 }
 
 #[test]
 fn a_table_that_groups() {
-    refused("CREATE TABLE c (PRIMARY KEY (g)) AS\nSELECT g, count(*) AS n FROM a_raw GROUP BY g;", expect![[r#"
+    refused(
+        "CREATE TABLE c (PRIMARY KEY (g)) AS\nSELECT g, count(*) AS n FROM a_raw GROUP BY g;",
+        expect![[r#"
         table `c` is cleaned from one stream row by row, but its query needs aggregate
            at: x.sql, line 6, column 36
-         help: keep the table a plain SELECT .. FROM stream [WHERE ..] and put the rest into a view over it"#]]);
+         help: keep the table a plain SELECT .. FROM stream [WHERE ..] and put the rest into a view over it"#]],
+    );
 }
 
 #[test]
 fn a_table_over_a_table() {
-    refused("CREATE TABLE c (PRIMARY KEY (k)) AS SELECT k FROM a;", expect![[r#"
+    refused(
+        "CREATE TABLE c (PRIMARY KEY (k)) AS SELECT k FROM a;",
+        expect![[r#"
         table `c` reads `a`, which is not a stream
            at: x.sql, line 5, column 51
-         help: read a CREATE EXTERNAL TABLE here; use CREATE MATERIALIZED VIEW for queries over tables"#]]);
+         help: read a CREATE EXTERNAL TABLE here; use CREATE MATERIALIZED VIEW for queries over tables"#]],
+    );
 }
 
 #[test]
 fn a_table_that_asks_the_clock() {
-    refused("CREATE TABLE c (PRIMARY KEY (k)) AS SELECT k, now() AS at FROM a_raw;", expect![[r#"
+    refused(
+        "CREATE TABLE c (PRIMARY KEY (k)) AS SELECT k, now() AS at FROM a_raw;",
+        expect![[r#"
         `now` is not a function of the row: its answer changes while the data does not
            at: x.sql, line 5, column 47
-         help: use a column, such as an event time, instead of the clock or chance"#]]);
+         help: use a column, such as an event time, instead of the clock or chance"#]],
+    );
 }
 
 #[test]
 fn a_name_used_twice() {
-    refused("CREATE MATERIALIZED VIEW a AS SELECT k FROM b;", expect![[r#"
+    refused(
+        "CREATE MATERIALIZED VIEW a AS SELECT k FROM b;",
+        expect![[r#"
         the name `a` is used twice
            at: x.sql, line 5, column 26
-         help: give one of them another name"#]]);
+         help: give one of them another name"#]],
+    );
 }
 
 #[test]
 fn a_stream_that_is_csv() {
-    refused("CREATE EXTERNAL TABLE c_raw (k BIGINT) STORED AS CSV LOCATION 'c';", expect![[r#"
+    refused(
+        "CREATE EXTERNAL TABLE c_raw (k BIGINT) STORED AS CSV LOCATION 'c';",
+        expect![[r#"
         stream `c_raw` is stored as CSV, which pinflow does not decode
            at: x.sql, line 5, column 50
-         help: write STORED AS JSON"#]]);
+         help: write STORED AS JSON"#]],
+    );
 }
 
 #[test]
 fn a_stream_of_a_type_that_json_has_not() {
-    refused("CREATE EXTERNAL TABLE c_raw (k BIGINT, x INTERVAL) STORED AS JSON LOCATION 'c';\nCREATE TABLE c (PRIMARY KEY (k)) AS SELECT k FROM c_raw;", expect![[r#"
+    refused(
+        "CREATE EXTERNAL TABLE c_raw (k BIGINT, x INTERVAL) STORED AS JSON LOCATION 'c';\nCREATE TABLE c (PRIMARY KEY (k)) AS SELECT k FROM c_raw;",
+        expect![[r#"
         column `x` is declared as Interval(MonthDayNano), which JSON records are not decoded into; declare it as TEXT, BIGINT, INT, DOUBLE, BOOLEAN, TIMESTAMP, DATE, DOUBLE[] or TEXT[] and cast it in the table's SELECT
-           at: x.sql, line 5, column 40"#]]);
+           at: x.sql, line 5, column 40"#]],
+    );
 }
 
 #[test]
 fn another_statement() {
-    refused("INSERT INTO a VALUES (1, 'x', 2);", expect![[r#"
+    refused(
+        "INSERT INTO a VALUES (1, 'x', 2);",
+        expect![[r#"
         a dataflow file does not hold this kind of statement
            at: x.sql, line 5, column 1
-         help: it holds CREATE EXTERNAL TABLE (a stream), CREATE TABLE .. AS (a table), CREATE [MATERIALIZED] VIEW"#]]);
+         help: it holds CREATE EXTERNAL TABLE (a stream), CREATE TABLE .. AS (a table), CREATE [MATERIALIZED] VIEW"#]],
+    );
 }
 
 #[test]
 fn a_plain_query() {
-    refused("SELECT k FROM a;", expect![[r#"
+    refused(
+        "SELECT k FROM a;",
+        expect![[r#"
         a dataflow file does not hold this kind of statement
            at: x.sql, line 5, column 1
-         help: it holds CREATE EXTERNAL TABLE (a stream), CREATE TABLE .. AS (a table), CREATE [MATERIALIZED] VIEW"#]]);
+         help: it holds CREATE EXTERNAL TABLE (a stream), CREATE TABLE .. AS (a table), CREATE [MATERIALIZED] VIEW"#]],
+    );
 }
 
 #[test]
 fn an_open_string() {
-    refused("CREATE MATERIALIZED VIEW v AS SELECT 'open FROM a;", expect![[r#"
+    refused(
+        "CREATE MATERIALIZED VIEW v AS SELECT 'open FROM a;",
+        expect![[r#"
         this is not SQL: Unterminated string literal
-           at: x.sql, line 5, column 38"#]]);
+           at: x.sql, line 5, column 38"#]],
+    );
 }
 
 #[test]
 fn a_view_below_its_reader() {
-    refused("CREATE MATERIALIZED VIEW v AS SELECT k FROM w;\nCREATE MATERIALIZED VIEW w AS SELECT k FROM a;", expect![[r#"
+    refused(
+        "CREATE MATERIALIZED VIEW v AS SELECT k FROM w;\nCREATE MATERIALIZED VIEW w AS SELECT k FROM a;",
+        expect![[r#"
         table 'w' not found
-           at: x.sql, line 5, column 45"#]]);
+           at: x.sql, line 5, column 45"#]],
+    );
 }
 
 #[test]
 fn a_file_without_a_table() {
-    whole("CREATE EXTERNAL TABLE a_raw (k BIGINT) STORED AS JSON LOCATION 'a';", expect![[r#"
+    whole(
+        "CREATE EXTERNAL TABLE a_raw (k BIGINT) STORED AS JSON LOCATION 'a';",
+        expect![[r#"
         the file defines no table, so nothing would be kept
            at: x.sql, line 1, column 1
-         help: add CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .. FROM a stream"#]]);
+         help: add CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .. FROM a stream"#]],
+    );
 }
 
 #[test]
 fn an_empty_file() {
-    whole("-- nothing yet\n", expect![[r#"
+    whole(
+        "-- nothing yet\n",
+        expect![[r#"
         the file defines no table, so nothing would be kept
            at: x.sql, line 1, column 1
-         help: add CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .. FROM a stream"#]]);
+         help: add CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .. FROM a stream"#]],
+    );
 }

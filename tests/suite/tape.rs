@@ -42,6 +42,14 @@ pub fn tapes(length: usize) -> impl Strategy<Value = Vec<u8>> {
 
 /// The number of cases, unless `PROPTEST_CASES` says otherwise.
 pub fn cases(default: u32) -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(default);
-    ProptestConfig { cases, max_shrink_time: 30_000, max_shrink_iters: 20_000, ..ProptestConfig::default() }
+    let cases = std::env::var("PROPTEST_CASES")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(default);
+    ProptestConfig {
+        cases,
+        max_shrink_time: 30_000,
+        max_shrink_iters: 20_000,
+        ..ProptestConfig::default()
+    }
 }

@@ -254,7 +254,7 @@ proptest! {
         }
         assert_same(&vecs, &twin);
         assert_same(&boxes, &Twin(twin.0.iter().map(|word| word.clone().into_boxed_slice()).collect()));
-        assert_eq!(vecs.rank_of(b"b".as_slice()), twin.0.partition_point(|word| word.as_slice() < b"b") as u64);
+        assert_eq!(vecs.rank_of(b"b".as_slice()), twin.0.partition_point(|word| word.as_slice() < b"b".as_slice()) as u64);
     }
 
     #[test]
