@@ -61,7 +61,7 @@ fn source(world: &TempDir) -> PathBuf {
 /// The arguments of a run of `source` into `lake`.
 fn run(source: &Path, lake: &Path, options: &str) -> String {
     format!(
-        "run --source dir:{} --lake {} --tick 20 {options}",
+        "run --http 127.0.0.1:0 --source dir:{} --lake {} --tick 20 {options}",
         source.display(),
         lake.display()
     )

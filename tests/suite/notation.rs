@@ -955,7 +955,7 @@ fn a_row_that_a_view_cannot_use_is_a_fault_and_its_neighbours_go_on() {
             @1 + 1 | 20
             @2 + 2 | 25
             @2 + 3 | 10
-            fault in v: Arrow error: Divide by zero error
+            fault in v: Divide by zero error
         "#]],
     );
 }

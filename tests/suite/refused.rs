@@ -325,17 +325,6 @@ fn a_wrong_fraction() {
 }
 
 #[test]
-fn percentile_disc_descending() {
-    view(
-        "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY n DESC) AS p FROM a",
-        expect![[r#"
-        percentile_disc is maintained in ascending order only
-           at: x.sql, line 5, column 84
-         help: order ascending and take 1 - fraction"#]],
-    );
-}
-
-#[test]
 fn a_text_between_that_is_a_column() {
     view(
         "SELECT string_agg(g, g ORDER BY g) AS t FROM a",
