@@ -58,16 +58,16 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
 pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     let definition = Definition::load(&args.file)?;
     let plan = lower(&definition)?;
-    if let Some(view) = &args.view {
-        if !plan.views.iter().any(|known| known.name == *view) {
-            let known: Vec<&str> = plan.views.iter().map(|view| view.name.as_str()).collect();
-            return Err(format!(
-                "{} has no view `{view}`; it has {}",
-                args.file.display(),
-                known.join(", ")
-            )
-            .into());
-        }
+    if let Some(view) = &args.view
+        && !plan.views.iter().any(|known| known.name == *view)
+    {
+        let known: Vec<&str> = plan.views.iter().map(|view| view.name.as_str()).collect();
+        return Err(format!(
+            "{} has no view `{view}`; it has {}",
+            args.file.display(),
+            known.join(", ")
+        )
+        .into());
     }
     let format = match args.format {
         Notation::Text => Format::Text,

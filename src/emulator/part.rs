@@ -157,7 +157,7 @@ struct HiddenFile {
 
 enum Output {
     Plain(File),
-    Gzip(GzEncoder<File>),
+    Gzip(Box<GzEncoder<File>>),
 }
 
 impl HiddenFile {
@@ -169,7 +169,7 @@ impl HiddenFile {
             source,
         })?;
         let output = if gzip {
-            Output::Gzip(GzEncoder::new(file, Compression::fast()))
+            Output::Gzip(Box::new(GzEncoder::new(file, Compression::fast())))
         } else {
             Output::Plain(file)
         };

@@ -43,7 +43,7 @@ impl GroupIndex {
     }
 
     /// All numbers ever given are below this.
-    pub fn len(&self) -> usize {
+    pub fn numbers(&self) -> usize {
         self.spans.len()
     }
 

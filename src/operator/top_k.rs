@@ -98,9 +98,9 @@ impl TopKState {
         for delta in deltas {
             let partition = columns(&delta.rows, self.shape.partition.iter().copied());
             self.index.intern(&partition, delta.len(), &mut numbers)?;
-            self.touched.resize(self.index.len());
+            self.touched.resize(self.index.numbers());
             self.partitions
-                .resize_with(self.index.len(), OrderedMultiset::default);
+                .resize_with(self.index.numbers(), OrderedMultiset::default);
             let order = encode(
                 &self.order,
                 &delta.rows,

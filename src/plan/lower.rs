@@ -600,10 +600,9 @@ impl<'a> Lowering<'a> {
                     .as_ref()
                     .and_then(constant)
                     .filter(|_| !params.distinct)
+                    && !value.is_null()
                 {
-                    if !value.is_null() {
-                        argument = None;
-                    }
+                    argument = None;
                 }
                 Function::Count
             }

@@ -48,7 +48,7 @@ pub fn clock<'scope>(
 ) -> StreamVec<'scope, Epoch, Epoch> {
     let peers = scope.peers() as u64;
     let leader = scope.index() == 0;
-    let mut builder = OperatorBuilder::new("Clock".to_owned(), scope.clone());
+    let mut builder = OperatorBuilder::new("Clock".to_owned(), scope);
     let (output, ticks) = builder.new_output::<Vec<Tick>>();
     let mut output = OutputBuilder::from(output);
     let activator = scope.activator_for(builder.operator_info().address);

@@ -217,7 +217,7 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
         counted,
     } = config;
     let workers = scope.peers();
-    let mut builder = OperatorBuilder::new("Ingest".to_owned(), scope.clone());
+    let mut builder = OperatorBuilder::new("Ingest".to_owned(), scope);
     let mut outputs = Vec::new();
     let mut rows = Vec::new();
     for _ in &plan.groups {

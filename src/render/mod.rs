@@ -113,9 +113,9 @@ pub fn build<'scope>(
     let all_probe = ProbeHandle::new();
     let sources_probe = ProbeHandle::new();
 
-    let ingested = ingest::ingest(scope.clone(), ingest_config);
+    let ingested = ingest::ingest(scope, ingest_config);
     ingested.bounds.clone().probe_with(&sources_probe);
-    let boundaries = clock::clock(scope.clone(), clock, sources_probe, events.clone());
+    let boundaries = clock::clock(scope, clock, sources_probe, events.clone());
 
     let mut keyed_streams: BTreeMap<NodeId, StreamVec<'scope, Epoch, Delta>> = BTreeMap::new();
     let mut appended = Vec::new();
@@ -143,11 +143,11 @@ pub fn build<'scope>(
         let mut group = KeyedGroup::new(shapes, &first_files, FILE_ROWS_MAX)?;
         let mut readers = Vec::new();
         for (id, node) in plan.nodes.iter().enumerate() {
-            if let Op::Keyed { members, presence } = &node.op {
-                if tables.contains(&members[0].table) {
-                    group.read(members, *presence, Arc::clone(&node.schema));
-                    readers.push(id);
-                }
+            if let Op::Keyed { members, presence } = &node.op
+                && tables.contains(&members[0].table)
+            {
+                group.read(members, *presence, Arc::clone(&node.schema));
+                readers.push(id);
             }
         }
         let streams = keyed(
@@ -164,7 +164,7 @@ pub fn build<'scope>(
     }
 
     let nodes = views::render(
-        scope.clone(),
+        scope,
         &plan,
         |id| keyed_streams[&id].clone(),
         start,

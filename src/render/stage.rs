@@ -171,7 +171,7 @@ pub fn stage<'scope>(
 ) -> StreamVec<'scope, Epoch, Routed<StagedChange>> {
     use timely::dataflow::operators::core::Concatenate;
     let scope = dead.scope();
-    let mut builder = OperatorBuilder::new("Stage".to_owned(), scope.clone());
+    let mut builder = OperatorBuilder::new("Stage".to_owned(), scope);
     let mut appended = builder.new_input(scope.concatenate(appended), Pipeline);
     let mut superseded = builder.new_input(scope.concatenate(superseded), Pipeline);
     let mut dead = builder.new_input(dead, Pipeline);

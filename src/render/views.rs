@@ -145,10 +145,10 @@ fn aggregate<'scope>(
     )?;
     let mut state = AggregateState::new(&schema, group, aggregates, Arc::clone(&node.schema))?;
     let mut stream_of_initial = None;
-    if scope.index() == 0 {
-        if let Some(initial) = state.initial()? {
-            stream_of_initial = Some(initial.rows);
-        }
+    if scope.index() == 0
+        && let Some(initial) = state.initial()?
+    {
+        stream_of_initial = Some(initial.rows);
     }
     let initial = stream_of_initial.map(|rows| constant(scope, rows, start));
     let changes = unary_epochs(routed, Pipeline, "Aggregate", move |_epoch, deltas, out| {

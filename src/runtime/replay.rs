@@ -248,7 +248,7 @@ pub fn replay(
             complete: Arc::new(|_| {}),
         };
         let probes = worker
-            .dataflow::<Epoch, _, _>(|scope| build(scope.clone(), config))
+            .dataflow::<Epoch, _, _>(|scope| build(scope, config))
             .map_err(|e| e.to_string())?;
         while !probes.all.done() {
             worker.step_or_park(None);

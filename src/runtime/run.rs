@@ -576,7 +576,7 @@ impl WorkerShared {
         let events = take_sender(&self.events);
         let config = self.worker_config(index, worker.peers(), events.clone());
         let probes = worker
-            .dataflow::<Epoch, _, _>(|scope| build(scope.clone(), config))
+            .dataflow::<Epoch, _, _>(|scope| build(scope, config))
             .map_err(|error| format!("the dataflow cannot be built: {error}"))?;
         // One worker of the serving process tells the keeper how far all of them are.
         let tells = self.process == 0 && index == 0;

@@ -93,7 +93,7 @@ impl AggregateState {
                 .map(|&column| Arc::clone(delta.rows.column(column)))
                 .collect();
             self.index.intern(&columns, delta.len(), numbers)?;
-            self.touched.resize(self.index.len());
+            self.touched.resize(self.index.numbers());
             for &number in numbers.iter() {
                 if !self.touched.set(number as usize, true) {
                     touched.push(number);
@@ -156,7 +156,7 @@ impl AggregateState {
     }
 
     fn resize(&mut self) {
-        let groups = self.index.len();
+        let groups = self.index.numbers();
         self.counts.resize(groups, 0);
         self.touched.resize(groups);
         for (_, accumulator) in &mut self.aggregates {
