@@ -4,12 +4,14 @@
 //! * `notation`: each operator by example, as rows that come and go;
 //! * `refused`: what a dataflow file may not say, and how it is told;
 //! * `fixtures`: a recorded world whose answers another engine has computed;
-//! * `lake`: the program itself over files: restarts, kills, bad records.
+//! * `lake`: the program itself over files: restarts, kills, bad records;
+//! * `foreign`: the lake as a reader that is not ours sees it.
 //!
 //! `UPDATE_EXPECT=1` rewrites the expected texts, `PROPTEST_CASES=1000` looks longer.
 
 mod suite {
     mod fixtures;
+    mod foreign;
     mod lake;
     mod notation;
     mod operators;

@@ -5,13 +5,13 @@
 //!
 //! ```
 //! use pinflow::definition::Definition;
-//! use pinflow::runtime::{Replay, replay};
+//! use pinflow::runtime::replay;
 //!
-//! let definition = Definition::parse("example.sql", "
-//!     CREATE EXTERNAL TABLE pin_raw (index BIGINT, category TEXT) STORED AS JSON LOCATION 'pin';
-//!     CREATE TABLE pin (PRIMARY KEY (ind)) AS SELECT index AS ind, category FROM pin_raw;
+//! let definition = Definition::parse("example.sql", r#"
+//!     CREATE EXTERNAL TABLE pin_raw ("index" BIGINT, category TEXT) STORED AS JSON LOCATION 'pin';
+//!     CREATE TABLE pin (PRIMARY KEY (ind)) AS SELECT "index" AS ind, category FROM pin_raw;
 //!     CREATE MATERIALIZED VIEW per_category AS SELECT category, count(*) AS posts FROM pin GROUP BY category;
-//! ").unwrap();
+//! "#).unwrap();
 //! let mut input = replay::Input::default();
 //! input.add(1, "pin", r#"{"index": 1, "category": "art"}"#);
 //! input.add(2, "pin", r#"{"index": 1, "category": "travel"}"#);
