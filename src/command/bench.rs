@@ -213,17 +213,13 @@ fn stages(args: &BenchArgs, source: &SourceSpec, figures: &mut Figures) -> Resul
         .build()?;
     let definition = Definition::load(&args.dataflow)?;
     let plan = lower(&definition)?;
-    let opening = Opening {
-        streams: definition
+    let opening = Opening::whole(
+        definition
             .streams
             .iter()
             .map(|stream| stream.name.clone())
             .collect(),
-        bounded: true,
-        positions: BTreeMap::new(),
-        process: 0,
-        processes: 1,
-    };
+    );
     let mut source = source.open(opening, runtime.handle())?;
     let mut decoders = definition
         .streams

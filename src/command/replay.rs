@@ -1,6 +1,5 @@
 //! `replay`: a fixture through the dataflow, in memory.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::Failure;
@@ -77,17 +76,13 @@ fn read(definition: &Definition, fixture: &std::path::Path) -> Result<Input, Fai
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let opening = Opening {
-        streams: definition
+    let opening = Opening::whole(
+        definition
             .streams
             .iter()
             .map(|stream| stream.name.clone())
             .collect(),
-        bounded: true,
-        positions: BTreeMap::new(),
-        process: 0,
-        processes: 1,
-    };
+    );
     let spec = SourceSpec::Directory(fixture.display().to_string());
     let mut source = spec.open(opening, runtime.handle())?;
     let mut input = Input::default();

@@ -1,11 +1,11 @@
 //! Changes of views on their way out of the dataflow.
 
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;
 
 use crate::delta::{Delta, Epoch};
-use crate::operator::route::Routed;
+use crate::operator::route::{Routed, unroute};
 
 /// What the owner of the live store is told. All changes of an epoch come before the message that closes it.
 #[derive(Debug)]
@@ -37,19 +37,7 @@ pub fn publish<'scope>(
                 });
             }
         });
-        addressed.unary(
-            Exchange::new(|routed: &Routed<Delta>| routed.worker),
-            "Collect",
-            |_capability, _info| {
-                |input, output| {
-                    input.for_each(|capability, routed| {
-                        output
-                            .session(&capability)
-                            .give_iterator(routed.drain(..).map(|routed| routed.data));
-                    });
-                }
-            },
-        )
+        unroute(addressed)
     } else {
         stream
     };

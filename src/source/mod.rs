@@ -110,6 +110,17 @@ pub struct Opening {
 }
 
 impl Opening {
+    /// All there is now of `streams`, from the beginning, by this process alone.
+    pub fn whole(streams: Vec<String>) -> Self {
+        Opening {
+            streams,
+            bounded: true,
+            positions: BTreeMap::new(),
+            process: 0,
+            processes: 1,
+        }
+    }
+
     /// Where to read `partition` of `stream` on.
     pub fn position(&self, stream: &str, partition: &str) -> Position {
         self.positions
