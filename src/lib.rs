@@ -18,5 +18,6 @@ pub mod runtime;
 pub mod serve;
 pub mod sink;
 pub mod source;
+pub mod sql;
 
 pub use delta::{Diff, Epoch};

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Failure;
-use crate::definition::session;
 use crate::reclock::IntakeLimits;
 use crate::runtime::{Cluster, Outcome, RunError, RunOptions};
 use crate::serve::format::grouped;
@@ -18,6 +17,7 @@ use crate::serve::store::LiveStore;
 use crate::serve::terminal::TerminalStatus;
 use crate::sink::Codec;
 use crate::source::SourceSpec;
+use crate::sql::Session;
 
 /// Arguments of `run`.
 #[derive(clap::Args, Clone, Debug)]
@@ -197,7 +197,7 @@ impl Readers {
             store: Arc::clone(store),
             status: Arc::clone(status),
             now_ms: Arc::new(now_ms),
-            context: session(),
+            session: Arc::new(Session::new()),
             wait_at_most: Duration::from_secs(30),
         };
         let server = runtime

@@ -17,18 +17,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use datafusion::catalog::TableProvider;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::datasource::{ViewTable, empty::EmptyTable};
-use datafusion::error::DataFusionError;
-use datafusion::logical_expr::{DdlStatement, Distinct, Expr, LogicalPlan, Volatility};
-use datafusion::prelude::{SessionConfig, SessionContext};
-use datafusion::sql::parser::{DFParserBuilder, Statement};
-use datafusion::sql::sqlparser::ast;
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion_common::DataFusionError;
+use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion_expr::{DdlStatement, Distinct, Expr, LogicalPlan, Volatility};
+use datafusion_sql::parser::{DFParserBuilder, Statement};
+use datafusion_sql::sqlparser::ast;
+use datafusion_sql::sqlparser::dialect::GenericDialect;
+use datafusion_sql::sqlparser::tokenizer::Token;
 
 use crate::decode::Decoder;
+use crate::sql::Session;
 
 pub use error::{DefinitionError, Place};
 pub use statement::StatementText;
@@ -84,7 +82,7 @@ pub struct Definition {
     pub tables: Vec<TableDef>,
     /// All views, plain ones too, in the file's order.
     pub views: Vec<ViewDef>,
-    context: SessionContext,
+    session: Session,
 }
 
 impl Definition {
@@ -107,7 +105,7 @@ impl Definition {
             streams: Vec::new(),
             tables: Vec::new(),
             views: Vec::new(),
-            context: session(),
+            session: Session::new(),
         };
         for statement in statement::split(file, text)? {
             definition.add(statement)?;
@@ -124,11 +122,6 @@ impl Definition {
             });
         }
         Ok(definition)
-    }
-
-    /// The session in which the file's names are known: functions, streams, tables and views.
-    pub fn context(&self) -> &SessionContext {
-        &self.context
     }
 
     /// The index of the table called `name`.
@@ -208,7 +201,7 @@ impl Definition {
     fn add_stream(
         &mut self,
         text: &StatementText,
-        create: datafusion::sql::parser::CreateExternalTable,
+        create: datafusion_sql::parser::CreateExternalTable,
     ) -> Result<(), DefinitionError> {
         let relation = relation_name(&create.name);
         if !create.file_type.eq_ignore_ascii_case("JSON") {
@@ -229,11 +222,10 @@ impl Definition {
             ));
         };
         let location = location.clone();
-        let state = self.context.state();
-        let plan = futures::executor::block_on(
-            state.statement_to_plan(Statement::CreateExternalTable(create)),
-        )
-        .map_err(|error| sql_error(text, error))?;
+        let plan = self
+            .session
+            .plan(Statement::CreateExternalTable(create))
+            .map_err(|error| sql_error(text, error))?;
         let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(declared)) = plan else {
             return Err(unknown_statement(text));
         };
@@ -248,11 +240,8 @@ impl Definition {
         if let Err(unsupported) = Decoder::new(Arc::clone(&schema)) {
             return Err(text.error(&[&unsupported.column], unsupported.to_string(), None));
         }
-        self.declare(
-            text,
-            &relation,
-            Arc::new(EmptyTable::new(Arc::clone(&schema))),
-        )?;
+        self.name_is_free(text, &relation)?;
+        self.session.declare(&relation, Arc::clone(&schema));
         self.streams.push(StreamDef {
             relation,
             name: location,
@@ -315,11 +304,8 @@ impl Definition {
             .iter()
             .map(|field| canonical_field(field))
             .collect::<Vec<_>>();
-        self.declare(
-            &text,
-            &name,
-            Arc::new(EmptyTable::new(Arc::new(Schema::new(fields)))),
-        )?;
+        self.name_is_free(&text, &name)?;
+        self.session.declare(&name, Arc::new(Schema::new(fields)));
         self.tables.push(TableDef {
             name,
             stream,
@@ -341,20 +327,18 @@ impl Definition {
         let sql = create.query.to_string();
         let logical = self.logical(&text, *create.query)?;
         let plan = self.optimised(&text, &logical)?;
-        let provider: Arc<dyn TableProvider> = if materialized {
+        self.name_is_free(&text, &name)?;
+        if materialized {
             let fields = plan
                 .schema()
                 .fields()
                 .iter()
                 .map(|field| canonical_field(field))
                 .collect::<Vec<_>>();
-            Arc::new(EmptyTable::new(Arc::new(Schema::new(fields))))
+            self.session.declare(&name, Arc::new(Schema::new(fields)));
         } else {
-            // The plan as it was written: an optimised one would be optimised again where it is read,
-            // and lose its LIMIT.
-            Arc::new(ViewTable::new(logical, Some(sql.clone())))
-        };
-        self.declare(&text, &name, provider)?;
+            self.session.declare_query(&name, logical);
+        }
         self.views.push(ViewDef {
             name,
             query: plan,
@@ -365,23 +349,14 @@ impl Definition {
         Ok(())
     }
 
-    fn declare(
-        &self,
-        text: &StatementText,
-        name: &str,
-        provider: Arc<dyn TableProvider>,
-    ) -> Result<(), DefinitionError> {
-        let reference = datafusion::common::TableReference::bare(name.to_owned());
-        if self.context.table_exist(reference.clone()).unwrap_or(false) {
+    fn name_is_free(&self, text: &StatementText, name: &str) -> Result<(), DefinitionError> {
+        if self.session.knows(name) {
             return Err(text.error(
                 &[name],
                 format!("the name `{name}` is used twice"),
                 Some("give one of them another name"),
             ));
         }
-        self.context
-            .register_table(reference, provider)
-            .map_err(|error| sql_error(text, error))?;
         Ok(())
     }
 
@@ -400,9 +375,10 @@ impl Definition {
         text: &StatementText,
         query: ast::Query,
     ) -> Result<LogicalPlan, DefinitionError> {
-        let state = self.context.state();
         let statement = Statement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
-        let plan = futures::executor::block_on(state.statement_to_plan(statement))
+        let plan = self
+            .session
+            .plan(statement)
             .map_err(|error| sql_error(text, error))?;
         refuse_before_optimising(text, &plan)?;
         Ok(plan)
@@ -413,9 +389,8 @@ impl Definition {
         text: &StatementText,
         plan: &LogicalPlan,
     ) -> Result<LogicalPlan, DefinitionError> {
-        self.context
-            .state()
-            .optimize(plan)
+        self.session
+            .optimised(plan)
             .map_err(|error| sql_error(text, error))
     }
 
@@ -517,22 +492,6 @@ fn relation_name(name: &ast::ObjectName) -> String {
             }
         })
         .unwrap_or_default()
-}
-
-/// The session of a dataflow file: DataFusion's functions and ours, no statistics, one partition.
-pub fn session() -> SessionContext {
-    let mut config = SessionConfig::new()
-        .with_target_partitions(1)
-        .with_information_schema(false);
-    config.options_mut().sql_parser.collect_spans = true;
-    // Scalar subqueries become joins, which can be maintained.
-    config
-        .options_mut()
-        .optimizer
-        .enable_physical_uncorrelated_scalar_subquery = false;
-    let context = SessionContext::new_with_config(config);
-    crate::function::register(&context);
-    context
 }
 
 /// The field as pinflow keeps it: nullable, and of one type per SQL type.

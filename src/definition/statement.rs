@@ -3,8 +3,8 @@
 //! Statements are parsed one at a time, so that an error in one is reported at its own place, and every statement
 //! can be searched for the word a message is about.
 
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use datafusion_sql::sqlparser::dialect::GenericDialect;
+use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::error::{DefinitionError, Place};
 

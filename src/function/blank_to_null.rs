@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringViewArray};
 use arrow::datatypes::DataType;
-use datafusion::common::Result;
+use datafusion_common::Result;
 
 use super::rewrite::{Rewrite, each_text};
 use super::scalar::{Arguments, Function, Kind};

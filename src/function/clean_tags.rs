@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringViewArray};
 use arrow::datatypes::DataType;
-use datafusion::common::Result;
+use datafusion_common::Result;
 
 use super::blank_to_null::Placeholders;
 use super::rewrite::{Rewrite, each_text};

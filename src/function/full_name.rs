@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, StringViewArray};
 use arrow::datatypes::DataType;
-use datafusion::common::Result;
+use datafusion_common::Result;
 
 use super::rewrite::{Rewrite, inline_text};
 use super::scalar::{Arguments, Function, Kind};

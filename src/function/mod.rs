@@ -39,8 +39,7 @@ mod scalar;
 mod testing;
 mod trim_blank;
 
-use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
-use datafusion::prelude::SessionContext;
+use datafusion_expr::{AggregateUDF, ScalarUDF};
 
 pub use parse::ValueError;
 
@@ -70,14 +69,4 @@ pub fn aggregates() -> Vec<AggregateUDF> {
     vec![AggregateUDF::new_from_impl(
         percentile_disc::PercentileDisc::default(),
     )]
-}
-
-/// Makes [`all`] and [`aggregates`] known to `context` under their SQL names.
-pub fn register(context: &SessionContext) {
-    for function in all() {
-        context.register_udf(function);
-    }
-    for function in aggregates() {
-        context.register_udaf(function);
-    }
 }

@@ -2,7 +2,7 @@
 
 use arrow::array::{Array, BooleanBufferBuilder, StringViewArray};
 use arrow::buffer::NullBuffer;
-use datafusion::common::{DataFusionError, Result};
+use datafusion_common::{DataFusionError, Result};
 
 use super::rewrite::each_text;
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::datatypes::DataType;
-use datafusion::common::Result;
+use datafusion_common::Result;
 
 use super::parse::{parse_each, try_parse_each};
 use super::scalar::{Arguments, Function, Kind};

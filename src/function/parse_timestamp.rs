@@ -18,7 +18,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, TimestampMicrosecondArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::Result;
+use datafusion_common::Result;
 
 use super::parse::{parse_each, try_parse_each};
 use super::scalar::{Function, Kind};

@@ -15,10 +15,10 @@ use arrow::array::{Array, ArrayRef, AsArray, ListArray, RecordBatch, new_empty_a
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{self, SortOptions};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
-use datafusion::common::{Result, ScalarValue, not_impl_err, plan_err};
-use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
-use datafusion::logical_expr::{
+use datafusion_common::{Result, ScalarValue, not_impl_err, plan_err};
+use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion_expr::utils::{AggregateOrderSensitivity, format_state_name};
+use datafusion_expr::{
     Accumulator, AggregateUDFImpl, ColumnarValue, DocSection, Documentation, Signature, Volatility,
 };
 
@@ -247,7 +247,9 @@ mod tests {
                 .with_batch_size(batch_size)
                 .with_target_partitions(3);
             let context = SessionContext::new_with_config(config);
-            super::super::register(&context);
+            for function in super::super::aggregates() {
+                context.register_udaf(function);
+            }
             let table = RecordBatch::try_from_iter_with_nullable(
                 columns
                     .into_iter()

@@ -27,6 +27,7 @@ use timely::dataflow::operators::generic::operator::Operator;
 
 use super::fault::Faults;
 use super::map::map_deltas;
+use super::route::key_columns;
 use crate::delta::{Delta, Epoch};
 use crate::plan::{Expr, JoinKind, Map};
 
@@ -179,12 +180,12 @@ fn picked(rows: &RecordBatch, columns: &[usize]) -> Vec<ArrayRef> {
 }
 
 /// The row format of `columns`; without columns every row is the empty one.
-fn encode_columns(converter: &RowConverter, rows: &RecordBatch, columns: &[usize]) -> Vec<Row> {
+fn encode_columns(converter: &RowConverter, columns: &[ArrayRef], rows: usize) -> Vec<Row> {
     if columns.is_empty() {
-        return vec![Row::new(); rows.num_rows()];
+        return vec![Row::new(); rows];
     }
     let encoded = converter
-        .convert_columns(&picked(rows, columns))
+        .convert_columns(columns)
         .expect("a converter is used with the columns it was made for");
     encoded.iter().map(|row| row.as_ref().to_vec()).collect()
 }
@@ -205,13 +206,13 @@ fn encode<'scope>(
                 let epoch = *capability.time();
                 let mut session = output.session(&capability);
                 for delta in deltas.drain(..) {
-                    let key_columns = picked(&delta.rows, &on);
+                    let on_columns = key_columns(&delta.rows, &on);
                     let has_null = |row: usize| {
-                        drop_nulls && key_columns.iter().any(|column| column.is_null(row))
+                        drop_nulls && on_columns.iter().any(|column| column.is_null(row))
                     };
-                    let pairs = encode_columns(&keys, &delta.rows, &on)
+                    let pairs = encode_columns(&keys, &on_columns, delta.len())
                         .into_iter()
-                        .zip(encode_columns(&rows, &delta.rows, &all));
+                        .zip(encode_columns(&rows, delta.rows.columns(), delta.len()));
                     for (row, (pair, diff)) in pairs.zip(delta.diffs).enumerate() {
                         if !has_null(row) {
                             session.give((pair, epoch, diff as isize));
@@ -238,7 +239,8 @@ fn encode_rows<'scope>(
                 let epoch = *capability.time();
                 let mut session = output.session(&capability);
                 for delta in deltas.drain(..) {
-                    let rows = encode_columns(&converter, &delta.rows, &columns);
+                    let rows =
+                        encode_columns(&converter, &picked(&delta.rows, &columns), delta.len());
                     session.give_iterator(
                         rows.into_iter()
                             .zip(delta.diffs)

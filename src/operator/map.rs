@@ -4,7 +4,7 @@
 
 use arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter, take_record_batch};
-use datafusion::error::{DataFusionError, Result};
+use datafusion_common::{DataFusionError, Result};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;

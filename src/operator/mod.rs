@@ -9,6 +9,7 @@
 //! Nothing here knows SQL; `render` connects plan nodes to these functions.
 
 pub mod aggregate;
+pub mod consolidate;
 pub mod epochs;
 pub mod exact_sum;
 pub mod fault;
@@ -19,4 +20,5 @@ pub mod map;
 pub mod ordered_multiset;
 pub mod quantile;
 pub mod route;
+pub mod row_hash;
 pub mod top_k;

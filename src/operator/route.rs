@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
-use arrow::error::ArrowError;
-use arrow::row::{RowConverter, SortField};
+use arrow::datatypes::{Float64Type, Int64Type};
+use datafusion_common::Result;
+use datafusion_common::hash_utils::{RandomState, create_hashes};
 use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -33,47 +33,25 @@ pub fn mix(value: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Hashes the values of some columns, row by row.
-pub struct KeyHasher {
-    converter: Option<RowConverter>,
-}
-
-impl KeyHasher {
-    /// A hasher for keys of these types.
-    pub fn new(types: &[DataType]) -> Result<Self, ArrowError> {
-        let converter = match types {
-            [DataType::Int64] => None,
-            _ => Some(RowConverter::new(
-                types.iter().cloned().map(SortField::new).collect(),
-            )?),
+/// A hash of each row's key, the same for equal keys in every process.
+///
+/// The one common key, a whole number, has a hash of its own that costs next to nothing.
+pub fn hash_keys(columns: &[ArrayRef], rows: usize) -> Result<Vec<u64>> {
+    if let [column] = columns
+        && let Some(keys) = column.as_primitive_opt::<Int64Type>()
+    {
+        let hash = |row| {
+            if keys.is_null(row) {
+                0
+            } else {
+                mix(keys.value(row) as u64)
+            }
         };
-        Ok(KeyHasher { converter })
+        return Ok((0..rows).map(hash).collect());
     }
-
-    /// One hash a row.
-    pub fn hash(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<u64>, ArrowError> {
-        if columns.is_empty() {
-            return Ok(vec![0; rows]);
-        }
-        match &self.converter {
-            None => {
-                let keys = columns[0].as_primitive::<Int64Type>();
-                Ok((0..keys.len())
-                    .map(|row| {
-                        if keys.is_null(row) {
-                            0
-                        } else {
-                            mix(keys.value(row) as u64)
-                        }
-                    })
-                    .collect())
-            }
-            Some(converter) => {
-                let rows = converter.convert_columns(columns)?;
-                Ok(rows.iter().map(|row| hash_bytes(row.as_ref())).collect())
-            }
-        }
-    }
+    let mut hashes = vec![0; rows];
+    create_hashes(columns, &RandomState::with_seed(0x6b_65_79), &mut hashes)?;
+    Ok(hashes)
 }
 
 /// A hash of `bytes` that is the same in every process.
@@ -100,39 +78,28 @@ pub fn partition(hashes: &[u64], workers: usize) -> Vec<(u64, Vec<u64>)> {
 /// Brings rows with equal `columns` to one worker. No columns: all to worker 0.
 pub fn by_columns<'scope>(
     stream: StreamVec<'scope, Epoch, Delta>,
-    schema: &SchemaRef,
     columns: Vec<usize>,
     workers: usize,
-) -> Result<StreamVec<'scope, Epoch, Delta>, ArrowError> {
+) -> StreamVec<'scope, Epoch, Delta> {
     if workers == 1 {
-        return Ok(stream);
+        return stream;
     }
-    let types: Vec<DataType> = columns
-        .iter()
-        .map(|&column| schema.field(column).data_type().clone())
-        .collect();
-    let hasher = KeyHasher::new(&types)?;
     let routed = stream.unary(Pipeline, "Partition", move |_capability, _info| {
         move |input, output| {
             input.for_each(|capability, deltas| {
                 let mut session = output.session(&capability);
                 for delta in deltas.drain(..) {
-                    for routed in split(&hasher, &columns, workers, delta) {
+                    for routed in split(&columns, workers, delta) {
                         session.give(routed);
                     }
                 }
             });
         }
     });
-    Ok(unroute(routed))
+    unroute(routed)
 }
 
-fn split(
-    hasher: &KeyHasher,
-    columns: &[usize],
-    workers: usize,
-    delta: Delta,
-) -> Vec<Routed<Delta>> {
+fn split(columns: &[usize], workers: usize, delta: Delta) -> Vec<Routed<Delta>> {
     if columns.is_empty() {
         return vec![Routed {
             worker: 0,
@@ -140,9 +107,7 @@ fn split(
         }];
     }
     let keys = key_columns(&delta.rows, columns);
-    let hashes = hasher
-        .hash(&keys, delta.len())
-        .expect("key columns have the types the hasher was made for");
+    let hashes = hash_keys(&keys, delta.len()).expect("columns of rows can be hashed");
     partition(&hashes, workers)
         .into_iter()
         .map(|(worker, rows)| Routed {
@@ -154,12 +119,28 @@ fn split(
         .collect()
 }
 
-/// The columns of `rows` at `columns`.
+/// The columns of `rows` at `columns`, as keys: of the floats that are equal though their bytes differ (the two zeros, all that is not a number) one
+/// stands for all.
 pub fn key_columns(rows: &RecordBatch, columns: &[usize]) -> Vec<ArrayRef> {
     columns
         .iter()
-        .map(|&column| Arc::clone(rows.column(column)))
+        .map(|&column| key_column(rows.column(column)))
         .collect()
+}
+
+/// One column as [`key_columns`] has it.
+pub fn key_column(column: &ArrayRef) -> ArrayRef {
+    let same = |value: f64| {
+        if value.is_nan() {
+            f64::NAN
+        } else {
+            value + 0.0
+        }
+    };
+    match column.as_primitive_opt::<Float64Type>() {
+        Some(values) => Arc::new(values.unary::<_, Float64Type>(same)),
+        None => Arc::clone(column),
+    }
 }
 
 /// Sends everything where it is routed to, and takes it out of its envelope.

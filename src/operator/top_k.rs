@@ -14,6 +14,7 @@ use arrow::row::{RowConverter, SortField};
 
 use super::group_index::GroupIndex;
 use super::ordered_multiset::OrderedMultiset;
+use super::route::key_columns;
 use crate::bits::Bits;
 use crate::delta::Delta;
 use crate::plan::Rank;
@@ -96,7 +97,7 @@ impl TopKState {
         let mut changes: Vec<(u32, Entry, i64)> = Vec::new();
         let mut numbers = Vec::new();
         for delta in deltas {
-            let partition = columns(&delta.rows, self.shape.partition.iter().copied());
+            let partition = key_columns(&delta.rows, &self.shape.partition);
             self.index.intern(&partition, delta.len(), &mut numbers)?;
             self.touched.resize(self.index.numbers());
             self.partitions

@@ -10,10 +10,10 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion::common::JoinType;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::{LogicalPlan, Operator};
-use datafusion::physical_expr::expressions::{BinaryExpr, Column, IsNotNullExpr};
+use datafusion_common::JoinType;
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_expr::{LogicalPlan, Operator};
+use datafusion_physical_expr::expressions::{BinaryExpr, Column, IsNotNullExpr};
 
 use super::{Expr, Map, Member, Op, Presence, Table};
 
@@ -63,7 +63,7 @@ impl Shape {
 /// What the walk needs to know about the world: the tables by name, and how to make a physical expression.
 pub(super) struct Finder<'a> {
     pub tables: &'a [Table],
-    pub physical: &'a dyn Fn(&datafusion::logical_expr::Expr, &LogicalPlan) -> Option<Expr>,
+    pub physical: &'a dyn Fn(&datafusion_expr::Expr, &LogicalPlan) -> Option<Expr>,
 }
 
 impl Finder<'_> {
@@ -106,7 +106,7 @@ impl Finder<'_> {
                     &(self.physical)(&filter.predicate, &filter.input)?,
                     &tree.outputs,
                 )?;
-                for part in datafusion::physical_expr::split_conjunction(&predicate) {
+                for part in datafusion_physical_expr::split_conjunction(&predicate) {
                     if !self.is_key_not_null(&tree, part) {
                         tree.filters.push(Arc::clone(part));
                     }
@@ -118,7 +118,7 @@ impl Finder<'_> {
         }
     }
 
-    fn join(&self, join: &datafusion::logical_expr::Join) -> Option<KeyedTree> {
+    fn join(&self, join: &datafusion_expr::Join) -> Option<KeyedTree> {
         // A right join is a left join of the swapped inputs, with the columns put back in order.
         let swap = matches!(
             join.join_type,
@@ -291,7 +291,7 @@ impl Finder<'_> {
     pub fn finish(&self, tree: KeyedTree, schema: SchemaRef) -> Option<(Op, SchemaRef, Map)> {
         let mut in_use = vec![false; self.width(&tree.tables)];
         for expr in tree.outputs.iter().chain(&tree.filters) {
-            for column in datafusion::physical_expr::utils::collect_columns(expr) {
+            for column in datafusion_physical_expr::utils::collect_columns(expr) {
                 in_use[column.index()] = true;
             }
         }
@@ -328,7 +328,7 @@ impl Finder<'_> {
             .iter()
             .map(|expr| over(expr, &narrow))
             .collect::<Option<Vec<_>>>()?;
-        let filter = (!filters.is_empty()).then(|| datafusion::physical_expr::conjunction(filters));
+        let filter = (!filters.is_empty()).then(|| datafusion_physical_expr::conjunction(filters));
         let map = Map {
             filter,
             project: Some(project),

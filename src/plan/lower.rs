@@ -9,15 +9,13 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{DFSchema, JoinType, NullEquality, ScalarValue};
-use datafusion::logical_expr::execution_props::ExecutionProps;
-use datafusion::logical_expr::expr::{AggregateFunction, Sort as SortExpr};
-use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{
-    self as logical, BinaryExpr, Expr as LogicalExpr, LogicalPlan, Operator,
-};
-use datafusion::physical_expr::create_physical_expr;
-use datafusion::physical_expr::expressions::CastExpr;
+use datafusion_common::{DFSchema, JoinType, NullEquality, ScalarValue};
+use datafusion_expr::execution_props::ExecutionProps;
+use datafusion_expr::expr::{AggregateFunction, Sort as SortExpr};
+use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion_expr::{self as logical, BinaryExpr, Expr as LogicalExpr, LogicalPlan, Operator};
+use datafusion_physical_expr::create_physical_expr;
+use datafusion_physical_expr::expressions::CastExpr;
 
 use super::keyed::{Finder, as_column, column};
 use super::{Aggregate, Expr, Function, JoinKind, Map, Node, NodeId, Op, Plan, Rank, Table, View};
@@ -313,7 +311,7 @@ impl<'a> Lowering<'a> {
 
     /// The physical form of `expr`.
     fn expr(&self, expr: &LogicalExpr, schema: &DFSchema) -> Result<Expr, DefinitionError> {
-        use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+        use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
         let mut subquery = false;
         let _ = expr.apply(|part| {
             subquery |= matches!(
@@ -1100,7 +1098,7 @@ impl<'a> Lowering<'a> {
         )
         .expect("a batch without columns fits the empty schema");
         let mut columns: Vec<Vec<ScalarValue>> = vec![Vec::new(); schema.fields().len()];
-        let failed = |error: datafusion::error::DataFusionError| {
+        let failed = |error: datafusion_common::DataFusionError| {
             self.text
                 .error(&["VALUES"], error.find_root().to_string(), None)
         };

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use arrow::compute::SortOptions;
 use arrow::datatypes::{Field, SchemaRef};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion_physical_expr::PhysicalExpr;
 
 pub use explain::{Format, explain};
 pub use lower::lower;

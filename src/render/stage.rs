@@ -1,8 +1,7 @@
 //! Rows to data files: the operator in front of the lake.
 //!
-//! It collects the rows that a worker owns, file by file, and hands full files to the stager, which encodes and puts them beside the dataflow. At an
-//! epoch that ends a commit it closes all files, has the files rewritten that lost rows, waits until everything is in the lake, and tells worker 0
-//! what the commit is made of.
+//! It hands the rows that a worker owns to the stager, epoch by epoch, which encodes and puts them beside the dataflow. At an epoch that ends a commit it
+//! waits until everything is in the lake, and tells worker 0 what the commit is made of.
 //!
 //! # Invariants
 //! 1. What is told at epoch E names exactly the files of rows with epochs up to E, all of them staged.
@@ -41,27 +40,25 @@ pub struct StagedChange {
 
 /// Work for the stager.
 pub enum StageTask {
-    /// Write these rows as a file. Rows at positions below `dead[key]` with that key are left out.
-    Write {
+    /// These rows go into the file. A newer file of a table means that the older ones get no more.
+    Append {
         /// The table.
         table: usize,
-        /// The file's number, for later rewrites.
+        /// The file's number.
         file: FileId,
         /// The rows.
-        batches: Vec<RecordBatch>,
-        /// Keys whose rows were replaced while the file was being filled: the first `usize` rows of the file are affected.
-        replaced: Vec<(usize, RecordBatch)>,
+        rows: RecordBatch,
     },
-    /// Take the rows with these keys out of a file that was written before.
-    Rewrite {
+    /// The newest row of each of these keys is in the file, and was replaced.
+    Replace {
         /// The table.
         table: usize,
         /// The file.
         file: FileId,
         /// The keys.
-        keys: Vec<RecordBatch>,
+        keys: RecordBatch,
     },
-    /// Say what was done since the last time.
+    /// Bring everything into the lake and say what was done since the last time.
     Finish {
         /// The epoch that ends the commit.
         epoch: Epoch,
@@ -82,77 +79,6 @@ pub struct StagerHandle {
     pub tasks: crossbeam_channel::Sender<StageTask>,
     /// Answers come from here.
     pub finished: crossbeam_channel::Receiver<Finished>,
-}
-
-/// A file that is being filled.
-#[derive(Default)]
-struct Filling {
-    batches: Vec<RecordBatch>,
-    rows: usize,
-    replaced: Vec<(usize, RecordBatch)>,
-}
-
-/// Files a worker has open, and what has to be taken out of others.
-#[derive(Default)]
-struct Files {
-    filling: BTreeMap<(usize, FileId), Filling>,
-    rewrites: BTreeMap<(usize, FileId), Vec<RecordBatch>>,
-}
-
-impl Files {
-    fn supersede(&mut self, superseded: Superseded) {
-        let id = (superseded.table, superseded.file);
-        match self.filling.get_mut(&id) {
-            Some(filling) => filling.replaced.push((filling.rows, superseded.keys.0)),
-            None => self.rewrites.entry(id).or_default().push(superseded.keys.0),
-        }
-    }
-
-    /// Adds rows; a newer file of a table means that older ones are complete.
-    fn append(&mut self, appended: Appended, stager: &StagerHandle) {
-        let older: Vec<_> = self
-            .filling
-            .range((appended.table, 0)..(appended.table, appended.file))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in older {
-            self.close(id, stager);
-        }
-        let filling = self
-            .filling
-            .entry((appended.table, appended.file))
-            .or_default();
-        filling.rows += appended.rows.num_rows();
-        filling.batches.push(appended.rows);
-    }
-
-    fn close(&mut self, (table, file): (usize, FileId), stager: &StagerHandle) {
-        if let Some(Filling {
-            batches, replaced, ..
-        }) = self.filling.remove(&(table, file))
-        {
-            send(
-                stager,
-                StageTask::Write {
-                    table,
-                    file,
-                    batches,
-                    replaced,
-                },
-            );
-        }
-    }
-
-    fn end_commit(&mut self, epoch: Epoch, stager: &StagerHandle) {
-        let open: Vec<_> = self.filling.keys().copied().collect();
-        for id in open {
-            self.close(id, stager);
-        }
-        for ((table, file), keys) in std::mem::take(&mut self.rewrites) {
-            send(stager, StageTask::Rewrite { table, file, keys });
-        }
-        send(stager, StageTask::Finish { epoch });
-    }
 }
 
 fn send(stager: &StagerHandle, task: StageTask) {
@@ -186,7 +112,6 @@ pub fn stage<'scope>(
         let mut dead_stash: Stash<Delta> = Stash::default();
         let mut ends: BTreeMap<Epoch, Capability<Epoch>> = BTreeMap::new();
         let mut waiting: BTreeMap<Epoch, Capability<Epoch>> = BTreeMap::new();
-        let mut files = Files::default();
         let mut dead_file: FileId = 0;
         move |frontiers| {
             appended.for_each(|capability, data| appended_stash.push(capability.retain(0), data));
@@ -212,23 +137,20 @@ pub fn stage<'scope>(
                 }
                 // Rows are replaced by rows of the same epoch, which are appended after them.
                 for superseded in superseded_stash.take(epoch) {
-                    files.supersede(superseded);
+                    let (table, file) = (superseded.table, superseded.file);
+                    let keys = superseded.keys.0;
+                    send(&stager, StageTask::Replace { table, file, keys });
                 }
                 for appended in appended_stash.take(epoch) {
-                    files.append(appended, &stager);
+                    let (table, file, rows) = (appended.table, appended.file, appended.rows);
+                    send(&stager, StageTask::Append { table, file, rows });
                 }
                 for delta in dead_stash.take(epoch) {
-                    files.append(
-                        Appended {
-                            table: dead_letters,
-                            file: dead_file,
-                            rows: delta.rows,
-                        },
-                        &stager,
-                    );
+                    let (table, file, rows) = (dead_letters, dead_file, delta.rows);
+                    send(&stager, StageTask::Append { table, file, rows });
                 }
                 if let Some(capability) = ends.remove(&epoch) {
-                    files.end_commit(epoch, &stager);
+                    send(&stager, StageTask::Finish { epoch });
                     dead_file += 1;
                     waiting.insert(epoch, capability);
                 }

@@ -11,6 +11,7 @@ use timely::dataflow::{Scope, StreamVec};
 
 use crate::delta::{Delta, Epoch};
 use crate::operator::aggregate::AggregateState;
+use crate::operator::consolidate::consolidate;
 use crate::operator::epochs::unary_epochs;
 use crate::operator::fault::Faults;
 use crate::operator::join::{JoinShape, join};
@@ -137,12 +138,8 @@ fn aggregate<'scope>(
         unreachable!("called for aggregations only");
     };
     let schema = schema_of(*input);
-    let routed = route::by_columns(
-        streams[*input].clone(),
-        &schema,
-        group.clone(),
-        scope.peers(),
-    )?;
+    let narrow = consolidate(streams[*input].clone());
+    let routed = route::by_columns(narrow, group.clone(), scope.peers());
     let mut state = AggregateState::new(&schema, group, aggregates, Arc::clone(&node.schema))?;
     let mut stream_of_initial = None;
     if scope.index() == 0
@@ -188,12 +185,8 @@ fn top_k<'scope>(
         unreachable!("called for top-k only");
     };
     let schema = schema_of(*input);
-    let routed = route::by_columns(
-        streams[*input].clone(),
-        &schema,
-        partition.clone(),
-        scope.peers(),
-    )?;
+    let narrow = consolidate(streams[*input].clone());
+    let routed = route::by_columns(narrow, partition.clone(), scope.peers());
     let shape = TopKShape {
         partition: partition.clone(),
         order: order.clone(),

@@ -7,11 +7,12 @@
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::DataType;
-use datafusion::common::tree_node::TreeNode;
-use datafusion::common::{DFSchema, plan_err};
-use datafusion::error::DataFusionError;
-use datafusion::logical_expr::Expr;
-use datafusion::prelude::SessionContext;
+use datafusion_common::DataFusionError;
+use datafusion_common::tree_node::TreeNode;
+use datafusion_common::{DFSchema, plan_err};
+use datafusion_expr::Expr;
+
+use crate::sql::Session;
 
 /// A condition that cannot be asked of a view.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +25,9 @@ pub struct BadCondition {
 }
 
 /// The rows for which `condition` is true: neither those for which it is false nor those for which it is null.
-/// `context` knows the scalar functions.
+/// `session` knows the scalar functions.
 pub fn filter(
-    context: &SessionContext,
+    session: &Session,
     rows: &RecordBatch,
     condition: &str,
 ) -> Result<RecordBatch, BadCondition> {
@@ -34,7 +35,7 @@ pub fn filter(
         condition: condition.to_owned(),
         reason,
     };
-    let keep = evaluate(context, rows, condition).map_err(|error| bad(sentence(&error)))?;
+    let keep = evaluate(session, rows, condition).map_err(|error| bad(sentence(&error)))?;
     let keep = keep.map_err(|data_type| {
         bad(format!(
             "it is of type {}, not true or false",
@@ -46,16 +47,16 @@ pub fn filter(
 
 /// The condition's value for each row, or its type if it is not a condition.
 fn evaluate(
-    context: &SessionContext,
+    session: &Session,
     rows: &RecordBatch,
     condition: &str,
 ) -> Result<Result<BooleanArray, DataType>, DataFusionError> {
     let schema = DFSchema::try_from(rows.schema())?;
-    let expression = context.parse_sql_expr(condition, &schema)?;
+    let expression = session.expression(condition, &schema)?;
     if expression.exists(|part| Ok(needs_other_rows(part)))? {
         return plan_err!("it may look at one row at a time: no aggregate, window or subquery");
     }
-    let expression = context.create_physical_expr(expression, &schema)?;
+    let expression = session.physical(expression, &schema)?;
     let data_type = expression.data_type(&rows.schema())?;
     match data_type {
         DataType::Boolean => {
@@ -127,7 +128,7 @@ mod tests {
     }
 
     fn kept(condition: &str) -> Vec<i64> {
-        let rows = filter(&SessionContext::new(), &rows(), condition).unwrap();
+        let rows = filter(&Session::new(), &rows(), condition).unwrap();
         rows.column(1)
             .as_primitive::<arrow::datatypes::Int64Type>()
             .values()
@@ -160,7 +161,7 @@ mod tests {
         ];
         let mut refusals = String::new();
         for condition in conditions {
-            let error = filter(&SessionContext::new(), &rows(), condition).unwrap_err();
+            let error = filter(&Session::new(), &rows(), condition).unwrap_err();
             assert_eq!(error.condition, condition);
             refusals += &format!("{condition}\n    {}\n", error.reason);
         }

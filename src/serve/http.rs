@@ -31,7 +31,6 @@ use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATC
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use datafusion::prelude::SessionContext;
 use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -44,6 +43,7 @@ use super::nearest::nearest;
 use super::status::{NowMs, Status};
 use super::store::{Cut, FrozenView, LiveStore, NoSuchView};
 use crate::delta::Epoch;
+use crate::sql::Session;
 
 /// The epoch that an answer is at.
 pub const EPOCH_HEADER: HeaderName = HeaderName::from_static("x-pinflow-epoch");
@@ -65,7 +65,7 @@ pub struct Served {
     /// The time.
     pub now_ms: NowMs,
     /// Has the scalar functions that `?where=` may use.
-    pub context: SessionContext,
+    pub session: Arc<Session>,
     /// How long a request may wait for an epoch before the answer is 304; 30 seconds are usual.
     pub wait_at_most: Duration,
 }
@@ -322,7 +322,7 @@ fn answer(served: &Served, name: &str, asked: &Asked) -> Answered {
     let (rows, row_count) = match &asked.condition {
         None => (view.first_rows(limit), view.row_count()),
         Some(condition) => {
-            let rows = filter(&served.context, &view.rows(), condition).map_err(|error| {
+            let rows = filter(&served.session, &view.rows(), condition).map_err(|error| {
                 let columns = columns(&view);
                 let hint = format!("write one SQL condition over the columns {columns}");
                 Failure::bad_request(error, hint)
@@ -610,7 +610,7 @@ pub(super) mod tests {
                 store: Arc::clone(&store),
                 status: Arc::clone(&status),
                 now_ms: Arc::new(move || clock.load(Ordering::Relaxed)),
-                context: SessionContext::new(),
+                session: Arc::new(Session::new()),
                 wait_at_most,
             };
             let address = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -1024,7 +1024,7 @@ pub(super) mod tests {
             store: Arc::clone(&running.store),
             status: Arc::clone(&running.status),
             now_ms: Arc::new(|| 0),
-            context: SessionContext::new(),
+            session: Arc::new(Session::new()),
             wait_at_most: SOON,
         };
         let error = running

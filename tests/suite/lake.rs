@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use pinflow::definition::{Definition, session};
+use pinflow::definition::Definition;
 use pinflow::lake::{Lake, paths};
 use pinflow::sink::Committer;
 use tempfile::TempDir;
@@ -309,7 +309,7 @@ fn the_views_in_a_lake_are_what_their_queries_answer_over_its_tables() {
     let definition =
         Definition::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("dataflows/pinterest.sql"))
             .unwrap();
-    let context = session();
+    let context = super::oracle::session();
     for table in &definition.tables {
         let batches = &tables[&paths::table("", &table.name)];
         let rows = concat_batches(&batches[0].schema(), batches).unwrap();

@@ -17,8 +17,8 @@ use datafusion::common::TableReference;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
-use datafusion::prelude::SessionContext;
-use pinflow::definition::{Definition, canonical_field, session};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use pinflow::definition::{Definition, canonical_field};
 use pinflow::runtime::replay::{Input, Options, replay};
 
 /// A value of a record.
@@ -160,6 +160,18 @@ fn json(definition: &Definition, record: &Record) -> String {
         })
         .collect();
     serde_json::Value::Object(object).to_string()
+}
+
+/// A session of DataFusion with pinflow's functions.
+pub fn session() -> SessionContext {
+    let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+    for function in pinflow::function::all() {
+        context.register_udf(function);
+    }
+    for function in pinflow::function::aggregates() {
+        context.register_udaf(function);
+    }
+    context
 }
 
 /// The rows of each materialised view, over the latest records.

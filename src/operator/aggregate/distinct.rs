@@ -11,6 +11,7 @@ use arrow::row::{RowConverter, SortField};
 use rustc_hash::FxHashMap;
 
 use super::accumulator::{Accumulator, Input};
+use crate::operator::route::key_column;
 
 /// Wraps `inner` so that it sees each value of a group once.
 pub struct Distinct {
@@ -49,7 +50,7 @@ impl Accumulator for Distinct {
         };
         let keys = self
             .converter
-            .convert_columns(std::slice::from_ref(values))?;
+            .convert_columns(std::slice::from_ref(&key_column(values)))?;
         let mut rows: Vec<u64> = Vec::new();
         let mut groups: Vec<u32> = Vec::new();
         let mut diffs: Vec<i64> = Vec::new();

@@ -18,7 +18,7 @@ mod sum;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array,
+    Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array,
 };
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::take;
@@ -28,6 +28,7 @@ use arrow::error::ArrowError;
 use accumulator::{Accumulator, Input};
 
 use super::group_index::GroupIndex;
+use super::route::key_columns;
 use crate::bits::Bits;
 use crate::delta::{Delta, Diff};
 use crate::plan::{Aggregate, Function};
@@ -87,11 +88,7 @@ impl AggregateState {
         let mut numbers = vec![Vec::new(); deltas.len()];
         let mut touched: Vec<u32> = Vec::new();
         for (delta, numbers) in deltas.iter().zip(&mut numbers) {
-            let columns: Vec<ArrayRef> = self
-                .group
-                .iter()
-                .map(|&column| Arc::clone(delta.rows.column(column)))
-                .collect();
+            let columns = key_columns(&delta.rows, &self.group);
             self.index.intern(&columns, delta.len(), numbers)?;
             self.touched.resize(self.index.numbers());
             for &number in numbers.iter() {

@@ -1,0 +1,283 @@
+//! One thread beside each worker that turns rows into data files.
+//!
+//! Encoding Parquet is a large share of the whole work; here it goes on while the dataflow does. Rows wait in a [`Window`] until they are unlikely to be
+//! replaced, then are encoded at once and let go. The queue to the thread is short: when it is full, the worker waits, and so in the end does the source.
+//!
+//! # Invariants
+//! 1. When the end of a commit is answered, every file of rows that came before is in the lake, and no row in them is one that was replaced before.
+
+mod gone;
+mod window;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+
+use self::gone::{Gone, KeyBytes};
+use self::window::{Step, Window};
+use super::outcome::Outcome;
+use crate::checkpoint::{RemovedFile, StagedFile};
+use crate::lake::{Lake, LakeError};
+use crate::operator::keyed::FileId;
+use crate::operator::route::mix;
+use crate::render::{Finished, StageTask, StagedChange, StagerHandle};
+use crate::sink::{FileFacts, ParquetFile, ParquetOptions};
+
+/// How many tasks may wait; one is at most the rows of a chunk.
+const QUEUE: usize = 16;
+
+/// A table as the stager sees it.
+#[derive(Clone)]
+pub struct StagedTable {
+    /// Its path in the lake.
+    pub path: String,
+    /// Its columns.
+    pub schema: SchemaRef,
+    /// Its primary key; empty for tables that are only appended to.
+    pub key: Vec<usize>,
+    /// The files that it had at the start.
+    pub restored: Vec<StagedFile>,
+}
+
+/// Numbers for files that no other run draws.
+#[derive(Clone, Debug)]
+pub struct FileNumbers {
+    high: u64,
+    next: u64,
+}
+
+impl FileNumbers {
+    /// Numbers that belong to `run` (unique to a run of a process) and to `stream` of numbers within it.
+    pub fn new(run: u64, stream: u64) -> Self {
+        FileNumbers {
+            high: mix(run ^ mix(stream)),
+            next: mix(run.wrapping_add(stream)),
+        }
+    }
+
+    /// The next number.
+    pub fn draw(&mut self) -> u128 {
+        self.next = self.next.wrapping_add(1);
+        u128::from(self.high) << 64 | u128::from(mix(self.next))
+    }
+}
+
+/// What a stager works with.
+pub struct StagerConfig {
+    /// The lake.
+    pub lake: Lake,
+    /// The tables, in the plan's order; the dead letters last.
+    pub tables: Arc<Vec<StagedTable>>,
+    /// How files are written.
+    pub options: ParquetOptions,
+    /// Names for files.
+    pub numbers: FileNumbers,
+    /// The time in milliseconds since 1970.
+    pub now_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// Where a failure is told.
+    pub outcome: Outcome,
+}
+
+/// Starts a stager; it ends when its handle is dropped.
+pub fn start(config: StagerConfig, runtime: &tokio::runtime::Handle) -> StagerHandle {
+    let (tasks, inbox) = crossbeam_channel::bounded(QUEUE);
+    let (outbox, finished) = crossbeam_channel::unbounded();
+    let runtime = runtime.clone();
+    std::thread::Builder::new()
+        .name("stager".to_owned())
+        .spawn(move || {
+            let outcome = config.outcome.clone();
+            let mut stager = Stager::new(config);
+            for task in inbox {
+                match runtime.block_on(stager.perform(task)) {
+                    Some(None) => {}
+                    Some(Some(done)) => {
+                        let _ = outbox.send(done);
+                    }
+                    None => {
+                        outcome.stop();
+                        return;
+                    }
+                }
+            }
+        })
+        .expect("the system can start a thread");
+    StagerHandle { tasks, finished }
+}
+
+struct Stager {
+    config: StagerConfig,
+    /// By table.
+    windows: Vec<Window>,
+    /// Files that get rows.
+    open: BTreeMap<(usize, FileId), ParquetFile>,
+    /// What became of files that were written or rewritten by this run; `None` when no row was left.
+    current: BTreeMap<(usize, FileId), Option<StagedFile>>,
+    /// Rows that are to be taken out of files that were written.
+    rewrites: BTreeMap<(usize, FileId), Gone>,
+    changes: BTreeMap<usize, StagedChange>,
+}
+
+impl Stager {
+    fn new(config: StagerConfig) -> Self {
+        let keys = |table: &StagedTable| {
+            (!table.key.is_empty()).then(|| KeyBytes::new(&table.schema, &table.key))
+        };
+        Stager {
+            windows: config.tables.iter().map(|t| Window::new(keys(t))).collect(),
+            open: BTreeMap::new(),
+            current: BTreeMap::new(),
+            rewrites: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            config,
+        }
+    }
+
+    /// `None` when it failed for good; the outcome says why.
+    async fn perform(&mut self, task: StageTask) -> Option<Option<Finished>> {
+        match task {
+            StageTask::Append { table, file, rows } => {
+                let mut steps = Vec::new();
+                self.windows[table].append(file, rows, |step| steps.push(step));
+                self.take_steps(table, steps).await?;
+            }
+            StageTask::Replace { table, file, keys } => {
+                if !self.windows[table].replace(file, &keys) {
+                    let target = &self.config.tables[table];
+                    let bytes = KeyBytes::new(&target.schema, &target.key);
+                    self.rewrites
+                        .entry((table, file))
+                        .or_default()
+                        .note(&bytes, &keys, usize::MAX);
+                }
+            }
+            StageTask::Finish { epoch } => {
+                for table in 0..self.windows.len() {
+                    let mut steps = Vec::new();
+                    self.windows[table].end(|step| steps.push(step));
+                    self.take_steps(table, steps).await?;
+                }
+                for ((table, file), gone) in std::mem::take(&mut self.rewrites) {
+                    self.rewrite(table, file, gone).await?;
+                }
+                let changes = std::mem::take(&mut self.changes).into_values().collect();
+                return Some(Some(Finished { epoch, changes }));
+            }
+        }
+        Some(None)
+    }
+
+    async fn take_steps(&mut self, table: usize, steps: Vec<Step>) -> Option<()> {
+        for step in steps {
+            match step {
+                Step::Rows(file, rows) => {
+                    let written = self.file(table, file).and_then(|open| open.write(&rows));
+                    self.or_fail(written)?;
+                }
+                Step::Complete(file, gone) => {
+                    self.complete(table, file).await?;
+                    if let Some(gone) = gone {
+                        self.rewrites.insert((table, file), gone);
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// The file, made if this is the first of it.
+    fn file(&mut self, table: usize, file: FileId) -> Result<&mut ParquetFile, LakeError> {
+        use std::collections::btree_map::Entry;
+        match self.open.entry((table, file)) {
+            Entry::Occupied(open) => Ok(open.into_mut()),
+            Entry::Vacant(place) => {
+                let schema = &self.config.tables[table].schema;
+                Ok(place.insert(ParquetFile::new(schema, &self.config.options)?))
+            }
+        }
+    }
+
+    fn or_fail<T>(&self, result: Result<T, LakeError>) -> Option<T> {
+        result
+            .map_err(|error| self.config.outcome.fail(error.to_string()))
+            .ok()
+    }
+
+    /// Puts a complete file into the lake.
+    async fn complete(&mut self, table: usize, file: FileId) -> Option<()> {
+        let Some(open) = self.open.remove(&(table, file)) else {
+            self.current.insert((table, file), None);
+            return Some(());
+        };
+        let encoded = self.or_fail(open.finish())?;
+        let facts = self.facts();
+        let (lake, path) = (&self.config.lake, &self.config.tables[table].path);
+        let staged = self
+            .config
+            .outcome
+            .retrying("write a data file", async || {
+                lake.stage(path, encoded.clone(), facts.clone()).await
+            })
+            .await?;
+        self.change(table).adds.push(staged.clone());
+        self.current.insert((table, file), Some(staged));
+        Some(())
+    }
+
+    async fn rewrite(&mut self, table: usize, file: FileId, gone: Gone) -> Option<()> {
+        let target = &self.config.tables[table];
+        let old = match self.current.get(&(table, file)) {
+            Some(current) => current.clone(),
+            None => target.restored.get(file as usize).cloned(),
+        };
+        let Some(old) = old else { return Some(()) };
+        let bytes = KeyBytes::new(&target.schema, &target.key);
+        let facts = self.facts();
+        let (lake, path, options) = (
+            &self.config.lake,
+            &self.config.tables[table].path,
+            &self.config.options,
+        );
+        let new = self
+            .config
+            .outcome
+            .retrying("rewrite a data file", async || {
+                let mut gone = gone.clone();
+                lake.rewrite(
+                    path,
+                    &old.path,
+                    |batch| gone.stays(&bytes, batch, 0),
+                    options,
+                    facts.clone(),
+                )
+                .await
+            })
+            .await?;
+        let change = self.change(table);
+        // A file that no commit has named yet just is not named; any other leaves its table.
+        let before = change.adds.len();
+        change.adds.retain(|add| add.path != old.path);
+        if change.adds.len() == before {
+            change.removes.push(RemovedFile::from(&old));
+        }
+        change.adds.extend(new.clone());
+        self.current.insert((table, file), new);
+        Some(())
+    }
+
+    fn change(&mut self, table: usize) -> &mut StagedChange {
+        self.changes.entry(table).or_insert_with(|| StagedChange {
+            table,
+            ..StagedChange::default()
+        })
+    }
+
+    fn facts(&mut self) -> FileFacts {
+        FileFacts {
+            id: self.config.numbers.draw(),
+            now_ms: (self.config.now_ms)(),
+            tags: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! SQL to logical plans and expressions: what names mean, which functions there are, which rules rewrite a plan.
+//!
+//! DataFusion's parser, planner and optimiser are used; its execution of queries is not, for the plans are made into dataflows by `plan`. A [`Session`]
+//! holds the names of one dataflow file, or no names at all where single expressions are evaluated.
+//!
+//! # Invariants
+//! 1. A name means one relation for the life of a session.
+//! 2. Nothing here depends on the time: `now()` stays a call and is refused by those who maintain answers.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::{DFSchema, Result, TableReference, plan_err};
+use datafusion_expr::execution_props::ExecutionProps;
+use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion_expr::planner::{ContextProvider, ExprPlanner};
+use datafusion_expr::simplify::SimplifyContext;
+use datafusion_expr::{
+    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableProviderFilterPushDown,
+    TableSource, TableType, WindowUDF,
+};
+use datafusion_optimizer::simplify_expressions::ExprSimplifier;
+use datafusion_optimizer::{Analyzer, Optimizer, OptimizerContext};
+use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion_sql::parser::{DFParserBuilder, Statement};
+use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use datafusion_sql::sqlparser::dialect::GenericDialect;
+
+/// What SQL text is understood against.
+pub struct Session {
+    options: Arc<ConfigOptions>,
+    planners: Vec<Arc<dyn ExprPlanner>>,
+    scalars: HashMap<String, Arc<ScalarUDF>>,
+    higher_order: HashMap<String, Arc<HigherOrderUDF>>,
+    aggregates: HashMap<String, Arc<AggregateUDF>>,
+    windows: HashMap<String, Arc<WindowUDF>>,
+    relations: HashMap<String, Arc<dyn TableSource>>,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Session::new()
+    }
+}
+
+impl Session {
+    /// A session with DataFusion's functions and ours, and no relations.
+    pub fn new() -> Session {
+        let scalars = datafusion_functions::all_default_functions()
+            .into_iter()
+            .chain(datafusion_functions_nested::all_default_nested_functions())
+            .chain(crate::function::all().into_iter().map(Arc::new));
+        let aggregates = datafusion_functions_aggregate::all_default_aggregate_functions()
+            .into_iter()
+            .chain(crate::function::aggregates().into_iter().map(Arc::new));
+        Session {
+            options: Arc::new(options()),
+            planners: vec![
+                Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
+                Arc::new(datafusion_functions_nested::planner::NestedFunctionPlanner),
+                Arc::new(datafusion_functions_nested::planner::FieldAccessPlanner),
+                Arc::new(datafusion_functions::datetime::planner::DatetimeFunctionPlanner),
+                Arc::new(datafusion_functions::unicode::planner::UnicodeFunctionPlanner),
+                Arc::new(datafusion_functions_aggregate::planner::AggregateFunctionPlanner),
+                Arc::new(datafusion_functions_window::planner::WindowFunctionPlanner),
+            ],
+            scalars: by_name(scalars, |f| f.name(), |f| f.aliases()),
+            higher_order: by_name(
+                datafusion_functions_nested::all_default_higher_order_functions(),
+                |f| f.name(),
+                |f| f.aliases(),
+            ),
+            aggregates: by_name(aggregates, |f| f.name(), |f| f.aliases()),
+            windows: by_name(
+                datafusion_functions_window::all_default_window_functions(),
+                |f| f.name(),
+                |f| f.aliases(),
+            ),
+            relations: HashMap::new(),
+        }
+    }
+
+    /// Whether a relation is called `name`.
+    pub fn knows(&self, name: &str) -> bool {
+        self.relations.contains_key(name)
+    }
+
+    /// Lets `name` mean a relation of its own, with these columns.
+    pub fn declare(&mut self, name: &str, schema: SchemaRef) {
+        self.relations
+            .insert(name.to_owned(), Arc::new(Relation(schema)));
+    }
+
+    /// Lets `name` stand for a query.
+    pub fn declare_query(&mut self, name: &str, query: LogicalPlan) {
+        self.relations
+            .insert(name.to_owned(), Arc::new(NamedQuery(query)));
+    }
+
+    /// The plan of a statement as it was written, names resolved.
+    pub fn plan(&self, statement: Statement) -> Result<LogicalPlan> {
+        self.planner().statement_to_plan(statement)
+    }
+
+    /// The plan after all of DataFusion's rules.
+    pub fn optimised(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        let plan = Analyzer::new().execute_and_check(plan.clone(), &self.options, |_, _| {})?;
+        let context = OptimizerContext::new_with_config_options(Arc::clone(&self.options))
+            .without_query_execution_start_time();
+        Optimizer::new().optimize(plan, &context, |_, _| {})
+    }
+
+    /// The expression that `sql` is over the columns of `schema`.
+    pub fn expression(&self, sql: &str, schema: &DFSchema) -> Result<Expr> {
+        let expression = DFParserBuilder::new(sql)
+            .with_dialect(&GenericDialect {})
+            .build()?
+            .parse_into_expr()?;
+        self.planner()
+            .sql_to_expr_with_alias(expression, schema, &mut PlannerContext::new())
+    }
+
+    /// The expression made ready for evaluation over rows of `schema`, its types coerced.
+    pub fn physical(&self, expression: Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::new(schema.clone()))
+            .with_config_options(Arc::clone(&self.options))
+            .build();
+        let expression = ExprSimplifier::new(context).coerce(expression, schema)?;
+        create_physical_expr(
+            &expression,
+            schema,
+            &ExecutionProps::new(),
+            &PhysicalPlanningContext::default(),
+        )
+    }
+
+    fn planner(&self) -> SqlToRel<'_, Self> {
+        SqlToRel::new_with_options(self, ParserOptions::from(&self.options.sql_parser))
+    }
+}
+
+/// Functions by their names and other names.
+fn by_name<F>(
+    functions: impl IntoIterator<Item = Arc<F>>,
+    name: impl Fn(&F) -> &str,
+    aliases: impl Fn(&F) -> &[String],
+) -> HashMap<String, Arc<F>> {
+    let mut known = HashMap::new();
+    for function in functions {
+        for alias in aliases(&function) {
+            known.insert(alias.clone(), Arc::clone(&function));
+        }
+        known.insert(name(&function).to_owned(), function);
+    }
+    known
+}
+
+fn options() -> ConfigOptions {
+    let mut options = ConfigOptions::default();
+    options.sql_parser.collect_spans = true;
+    // Scalar subqueries become joins, which can be maintained.
+    options
+        .optimizer
+        .enable_physical_uncorrelated_scalar_subquery = false;
+    options
+}
+
+/// A stream, a table, or a maintained view.
+struct Relation(SchemaRef);
+
+impl TableSource for Relation {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.0)
+    }
+}
+
+/// A plain view. It is kept as it was written: an optimised plan would be optimised again where it is read, and lose its LIMIT.
+struct NamedQuery(LogicalPlan);
+
+impl TableSource for NamedQuery {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.0.schema().inner())
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Exact; filters.len()])
+    }
+
+    fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
+        Some(Cow::Borrowed(&self.0))
+    }
+}
+
+impl ContextProvider for Session {
+    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+        match self.relations.get(name.table()) {
+            Some(relation) if name.schema().is_none() => Ok(Arc::clone(relation)),
+            _ => plan_err!("table '{name}' not found"),
+        }
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &self.planners
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.scalars.get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        self.higher_order.get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        self.aggregates.get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        self.windows.get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        &self.options
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        self.scalars.keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        self.higher_order.keys().cloned().collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        self.aggregates.keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        self.windows.keys().cloned().collect()
+    }
+}
