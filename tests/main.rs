@@ -5,19 +5,26 @@
 //! * `refused`: what a dataflow file may not say, and how it is told;
 //! * `fixtures`: a recorded world whose answers another engine has computed;
 //! * `lake`: the program itself over files: restarts, kills, bad records;
+//! * `bucket`: the same with a lake and a source in S3;
+//! * `cluster`: the same on several processes;
+//! * `served`: what a running program answers over HTTP and on its terminal;
 //! * `foreign`: the lake as a reader that is not ours sees it.
 //!
 //! `UPDATE_EXPECT=1` rewrites the expected texts, `PROPTEST_CASES=1000` looks longer.
 
 mod suite {
+    mod bucket;
+    mod cluster;
     mod fixtures;
     mod foreign;
     mod lake;
     mod notation;
     mod operators;
     mod oracle;
+    mod program;
     mod property;
     mod query;
     mod refused;
+    mod served;
     mod tape;
 }

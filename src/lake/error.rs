@@ -115,8 +115,27 @@ pub enum LakeError {
 impl LakeError {
     /// Whether the same call may be made again as it was, after a pause.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, LakeError::Store { .. } | LakeError::Unknown { .. })
+        match self {
+            LakeError::Store { source, .. } => !is_final(source.as_ref()),
+            LakeError::Unknown { .. } => true,
+            _ => false,
+        }
     }
+}
+
+/// Whether the store refused, rather than was away: it will refuse again.
+fn is_final(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    use object_store::Error::{NotFound, NotImplemented, PermissionDenied, Unauthenticated};
+    let refusal = error.downcast_ref::<object_store::Error>();
+    refusal.is_some_and(|error| {
+        matches!(
+            error,
+            NotFound { .. }
+                | NotImplemented { .. }
+                | PermissionDenied { .. }
+                | Unauthenticated { .. }
+        )
+    })
 }
 
 /// An error and its causes on one line, each once: object stores repeat the cause's text in their own.

@@ -3,6 +3,7 @@
 //! Each partition keeps its rows in an ordered multiset, so a change costs O(log n) and the answer is read from the front: O(k) rows, and ties.
 //! The order is made total by the row's other columns, so every choice between equals is always the same one.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::row::{RowConverter, SortField};
+use arrow::row::{RowConverter, Rows, SortField};
 
 use super::group_index::GroupIndex;
 use super::ordered_multiset::OrderedMultiset;
@@ -41,20 +42,87 @@ pub struct TopKState {
     index: GroupIndex,
     partitions: Vec<OrderedMultiset<Entry>>,
     touched: Bits,
-    /// The order columns alone, to see ties.
+    /// The columns of a row in row format: the order columns, as they are ordered, then all others. Partition columns are in `index`.
+    rows: RowConverter,
+    row_columns: Vec<usize>,
+    /// The order columns alone, to see where they end in a row.
     order: RowConverter,
-    /// The remaining columns; partition columns are in `index`.
-    rest: RowConverter,
-    rest_columns: Vec<usize>,
     input: SchemaRef,
     schema: SchemaRef,
 }
 
-/// A row: its order columns, then the others, in row format; both parts compare as bytes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A row in row format: bytes that compare as the rows do.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
-    order: Box<[u8]>,
-    rest: Box<[u8]>,
+    /// The first bytes as a number: most comparisons need no more, and so do not leave the node.
+    prefix: u64,
+    /// How many of the bytes are the order columns.
+    order_length: u32,
+    bytes: Box<[u8]>,
+}
+
+impl Entry {
+    fn new(bytes: &[u8], order_length: usize) -> Self {
+        Entry {
+            prefix: prefix(bytes),
+            order_length: order_length as u32,
+            bytes: bytes.into(),
+        }
+    }
+
+    fn order(&self) -> &[u8] {
+        &self.bytes[..self.order_length as usize]
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.prefix
+            .cmp(&other.prefix)
+            .then_with(|| self.bytes.cmp(&other.bytes))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The first eight bytes, as the number that compares like them.
+fn prefix(bytes: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    let length = bytes.len().min(8);
+    first[..length].copy_from_slice(&bytes[..length]);
+    u64::from_be_bytes(first)
+}
+
+/// A change of a row that is still in the batch's encoding.
+struct Change {
+    partition: u32,
+    prefix: u64,
+    batch: u32,
+    row: u32,
+    diff: i64,
+}
+
+/// The rows of a batch in row format.
+struct Encoded {
+    /// `None` without columns beside the partition's.
+    rows: Option<Rows>,
+    order: Option<Rows>,
+}
+
+impl Encoded {
+    fn bytes(&self, row: usize) -> &[u8] {
+        let rows = self.rows.as_ref();
+        rows.map_or(&[], |rows| rows.row(row).data())
+    }
+
+    fn order_length(&self, row: usize) -> usize {
+        let order = self.order.as_ref();
+        order.map_or(0, |order| order.row_len(row))
+    }
 }
 
 impl TopKState {
@@ -66,25 +134,29 @@ impl TopKState {
             .iter()
             .map(|&column| data_type(column))
             .collect();
-        let order = shape
+        let order: Vec<SortField> = shape
             .order
             .iter()
             .map(|&(column, options)| SortField::new_with_options(data_type(column), options))
             .collect();
-        let rest_columns: Vec<usize> = (0..input.fields().len())
-            .filter(|column| !shape.partition.contains(column))
+        let mut row_columns: Vec<usize> = shape.order.iter().map(|&(column, _)| column).collect();
+        let others: Vec<usize> = (0..input.fields().len())
+            .filter(|column| !shape.partition.contains(column) && !row_columns.contains(column))
             .collect();
-        let rest = rest_columns
-            .iter()
-            .map(|&column| SortField::new(data_type(column)))
-            .collect();
+        let mut fields = order.clone();
+        fields.extend(
+            others
+                .iter()
+                .map(|&column| SortField::new(data_type(column))),
+        );
+        row_columns.extend(others);
         Ok(TopKState {
             index: GroupIndex::new(&types)?,
             partitions: Vec::new(),
             touched: Bits::default(),
+            rows: RowConverter::new(fields)?,
+            row_columns,
             order: RowConverter::new(order)?,
-            rest: RowConverter::new(rest)?,
-            rest_columns,
             shape,
             input: Arc::clone(input),
             schema,
@@ -94,38 +166,50 @@ impl TopKState {
     /// Folds the changes of one epoch in, and returns what changes in the output.
     pub fn apply(&mut self, deltas: &[Delta]) -> Result<Vec<Delta>, ArrowError> {
         let mut touched: Vec<u32> = Vec::new();
-        let mut changes: Vec<(u32, Entry, i64)> = Vec::new();
+        let mut changes: Vec<Change> = Vec::new();
+        let mut encoded: Vec<Encoded> = Vec::with_capacity(deltas.len());
         let mut numbers = Vec::new();
-        for delta in deltas {
+        for (batch, delta) in (0..).zip(deltas) {
             let partition = key_columns(&delta.rows, &self.shape.partition);
             self.index.intern(&partition, delta.len(), &mut numbers)?;
             self.touched.resize(self.index.numbers());
             self.partitions
                 .resize_with(self.index.numbers(), OrderedMultiset::default);
-            let order = encode(
-                &self.order,
-                &delta.rows,
-                self.shape.order.iter().map(|&(column, _)| column),
-            )?;
-            let rest = encode(&self.rest, &delta.rows, self.rest_columns.iter().copied())?;
-            for (((&number, order), rest), &diff) in
-                numbers.iter().zip(order).zip(rest).zip(&delta.diffs)
-            {
+            let rows = self.encode(&delta.rows)?;
+            for (row, (&number, &diff)) in numbers.iter().zip(&delta.diffs).enumerate() {
                 if !self.touched.set(number as usize, true) {
                     touched.push(number);
                 }
-                changes.push((number, Entry { order, rest }, diff));
+                changes.push(Change {
+                    partition: number,
+                    prefix: prefix(rows.bytes(row)),
+                    batch,
+                    row: row as u32,
+                    diff,
+                });
             }
+            encoded.push(rows);
         }
-        changes.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+        let bytes = |change: &Change| encoded[change.batch as usize].bytes(change.row as usize);
+        changes.sort_unstable_by(|a, b| {
+            (a.partition, a.prefix)
+                .cmp(&(b.partition, b.prefix))
+                .then_with(|| bytes(a).cmp(bytes(b)))
+        });
         let mut edits: BTreeMap<(u32, Entry, u64), i64> = BTreeMap::new();
         for &number in &touched {
             self.first_rows(number, -1, &mut edits);
         }
-        for same in changes.chunk_by(|a, b| a.0 == b.0 && a.1 == b.1) {
-            let diff: i64 = same.iter().map(|change| change.2).sum();
+        let equal = |a: &Change, b: &Change| {
+            (a.partition, a.prefix) == (b.partition, b.prefix) && bytes(a) == bytes(b)
+        };
+        for same in changes.chunk_by(equal) {
+            let diff: i64 = same.iter().map(|change| change.diff).sum();
             if diff != 0 {
-                self.partitions[same[0].0 as usize].update(same[0].1.clone(), diff);
+                let first = &same[0];
+                let order_length = encoded[first.batch as usize].order_length(first.row as usize);
+                let entry = Entry::new(bytes(first), order_length);
+                self.partitions[first.partition as usize].update(entry, diff);
             }
         }
         for &number in &touched {
@@ -146,6 +230,25 @@ impl TopKState {
         Ok(delta)
     }
 
+    fn encode(&self, rows: &RecordBatch) -> Result<Encoded, ArrowError> {
+        let columns = |picked: &[usize]| -> Vec<ArrayRef> {
+            picked
+                .iter()
+                .map(|&column| Arc::clone(rows.column(column)))
+                .collect()
+        };
+        let convert = |converter: &RowConverter, picked: &[usize]| {
+            let some = !picked.is_empty();
+            some.then(|| converter.convert_columns(&columns(picked)))
+                .transpose()
+        };
+        let order = &self.row_columns[..self.shape.order.len()];
+        Ok(Encoded {
+            rows: convert(&self.rows, &self.row_columns)?,
+            order: convert(&self.order, order)?,
+        })
+    }
+
     /// The number of bytes the state takes in memory, about.
     pub fn bytes(&self) -> usize {
         self.index.bytes()
@@ -156,7 +259,7 @@ impl TopKState {
                     set.heap_bytes()
                         + set
                             .iter()
-                            .map(|(entry, _)| entry.order.len() + entry.rest.len() + 32)
+                            .map(|(entry, _)| entry.bytes.len() + 16)
                             .sum::<usize>()
                 })
                 .sum::<usize>()
@@ -171,10 +274,10 @@ impl TopKState {
         let mut previous: Option<&[u8]> = None;
         for (entry, count) in self.partitions[number as usize].iter() {
             let count = count.max(0) as u64;
-            if previous != Some(&entry.order) {
+            if previous != Some(entry.order()) {
                 dense += 1;
                 rank = rows_before + 1;
-                previous = Some(&entry.order);
+                previous = Some(entry.order());
             }
             let mut emit = |place: u64, times: i64| {
                 let shown = if self.shape.emit_rank { place } else { 0 };
@@ -216,26 +319,24 @@ impl TopKState {
         let mut numbers = Vec::with_capacity(edits.len());
         let mut ranks = Vec::with_capacity(edits.len());
         let mut diffs = Vec::with_capacity(edits.len());
-        let mut rests = Vec::with_capacity(edits.len());
+        let mut entries = Vec::with_capacity(edits.len());
         for ((number, entry, rank), diff) in edits {
             numbers.push(number);
             ranks.push(rank);
             diffs.push(diff);
-            rests.push(entry.rest);
+            entries.push(entry.bytes);
         }
-        let parser = self.rest.parser();
-        let rest = self
-            .rest
-            .convert_rows(rests.iter().map(|rest| parser.parse(rest)))?;
+        let others = if self.row_columns.is_empty() {
+            Vec::new()
+        } else {
+            let parser = self.rows.parser();
+            self.rows
+                .convert_rows(entries.iter().map(|entry| parser.parse(entry)))?
+        };
         let keys = self.index.keys(&numbers)?;
         let mut output: Vec<Option<ArrayRef>> = vec![None; self.input.fields().len()];
-        for (&column, array) in self
-            .shape
-            .partition
-            .iter()
-            .zip(keys)
-            .chain(self.rest_columns.iter().zip(rest))
-        {
+        let others = self.row_columns.iter().zip(others);
+        for (&column, array) in others.chain(self.shape.partition.iter().zip(keys)) {
             output[column] = Some(array);
         }
         let mut output: Vec<ArrayRef> = output.into_iter().flatten().collect();
@@ -248,24 +349,4 @@ impl TopKState {
             diffs,
         })
     }
-}
-
-fn columns(rows: &RecordBatch, picked: impl Iterator<Item = usize>) -> Vec<ArrayRef> {
-    picked
-        .map(|column| Arc::clone(rows.column(column)))
-        .collect()
-}
-
-/// The picked columns of each row, in row format.
-fn encode(
-    converter: &RowConverter,
-    rows: &RecordBatch,
-    picked: impl Iterator<Item = usize>,
-) -> Result<Vec<Box<[u8]>>, ArrowError> {
-    let arrays = columns(rows, picked);
-    if arrays.is_empty() {
-        return Ok(vec![Box::default(); rows.num_rows()]);
-    }
-    let encoded = converter.convert_columns(&arrays)?;
-    Ok(encoded.iter().map(|row| row.as_ref().into()).collect())
 }

@@ -10,21 +10,23 @@ use arrow::array::{
     Array, ArrayRef, BinaryViewBuilder, Int64Array, RecordBatch, StringViewArray,
     TimestampMicrosecondArray,
 };
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use bytes::Bytes;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, StreamVec};
 
+use super::tombstone::Tombstones;
 use crate::decode::Decoder;
 use crate::delta::{Delta, Epoch, WireBatch, take_rows};
-use crate::operator::keyed::{FileId, KeyedRows};
+use crate::operator::keyed::{DELETED, FileId, KeyedRows};
 use crate::operator::map::{apply_isolating, reason};
 use crate::operator::route::{Routed, hash_keys, key_columns, partition};
 use crate::operator::row_hash::hash_rows;
 use crate::plan::{Plan, Table};
 use crate::reclock::{Bound, Claim, Feed};
-use crate::source::{Chunk, position_key};
+use crate::source::{Chunk, Delete, position_key};
 
 /// The columns of dead letters, as a table and as a view.
 pub fn dead_letter_schema() -> SchemaRef {
@@ -131,8 +133,9 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
                     let mut output = outputs[table.group].activate();
                     let mut session = output.session(&capabilities[table.group]);
                     for batch in (file.read)() {
-                        session
-                            .give_iterator(table.route(&batch, 0, 0, Some(file.file)).into_iter());
+                        session.give_iterator(
+                            table.route(&batch, None, 0, 0, Some(file.file)).into_iter(),
+                        );
                     }
                 }
                 activator.activate();
@@ -198,6 +201,7 @@ struct StreamPipeline {
 
 /// Cleaning of one table.
 struct TablePipeline {
+    tombstones: Tombstones,
     plan: Arc<Plan>,
     table: usize,
     group: usize,
@@ -248,7 +252,10 @@ impl StreamPipeline {
                     .iter()
                     .position(|&t| t == index)
                     .expect("the group holds the table");
+                let decoder = Decoder::new(Arc::clone(schema))
+                    .expect("declared columns were checked when the definition was loaded");
                 TablePipeline {
+                    tombstones: Tombstones::new(&plan.tables[index], decoder),
                     plan: Arc::clone(plan),
                     table: index,
                     group,
@@ -279,15 +286,14 @@ impl StreamPipeline {
             .collect();
         let mut result = ChunkResult::default();
         let partition = crate::operator::route::hash_bytes(chunk.partition.as_bytes());
-        for table in &self.tables {
-            let definition = table.definition();
+        for table in &mut self.tables {
+            let name = table.definition().name.clone();
             let mut failed: Vec<(u64, String)> = Vec::new();
             let (rows, origin) = table.clean(&decoded.rows, &mut failed);
             for (row, why) in failed {
                 let offset = decoded.offsets.at(row as usize);
                 let reason = format!(
-                    "the record cannot become a row of `{}`: {why}; correct the value and send the record again",
-                    definition.name
+                    "the record cannot become a row of `{name}`: {why}; correct the value and send the record again"
                 );
                 dead.push(Dead {
                     offset,
@@ -295,18 +301,42 @@ impl StreamPipeline {
                     record: record_at(chunk, offset),
                 });
             }
-            let valid = table.with_keys(rows, origin, |row| {
+            let (valid, origin) = table.with_keys(rows, origin, |row| {
                 let offset = decoded.offsets.at(row as usize);
                 let reason = format!(
-                    "the record has no key: a column of the primary key of `{}` is null; send it again with the key",
-                    definition.name
+                    "the record has no key: a column of the primary key of `{name}` is null; send it again with the key"
                 );
                 dead.push(Dead { offset, reason, record: record_at(chunk, offset) });
             });
-            if valid.num_rows() > 0 {
+            let (rows, deleted) = if chunk.deletes.is_empty() {
+                (valid, None)
+            } else {
+                let offset_of = |row: usize| {
+                    let row = origin.as_ref().map_or(row as u64, |origin| origin[row]);
+                    decoded.offsets.at(row as usize)
+                };
+                let offsets = (0..valid.num_rows()).map(offset_of).collect();
+                table.with_deletes(valid, offsets, &chunk.deletes, |delete, why| {
+                    let reason = format!(
+                        "the tombstone deletes nothing from `{name}`: {why}; send it again with the key as message key"
+                    );
+                    dead.push(Dead {
+                        offset: delete.offset,
+                        reason,
+                        record: delete.key.clone(),
+                    });
+                })
+            };
+            if rows.num_rows() > 0 {
                 result.rows.push((
                     table.group,
-                    table.route(&valid, partition, chunk.first_offset, None),
+                    table.route(
+                        &rows,
+                        deleted.as_deref(),
+                        partition,
+                        chunk.first_offset,
+                        None,
+                    ),
                 ));
             }
         }
@@ -389,34 +419,68 @@ impl TablePipeline {
         (rows, origin)
     }
 
-    /// Takes the rows with a null in their key out.
+    /// Takes the rows with a null in their key out; also returns for each that is left its decoded row if that is not its own number.
     fn with_keys(
         &self,
         rows: RecordBatch,
         origin: Option<Vec<u64>>,
         mut missing: impl FnMut(u64),
-    ) -> RecordBatch {
+    ) -> (RecordBatch, Option<Vec<u64>>) {
         let keys = key_columns(&rows, &self.definition().key);
         if keys.iter().all(|key| key.null_count() == 0) {
-            return rows;
+            return (rows, origin);
         }
+        let source = |row: u64| origin.as_ref().map_or(row, |origin| origin[row as usize]);
         let (good, bad): (Vec<u64>, Vec<u64>) = (0..rows.num_rows() as u64)
             .partition(|&row| keys.iter().all(|key| key.is_valid(row as usize)));
         for row in bad {
-            missing(origin.as_ref().map_or(row, |origin| origin[row as usize]));
+            missing(source(row));
         }
-        take_rows(&rows, &good).expect("row numbers come from the batch itself")
+        let rows = take_rows(&rows, &good).expect("row numbers come from the batch itself");
+        (rows, Some(good.into_iter().map(source).collect()))
+    }
+
+    /// The rows and the deleted keys in the order of their offsets, and which of them are deleted keys.
+    fn with_deletes(
+        &mut self,
+        rows: RecordBatch,
+        mut offsets: Vec<u64>,
+        deletes: &[Delete],
+        wrong: impl FnMut(&Delete, String),
+    ) -> (RecordBatch, Option<Vec<bool>>) {
+        let (deleted, deleted_at) = self.tombstones.rows(deletes, wrong);
+        let Some(deleted) = deleted else {
+            return (rows, None);
+        };
+        let living = rows.num_rows();
+        offsets.extend(deleted_at);
+        let both = concat_batches(&self.definition().schema, [&rows, &deleted])
+            .expect("both are rows of the table");
+        let mut order: Vec<u64> = (0..both.num_rows() as u64).collect();
+        order.sort_by_key(|&row| offsets[row as usize]);
+        let is_deleted = order.iter().map(|&row| row as usize >= living).collect();
+        let rows = take_rows(&both, &order).expect("row numbers come from the batch itself");
+        (rows, Some(is_deleted))
     }
 
     /// Cuts `rows` into one piece for each worker that owns some of their keys.
     fn route(
         &self,
         rows: &RecordBatch,
+        deleted: Option<&[bool]>,
         partition_hash: u64,
         offset: u64,
         file: Option<FileId>,
     ) -> Vec<Routed<KeyedRows>> {
-        let hashes = hash_rows(rows).expect("columns of tables can be hashed");
+        let mut hashes = hash_rows(rows).expect("columns of tables can be hashed");
+        for (row, hash) in hashes.iter_mut().enumerate() {
+            let deleted = deleted.is_some_and(|deleted| deleted[row]);
+            *hash = if deleted {
+                DELETED
+            } else {
+                (*hash).max(DELETED + 1)
+            };
+        }
         let piece = |rows: RecordBatch, hashes: Vec<u64>| KeyedRows {
             table: self.place,
             partition: partition_hash,

@@ -12,7 +12,8 @@ mod clock;
 mod ingest;
 mod publish;
 mod stage;
-mod views;
+mod tombstone;
+pub mod views;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ use crate::delta::{Delta, Epoch};
 use crate::operator::fault::Faults;
 use crate::operator::keyed::{FileId, KeyedCounters, KeyedGroup, TableShape, keyed};
 use crate::operator::route::unroute;
-use crate::plan::{NodeId, Op};
+use crate::plan::{NodeId, Op, Plan};
 
 /// The name of the view of dead letters.
 pub const DEAD_LETTERS: &str = "dead_letters";
@@ -70,7 +71,7 @@ pub struct WorkerProbes {
 }
 
 /// The materialised views and their columns, the dead letters last.
-pub fn served_views(plan: &crate::plan::Plan) -> Vec<(String, SchemaRef, Vec<usize>)> {
+pub fn served_views(plan: &Plan) -> Vec<(String, SchemaRef, Vec<usize>)> {
     let mut views: Vec<_> = plan
         .views
         .iter()
@@ -89,6 +90,37 @@ pub fn served_views(plan: &crate::plan::Plan) -> Vec<(String, SchemaRef, Vec<usi
         (0..schema.fields().len()).collect(),
     ));
     views
+}
+
+/// The state of a group of tables, and the nodes that read it, in the order of its deltas.
+pub fn keyed_group(
+    plan: &Plan,
+    tables: &[usize],
+    restored_files: &[FileId],
+) -> Result<(KeyedGroup, Vec<NodeId>), ArrowError> {
+    let shape = |&index: &usize| {
+        let table = &plan.tables[index];
+        let kept = table.kept.iter().copied();
+        TableShape {
+            table: index,
+            schema: Arc::clone(&table.schema),
+            key: table.key.clone(),
+            kept: kept.filter(|column| !table.key.contains(column)).collect(),
+        }
+    };
+    let first_files: Vec<FileId> = tables.iter().map(|&table| restored_files[table]).collect();
+    let shapes = tables.iter().map(shape).collect();
+    let mut group = KeyedGroup::new(shapes, &first_files, FILE_ROWS_MAX)?;
+    let mut readers = Vec::new();
+    for (id, node) in plan.nodes.iter().enumerate() {
+        if let Op::Keyed { members, presence } = &node.op
+            && tables.contains(&members[0].table)
+        {
+            group.read(members, *presence, Arc::clone(&node.schema));
+            readers.push(id);
+        }
+    }
+    Ok((group, readers))
 }
 
 /// Builds a worker's part of the dataflow.
@@ -121,35 +153,7 @@ pub fn build<'scope>(
     let mut appended = Vec::new();
     let mut superseded = Vec::new();
     for (tables, rows) in plan.groups.iter().zip(ingested.rows) {
-        let shapes = tables
-            .iter()
-            .map(|&index| {
-                let table = &plan.tables[index];
-                let kept = table
-                    .kept
-                    .iter()
-                    .copied()
-                    .filter(|column| !table.key.contains(column))
-                    .collect();
-                TableShape {
-                    table: index,
-                    schema: Arc::clone(&table.schema),
-                    key: table.key.clone(),
-                    kept,
-                }
-            })
-            .collect();
-        let first_files: Vec<FileId> = tables.iter().map(|&table| restored_files[table]).collect();
-        let mut group = KeyedGroup::new(shapes, &first_files, FILE_ROWS_MAX)?;
-        let mut readers = Vec::new();
-        for (id, node) in plan.nodes.iter().enumerate() {
-            if let Op::Keyed { members, presence } = &node.op
-                && tables.contains(&members[0].table)
-            {
-                group.read(members, *presence, Arc::clone(&node.schema));
-                readers.push(id);
-            }
-        }
+        let (group, readers) = keyed_group(&plan, tables, &restored_files)?;
         let streams = keyed(
             unroute(rows),
             boundaries.clone(),

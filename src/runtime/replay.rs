@@ -29,6 +29,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use bytes::Bytes;
 use timely::communication::Config as CommunicationConfig;
 use timely::{Config, WorkerConfig as TimelyWorkerConfig};
 
@@ -38,21 +39,36 @@ use crate::operator::fault::{Fault, Faults};
 use crate::plan::lower;
 use crate::reclock::{Claim, Feed};
 use crate::render::{IngestConfig, ViewEvent, WorkerConfig, build, served_views};
-use crate::source::{Chunk, Position};
+use crate::source::{Chunk, Delete, Position};
 
 /// Records by epoch and stream.
 #[derive(Clone, Debug, Default)]
 pub struct Input {
-    records: BTreeMap<Epoch, Vec<(String, Vec<u8>)>>,
+    records: BTreeMap<Epoch, Vec<(String, Event)>>,
+}
+
+/// What a stream brings.
+#[derive(Clone, Debug)]
+enum Event {
+    Record(Vec<u8>),
+    /// A tombstone with this key.
+    Delete(Vec<u8>),
 }
 
 impl Input {
     /// Adds a record to `stream` in `epoch` (from 1).
     pub fn add(&mut self, epoch: Epoch, stream: &str, record: impl AsRef<[u8]>) {
-        self.records
-            .entry(epoch)
-            .or_default()
-            .push((stream.to_owned(), record.as_ref().to_vec()));
+        self.push(epoch, stream, Event::Record(record.as_ref().to_vec()));
+    }
+
+    /// Deletes a key of the tables of `stream` in `epoch`; the key is a number or text, bare or as JSON.
+    pub fn delete(&mut self, epoch: Epoch, stream: &str, key: impl AsRef<[u8]>) {
+        self.push(epoch, stream, Event::Delete(key.as_ref().to_vec()));
+    }
+
+    fn push(&mut self, epoch: Epoch, stream: &str, event: Event) {
+        let events = self.records.entry(epoch).or_default();
+        events.push((stream.to_owned(), event));
     }
 
     /// The epochs that have records.
@@ -138,58 +154,64 @@ impl Script {
         let mut offsets = vec![0u64; definition.streams.len()];
         let mut chunks = VecDeque::new();
         for (epoch, records) in input.records {
-            let mut runs: Vec<(usize, u64, Vec<u8>)> = Vec::new();
-            for (stream, record) in records {
-                let Some(index) = definition
-                    .streams
-                    .iter()
-                    .position(|known| known.name == stream)
-                else {
-                    let known = definition
-                        .streams
-                        .iter()
-                        .map(|s| s.name.as_str())
-                        .collect::<Vec<_>>()
-                        .join(", ");
-                    return Err(ReplayError::NoSuchStream { stream, known });
-                };
-                match runs
-                    .last_mut()
-                    .filter(|(last, count, _)| *last == index && *count < batch.max(1) as u64)
-                {
-                    Some((_, count, bytes)) => {
-                        *count += 1;
-                        crate::decode::push_record(bytes, &record);
-                    }
-                    None => {
-                        let mut bytes = Vec::new();
-                        crate::decode::push_record(&mut bytes, &record);
-                        runs.push((index, 1, bytes));
+            let mut runs: Vec<Chunk> = Vec::new();
+            let mut bytes: Vec<Vec<u8>> = Vec::new();
+            for (stream, event) in records {
+                let index = stream_called(definition, &stream)?;
+                let goes_on =
+                    |run: &Chunk| run.stream == index && run.records < batch.max(1) as u64;
+                if !runs.last().is_some_and(goes_on) {
+                    runs.push(empty_chunk(index, offsets[index]));
+                    bytes.push(Vec::new());
+                }
+                if let (Some(run), Some(bytes)) = (runs.last_mut(), bytes.last_mut()) {
+                    let offset = offsets[index];
+                    offsets[index] += 1;
+                    run.records += 1;
+                    run.end.offset += 1;
+                    match event {
+                        Event::Record(record) => crate::decode::push_record(bytes, &record),
+                        Event::Delete(key) => {
+                            bytes.push(b'\n');
+                            let key = key.into();
+                            run.deletes.push(Delete { offset, key });
+                        }
                     }
                 }
             }
-            for (stream, records, bytes) in runs {
-                let first_offset = offsets[stream];
-                offsets[stream] += records;
-                let end = Position {
-                    offset: offsets[stream],
-                    token: String::new(),
-                };
-                let partition = "0".to_owned();
-                chunks.push_back((
-                    epoch,
-                    Chunk {
-                        stream,
-                        partition,
-                        first_offset,
-                        records,
-                        bytes: bytes.into(),
-                        end,
-                    },
-                ));
-            }
+            chunks.extend(runs.into_iter().zip(bytes).map(|(run, bytes)| {
+                let bytes = bytes.into();
+                (epoch, Chunk { bytes, ..run })
+            }));
         }
         Ok(Script(Mutex::new(chunks)))
+    }
+}
+
+fn stream_called(definition: &Definition, name: &str) -> Result<usize, ReplayError> {
+    let streams = &definition.streams;
+    let found = streams.iter().position(|known| known.name == name);
+    found.ok_or_else(|| {
+        let known: Vec<&str> = streams.iter().map(|s| s.name.as_str()).collect();
+        ReplayError::NoSuchStream {
+            stream: name.to_owned(),
+            known: known.join(", "),
+        }
+    })
+}
+
+fn empty_chunk(stream: usize, first_offset: u64) -> Chunk {
+    Chunk {
+        stream,
+        partition: "0".to_owned(),
+        first_offset,
+        records: 0,
+        bytes: Bytes::new(),
+        deletes: Vec::new(),
+        end: Position {
+            offset: first_offset,
+            token: String::new(),
+        },
     }
 }
 

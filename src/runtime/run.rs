@@ -142,7 +142,14 @@ pub fn run(
     let run_id = now_ms() as u64 ^ u64::from(std::process::id()) << 40;
     let lake = Lake::open(&options.lake)?;
     let writer = format!("pinflow-{run_id:016x}");
-    let (committer, recovered) = runtime.block_on(Committer::open(lake.clone(), writer))?;
+    // A lake that cannot be reached now is waited for, as it is later on.
+    let opening = outcome.retrying("open the lake", async || {
+        Committer::open(lake.clone(), writer.clone()).await
+    });
+    let Some((committer, recovered)) = runtime.block_on(opening) else {
+        let why = outcome.failure().unwrap_or_default();
+        return Err(RunError::Failed(why));
+    };
     let mut found = found(
         recovered,
         &definition,
@@ -158,6 +165,7 @@ pub fn run(
         positions: found.positions.clone(),
         process,
         processes,
+        budget_bytes: (options.limits.budget_bytes / 2) as usize,
     };
     let source: Box<dyn Source> = options.source.open(opening, runtime)?;
     let intake = Arc::new(Intake::new(source, found.epoch + 1, options.limits));
@@ -246,7 +254,7 @@ impl Parts {
                 commit_all(config, &commit_inbox, &runtime)
             })
         };
-        let keeping = self.start_keeper(event_inbox, commit_parts.clone(), runtime);
+        let keeping = self.start_keeper(event_inbox, commit_parts.clone(), outcome, runtime);
 
         let worker_error = self.run_workers(
             outcome,
@@ -321,6 +329,7 @@ impl Parts {
         &self,
         events: crossbeam_channel::Receiver<ViewEvent>,
         commit_parts: crossbeam_channel::Sender<CommitPart>,
+        outcome: &Outcome,
         runtime: &tokio::runtime::Handle,
     ) -> std::thread::JoinHandle<()> {
         let (store, status) = (Arc::clone(&self.store), Arc::clone(&self.status));
@@ -338,9 +347,10 @@ impl Parts {
             .dead_letters
             .iter()
             .filter_map(|file| {
-                runtime
-                    .block_on(self.lake.read_file(paths::DEAD_LETTERS, &file.path, None))
-                    .ok()
+                let (lake, path) = (&self.lake, &file.path);
+                runtime.block_on(outcome.retrying("read dead letters back", async || {
+                    lake.read_file(paths::DEAD_LETTERS, path, None).await
+                }))
             })
             .flatten()
             .map(|rows| Delta::insert(canonical_letters(&rows)))

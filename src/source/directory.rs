@@ -323,6 +323,7 @@ impl Directory {
             first_offset,
             records,
             bytes,
+            deletes: Vec::new(),
             end,
         }))
     }

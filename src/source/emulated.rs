@@ -112,6 +112,7 @@ impl Emulated {
                     first_offset,
                     records,
                     bytes: Bytes::from(bytes),
+                    deletes: Vec::new(),
                     end: Position {
                         offset: self.offsets[stream],
                         token: token.clone(),

@@ -33,8 +33,34 @@ pub struct Chunk {
     pub records: u64,
     /// The records, separated by newlines.
     pub bytes: Bytes,
+    /// Keys that were deleted, in the order of their offsets. A blank line stands at the offset of each.
+    pub deletes: Vec<Delete>,
     /// Where the partition is to be read on.
     pub end: Position,
+}
+
+/// The deletion of a key: a tombstone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delete {
+    /// The offset of the tombstone.
+    pub offset: u64,
+    /// The key as the source has it: a number or text, bare or as JSON.
+    pub key: Bytes,
+}
+
+/// How far behind a partition is. What is not known is `None`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lag {
+    /// The stream: an index into the definition's streams.
+    pub stream: usize,
+    /// The partition.
+    pub partition: String,
+    /// Records that are there and were not read.
+    pub records: Option<u64>,
+    /// Bytes that are there and were not read.
+    pub bytes: Option<u64>,
+    /// The age in seconds of the oldest record that was not read.
+    pub seconds: Option<f64>,
 }
 
 /// What a source has to offer right now.
@@ -57,6 +83,11 @@ pub trait Source: Send {
 
     /// What the source is, for people: without secrets.
     fn describe(&self) -> String;
+
+    /// How far behind each partition is that this process reads.
+    fn lag(&self) -> Vec<Lag> {
+        Vec::new()
+    }
 }
 
 /// Why a source cannot be read.
@@ -80,6 +111,16 @@ pub enum SourceError {
         /// The file or folder.
         place: String,
         /// What the storage said.
+        why: String,
+    },
+    /// The servers behind a source refuse, or cannot be understood.
+    #[error("the source {source_name} failed at {place}: {why}")]
+    Failed {
+        /// The source.
+        source_name: String,
+        /// The topic, shard or table, with the partition and offset where there is one.
+        place: String,
+        /// What was said, and what to do.
         why: String,
     },
     /// What is there contradicts what was read before.
@@ -107,6 +148,8 @@ pub struct Opening {
     pub process: usize,
     /// How many processes share the partitions.
     pub processes: usize,
+    /// The bytes that the source may keep ready, over all partitions.
+    pub budget_bytes: usize,
 }
 
 impl Opening {
@@ -118,6 +161,7 @@ impl Opening {
             positions: BTreeMap::new(),
             process: 0,
             processes: 1,
+            budget_bytes: 64 << 20,
         }
     }
 

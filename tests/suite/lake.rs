@@ -3,191 +3,17 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
 use pinflow::definition::Definition;
-use pinflow::lake::{Lake, paths};
-use pinflow::sink::Committer;
+use pinflow::lake::paths;
 use tempfile::TempDir;
 
 use super::oracle;
-
-/// No condition takes this long.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The program with its arguments, split at blanks.
-fn pinflow(arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pinflow"));
-    command
-        .args(arguments.split(' '))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
-/// Runs the program to its end; what it printed.
-fn finish(arguments: &str) -> String {
-    let output = pinflow(arguments).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(
-        output.status.success(),
-        "pinflow {arguments}\n{}{}",
-        text(&output.stdout),
-        text(&output.stderr)
-    );
-    text(&output.stdout)
-}
-
-/// A folder with a world of `posts` in it, files of 50 records. `options` of the emulation say how they are laid out.
-fn world(posts: u32, options: &str) -> TempDir {
-    let folder = TempDir::new().unwrap();
-    let to = folder.path().join("world");
-    finish(&format!(
-        "emulate --to dir:{} --posts {posts} --roll-records 50 {options}",
-        to.display()
-    ));
-    folder
-}
-
-fn source(world: &TempDir) -> PathBuf {
-    world.path().join("world")
-}
-
-/// The arguments of a run of `source` into `lake`.
-fn run(source: &Path, lake: &Path, options: &str) -> String {
-    format!(
-        "run --http 127.0.0.1:0 --source dir:{} --lake {} --tick 20 {options}",
-        source.display(),
-        lake.display()
-    )
-}
-
-/// The rows of all tables of a lake.
-fn batches(lake: &Path) -> BTreeMap<String, Vec<RecordBatch>> {
-    let lake = Lake::open(&lake.display().to_string()).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        let (committer, recovered) = Committer::open(lake, "reader".to_owned()).await.unwrap();
-        let mut all = BTreeMap::new();
-        for (table, state) in recovered.expect("the lake has a checkpoint").tables {
-            let mut batches = Vec::new();
-            for file in &state.files {
-                let read = committer
-                    .lake()
-                    .read_file(&table, &file.path, None)
-                    .await
-                    .unwrap();
-                assert_eq!(
-                    read.iter()
-                        .map(|batch| batch.num_rows() as u64)
-                        .sum::<u64>(),
-                    file.rows,
-                    "{table}/{}",
-                    file.path
-                );
-                batches.extend(read);
-            }
-            all.insert(table, batches);
-        }
-        all
-    })
-}
-
-/// The same as text and sorted, by table. The times of dead letters are left out.
-fn rows(lake: &Path) -> BTreeMap<String, Vec<String>> {
-    let options = FormatOptions::default().with_null("NULL");
-    let text = |table: &str, batch: &RecordBatch| -> Vec<String> {
-        let schema = batch.schema();
-        let columns = batch.columns().iter().zip(schema.fields());
-        let cells: Vec<_> = columns
-            .filter(|(_, field)| table != paths::DEAD_LETTERS || field.name() != "time")
-            .map(|(column, _)| ArrayFormatter::try_new(column, &options).unwrap())
-            .collect();
-        (0..batch.num_rows())
-            .map(|row| {
-                cells
-                    .iter()
-                    .map(|cell| cell.value(row).to_string())
-                    .collect::<Vec<_>>()
-                    .join(" | ")
-            })
-            .collect()
-    };
-    batches(lake)
-        .into_iter()
-        .map(|(table, batches)| {
-            let mut rows: Vec<String> = batches
-                .iter()
-                .flat_map(|batch| text(&table, batch))
-                .collect();
-            rows.sort();
-            (table, rows)
-        })
-        .collect()
-}
-
-fn assert_same(found: &BTreeMap<String, Vec<String>>, expected: &BTreeMap<String, Vec<String>>) {
-    let filled = |rows: &BTreeMap<String, Vec<String>>| {
-        rows.iter()
-            .filter(|(_, rows)| !rows.is_empty())
-            .map(|(t, _)| t.clone())
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(filled(found), filled(expected));
-    for (table, expected) in expected.iter().filter(|(_, rows)| !rows.is_empty()) {
-        let found = &found[table];
-        let surplus: Vec<_> = found
-            .iter()
-            .filter(|row| expected.binary_search(row).is_err())
-            .take(3)
-            .collect();
-        let missing: Vec<_> = expected
-            .iter()
-            .filter(|row| found.binary_search(row).is_err())
-            .take(3)
-            .collect();
-        assert!(
-            found == expected,
-            "`{table}` has {} rows for {}; too much, such as {surplus:#?}; missing, such as {missing:#?}",
-            found.len(),
-            expected.len()
-        );
-    }
-}
-
-/// Every file below `folder` with its content.
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut found = BTreeMap::new();
-    let mut open = vec![folder.to_owned()];
-    while let Some(next) = open.pop() {
-        for entry in fs::read_dir(next).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                open.push(path);
-            } else {
-                found.insert(path.clone(), fs::read(path).unwrap());
-            }
-        }
-    }
-    found
-}
-
-/// Waits until `holds`.
-fn wait(what: &str, mut holds: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !holds() {
-        assert!(begin.elapsed() < PATIENCE, "waited in vain until {what}");
-        std::thread::yield_now();
-    }
-}
+use super::program::{
+    PATIENCE, Running, assert_same, batches, files, finish, pinflow, rows, run, source, wait, world,
+};
 
 #[test]
 fn a_second_run_of_the_same_files_adds_no_row() {
@@ -348,16 +174,6 @@ fn lines(world: &TempDir, stream: &str) -> Vec<Vec<u8>> {
         .into_values()
         .flat_map(split)
         .collect()
-}
-
-/// A process that is ended with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub struct Record {
     pub values: Vec<Value>,
     /// Whether cleaning must refuse it.
     pub broken: bool,
+    /// Whether it is a tombstone: only its key counts.
+    pub deleted: bool,
 }
 
 /// Records by epoch; the first list is epoch 1.
@@ -49,7 +51,11 @@ pub fn shown(definition: &Definition, history: &History) -> String {
     let mut text = String::new();
     for (epoch, records) in (1..).zip(history) {
         for record in records {
-            let broken = if record.broken { " (broken)" } else { "" };
+            let broken = match (record.deleted, record.broken) {
+                (true, _) => " (deleted)",
+                (_, true) => " (broken)",
+                _ => "",
+            };
             writeln!(
                 text,
                 "@{epoch} {} {}{broken}",
@@ -67,7 +73,12 @@ pub fn check(definition: &Definition, history: &History, options: &Options) -> R
     let mut input = Input::default();
     for (epoch, records) in (1..).zip(history) {
         for record in records {
-            input.add(epoch, record.stream, json(definition, record));
+            if record.deleted {
+                let key = key_of(definition, record);
+                input.delete(epoch, record.stream, key.to_string());
+            } else {
+                input.add(epoch, record.stream, json(definition, record));
+            }
         }
     }
     let replayed = replay(definition, input, options).map_err(|error| error.to_string())?;
@@ -94,16 +105,12 @@ pub fn check(definition: &Definition, history: &History, options: &Options) -> R
                 .iter()
                 .position(|s| s.name == record.stream)
                 .expect("a known stream");
-            let width = definition
-                .tables
-                .iter()
-                .find(|t| t.stream == stream)
-                .expect("every stream has a table")
-                .key
-                .len();
+            let width = key_width(definition, stream);
             let key = &record.values[..width];
-            if record.broken || key.contains(&Value::Null) {
+            if record.broken && !record.deleted || key.contains(&Value::Null) {
                 dead += 1;
+            } else if record.deleted {
+                latest[stream].remove(&format!("{key:?}"));
             } else {
                 latest[stream].insert(format!("{key:?}"), record);
             }
@@ -137,29 +144,49 @@ pub fn check(definition: &Definition, history: &History, options: &Options) -> R
     Ok(())
 }
 
+/// How many of a stream's columns are the key: the first ones.
+fn key_width(definition: &Definition, stream: usize) -> usize {
+    let table = definition.tables.iter().find(|t| t.stream == stream);
+    table.expect("every stream has a table").key.len()
+}
+
 fn json(definition: &Definition, record: &Record) -> String {
+    object(definition, record, record.values.len()).to_string()
+}
+
+/// The key as a message key would have it: bare if it is one column.
+fn key_of(definition: &Definition, record: &Record) -> serde_json::Value {
+    let stream = definition
+        .streams
+        .iter()
+        .position(|s| s.name == record.stream);
+    let width = key_width(definition, stream.expect("a known stream"));
+    let object = object(definition, record, width);
+    match object.as_object() {
+        Some(fields) if width == 1 => fields.values().next().cloned().unwrap_or_default(),
+        _ => object,
+    }
+}
+
+/// The first `width` columns of a record.
+fn object(definition: &Definition, record: &Record, width: usize) -> serde_json::Value {
     let stream = definition
         .streams
         .iter()
         .find(|s| s.name == record.stream)
         .expect("a known stream");
-    let object: serde_json::Map<String, serde_json::Value> = stream
-        .schema
-        .fields()
-        .iter()
-        .zip(&record.values)
-        .map(|(field, value)| {
-            let value = match value {
-                Value::Null => serde_json::Value::Null,
-                Value::Int(number) => (*number).into(),
-                Value::Double(number) => (*number).into(),
-                Value::Text(text) => text.as_str().into(),
-                Value::Bool(value) => (*value).into(),
-            };
-            (field.name().clone(), value)
-        })
-        .collect();
-    serde_json::Value::Object(object).to_string()
+    let fields = stream.schema.fields().iter().zip(&record.values);
+    let object = fields.take(width).map(|(field, value)| {
+        let value = match value {
+            Value::Null => serde_json::Value::Null,
+            Value::Int(number) => (*number).into(),
+            Value::Double(number) => (*number).into(),
+            Value::Text(text) => text.as_str().into(),
+            Value::Bool(value) => (*value).into(),
+        };
+        (field.name().clone(), value)
+    });
+    serde_json::Value::Object(object.collect())
 }
 
 /// A session of DataFusion with pinflow's functions.

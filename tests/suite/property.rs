@@ -155,6 +155,7 @@ fn record(tape: &mut Tape) -> Record {
         stream,
         values,
         broken,
+        deleted: tape.rarely(10),
     }
 }
 

@@ -58,17 +58,20 @@ pub fn record(tape: &mut Tape) -> Record {
                 stream: "a",
                 values: vec![key(tape), text(tape), int(tape), number, flag, time],
                 broken: false,
+                deleted: tape.rarely(9),
             }
         }
         1 => Record {
             stream: "b",
             values: vec![key(tape), text(tape), int(tape), text(tape)],
             broken: false,
+            deleted: tape.rarely(9),
         },
         2 => Record {
             stream: "f",
             values: vec![key(tape), int(tape), text(tape)],
             broken: false,
+            deleted: tape.rarely(9),
         },
         3 => {
             let part = Value::Text((*tape.one(&["p", "q"])).to_owned());
@@ -76,6 +79,7 @@ pub fn record(tape: &mut Tape) -> Record {
                 stream: "e",
                 values: vec![key(tape), part, double(tape), text(tape)],
                 broken: false,
+                deleted: tape.rarely(9),
             }
         }
         _ => {
@@ -84,6 +88,7 @@ pub fn record(tape: &mut Tape) -> Record {
                 stream: "c",
                 values: vec![key(tape), part, int(tape), text(tape)],
                 broken: false,
+                deleted: tape.rarely(9),
             }
         }
     }

@@ -17,9 +17,7 @@ mod sum;
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array,
-};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array};
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, SchemaRef};

@@ -1,6 +1,7 @@
 //! The state of a group of keyed tables, and what an epoch does to it.
 //!
-//! Rows of all tables of a group that share a key share a slot. An identical record changes nothing; a different one replaces the kept row. Readers (a scan
+//! Rows of all tables of a group that share a key share a slot. An identical record changes nothing; a different one replaces the kept row; a deleted key has
+//! none until it comes again. Readers (a scan
 //! of one table, a join of several on the key) are told the rows they had for the touched keys, and the rows they have now.
 //!
 //! ```text
@@ -35,6 +36,9 @@ use crate::plan::{Member, Presence};
 /// others are numbered by the worker that fills them.
 pub type FileId = u32;
 
+/// In the place of a row's hash: the row has no more than a key, which is deleted.
+pub const DELETED: u64 = 0;
+
 /// Cleaned rows on their way to the worker that owns their keys.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct KeyedRows {
@@ -46,7 +50,7 @@ pub struct KeyedRows {
     pub offset: u64,
     /// The cleaned rows, all columns.
     pub rows: WireBatch,
-    /// A hash of each full row.
+    /// A hash of each full row, or [`DELETED`].
     pub hashes: Vec<u64>,
     /// The data file the rows were read from, when the state is restored; such rows are not staged again.
     pub file: Option<FileId>,
@@ -273,8 +277,9 @@ impl KeyedGroup {
         }
         for (table, changes) in self.tables.iter_mut().zip(&changes) {
             for change in changes {
-                table.dirty.set(change.slot as usize, false);
-                table.before.set(change.slot as usize, true);
+                let slot = change.slot as usize;
+                table.dirty.set(slot, false);
+                table.before.set(slot, table.present.get(slot));
             }
         }
         Ok(outcome)
@@ -331,11 +336,16 @@ impl KeyedGroup {
         let mut duplicates = 0;
         for (row, (&slot, &hash)) in slots.iter().zip(&input.hashes).enumerate() {
             let at = slot as usize;
-            if table.present.get(at) && table.hashes[at] == hash {
+            // What is there already is not added, and what is not is not deleted.
+            let same = match hash {
+                DELETED => !table.present.get(at),
+                _ => table.present.get(at) && table.hashes[at] == hash,
+            };
+            if same {
                 duplicates += 1;
                 continue;
             }
-            table.present.set(at, true);
+            table.present.set(at, hash != DELETED);
             table.dirty.set(at, true);
             table.hashes[at] = hash;
             changes.push(Change {
@@ -527,6 +537,16 @@ impl TableState {
         for of_batch in changes.chunk_by(|a, b| a.batch == b.batch) {
             let input = &inputs[of_batch[0].batch as usize];
             let rows = &input.rows.0;
+            // Deleted keys leave their slots as they are: nobody reads those.
+            let living: Vec<Change> = of_batch
+                .iter()
+                .copied()
+                .filter(|change| self.present.get(change.slot as usize))
+                .collect();
+            let of_batch = living.as_slice();
+            if of_batch.is_empty() {
+                continue;
+            }
             for (column, &index) in self.kept.iter_mut().zip(&self.shape.kept) {
                 let writes = of_batch
                     .iter()

@@ -20,7 +20,9 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-pub use group::{Appended, FileId, KeyedGroup, KeyedRows, Outcome, Superseded, TableShape};
+pub use group::{
+    Appended, DELETED, FileId, KeyedGroup, KeyedRows, Outcome, Superseded, TableShape,
+};
 
 use super::epochs::Stash;
 use super::route::Routed;

@@ -15,7 +15,7 @@ use super::gone::{Gone, KeyBytes};
 use crate::operator::keyed::FileId;
 
 /// Rows that wait, at least, as long as the file goes on.
-const WINDOW_ROWS: usize = 16 * 1024;
+const WINDOW_ROWS: usize = 48 * 1024;
 
 /// What happens to a table's files.
 pub(super) enum Step {

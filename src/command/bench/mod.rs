@@ -3,20 +3,23 @@
 //! The input is written by another process before anything is measured, so that its memory and time do not count. Each figure says what it covers; the
 //! table is also written as JSON, for comparing runs.
 
+mod freshness;
+mod stages;
+
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::freshness::Writer;
 use super::Failure;
-use crate::decode::Decoder;
 use crate::definition::Definition;
-use crate::operator::map::apply;
-use crate::plan::lower;
 use crate::reclock::IntakeLimits;
-use crate::runtime::{Outcome, RunOptions, run as run_dataflow};
-use crate::sink::{ParquetOptions, encode};
-use crate::source::{Opening, Read, SourceSpec};
+use crate::runtime::{Outcome, RunError, RunOptions, run as run_dataflow};
+use crate::serve::http::{Served, serve};
+use crate::source::SourceSpec;
+use crate::sql::Session;
 
 /// Arguments of `bench`.
 #[derive(clap::Args)]
@@ -39,13 +42,13 @@ pub struct BenchArgs {
     /// Seconds of the freshness measurement
     #[arg(long, default_value_t = 15, value_name = "S")]
     seconds: u64,
+    /// An input with late, corrected and broken records and rare wire forms too, instead of copies and dirty posts alone
+    #[arg(long)]
+    hard: bool,
     /// Leave the stages alone out
     #[arg(long)]
     no_stages: bool,
 }
-
-/// Records that one post makes, about: the emulator's default duplicates and updates included.
-const RECORDS_A_POST: f64 = 3.17;
 
 /// The figures, by name.
 #[derive(Default)]
@@ -63,17 +66,17 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     let workers = args
         .workers
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
-    let input = args.dir.join(format!("input-{}", args.posts));
+    let kind = if args.hard { "hard" } else { "plain" };
+    let input = args.dir.join(format!("{kind}-{}", args.posts));
     if !input.is_dir() {
-        let made = std::process::Command::new(std::env::current_exe()?)
-            .args([
-                "emulate",
-                "--posts",
-                &args.posts.to_string(),
-                "--to",
-                &format!("dir:{}", input.display()),
-            ])
-            .status()?;
+        let mut emulate = std::process::Command::new(std::env::current_exe()?);
+        emulate
+            .args(["emulate", "--posts", &args.posts.to_string()])
+            .args(["--to", &format!("dir:{}", input.display())]);
+        for flaw in ["--late", "--updates", "--broken", "--variants"] {
+            emulate.args((!args.hard).then_some([flaw, "0"]).into_iter().flatten());
+        }
+        let made = emulate.status()?;
         if !made.success() {
             return Err("the input could not be written; see the message above".into());
         }
@@ -90,7 +93,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     let source = SourceSpec::Directory(input.display().to_string());
     let before = Usage::now();
     let started = Instant::now();
-    let done = run_once(args, &source, &lake, workers)?;
+    let done = run_once(args, &source, &lake, workers, true, |_| Ok(()))?;
     let wall = started.elapsed().as_secs_f64();
     let used = Usage::now();
     figures.add("files to committed tables and views: wall", wall, "s");
@@ -110,28 +113,27 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
     );
 
     let started = Instant::now();
-    run_once(args, &source, &lake, workers)?;
+    run_once(args, &source, &lake, workers, true, |_| Ok(()))?;
     figures.add(
         "restart on that lake, to the end of the same input",
         started.elapsed().as_secs_f64(),
         "s",
     );
 
-    if args.rate > 0 {
+    if workers > 1 {
         let _ = std::fs::remove_dir_all(&lake);
-        let posts = args.rate as f64 / RECORDS_A_POST;
-        let source = SourceSpec::Emulator {
-            rate: posts,
-            posts: Some((posts * args.seconds as f64) as u64),
-            seed: 1,
-        };
-        let done = run_once(args, &source, &lake, workers)?;
-        figures.add("freshness: records a second", args.rate as f64, "/s");
-        figures.add("  taken in to visible, p50", done.p50_ms, "ms");
-        figures.add("  taken in to visible, p99", done.p99_ms, "ms");
+        let started = Instant::now();
+        run_once(args, &source, &lake, 1, true, |_| Ok(()))?;
+        let alone = started.elapsed().as_secs_f64();
+        figures.add("with one worker: wall", alone, "s");
+        figures.add("  times faster with all workers", alone / wall, "");
+    }
+
+    if args.rate > 0 {
+        freshness(args, workers, &mut figures)?;
     }
     if !args.no_stages {
-        stages(args, &source, &mut figures)?;
+        stages::measure(&Definition::load(&args.dataflow)?, &source, &mut figures)?;
     }
     let json: BTreeMap<&str, serde_json::Value> = figures
         .0
@@ -154,15 +156,17 @@ struct Done {
     records: u64,
     bytes: u64,
     state_bytes: u64,
-    p50_ms: f64,
-    p99_ms: f64,
 }
 
+/// Runs the dataflow from `source` into `lake`; `meanwhile` is called in a thread of its own with the address at which views are answered, and when it
+/// returns a run that is not bounded ends.
 fn run_once(
     args: &BenchArgs,
     source: &SourceSpec,
     lake: &Path,
     workers: usize,
+    bounded: bool,
+    meanwhile: impl FnOnce(SocketAddr) -> Result<(), String> + Send + 'static,
 ) -> Result<Done, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -174,7 +178,7 @@ fn run_once(
         lake: lake.display().to_string(),
         prefix: String::new(),
         source: source.clone(),
-        bounded: true,
+        bounded,
         workers,
         cluster: None,
         tick: Duration::from_millis(100),
@@ -182,89 +186,74 @@ fn run_once(
         codec: None,
         limits: IntakeLimits::default(),
     };
+    let outcome = Outcome::default();
     let mut shown = None;
-    run_dataflow(
-        options,
-        &Outcome::default(),
-        runtime.handle(),
-        |store, status| {
-            shown = Some((Arc::clone(store), Arc::clone(status)));
-            Ok(())
-        },
-    )?;
-    let Some((store, status)) = shown else {
+    let mut asking = None;
+    run_dataflow(options, &outcome, runtime.handle(), |store, status| {
+        let served = Served {
+            store: Arc::clone(store),
+            status: Arc::clone(status),
+            now_ms: Arc::new(|| 0),
+            session: Arc::new(Session::new()),
+            wait_at_most: Duration::from_secs(30),
+        };
+        let server = runtime
+            .block_on(serve(served, SocketAddr::from(([127, 0, 0, 1], 0))))
+            .map_err(|error| RunError::Failed(error.to_string()))?;
+        let (address, stop) = (server.address(), outcome.clone());
+        asking = Some(std::thread::spawn(move || {
+            let done = meanwhile(address);
+            if !bounded {
+                stop.stop();
+            }
+            done
+        }));
+        shown = Some((Arc::clone(store), Arc::clone(status), server));
+        Ok(())
+    })?;
+    let (Some((store, status, server)), Some(asking)) = (shown, asking) else {
         return Err("the run showed nothing".into());
     };
+    match asking.join() {
+        Ok(done) => done?,
+        Err(_) => return Err("the asking thread panicked".into()),
+    }
+    runtime.block_on(server.stop());
     let sample = status.sample(&store, 0);
     Ok(Done {
         records: sample.streams.iter().map(|stream| stream.records).sum(),
         bytes: sample.streams.iter().map(|stream| stream.bytes).sum(),
         state_bytes: sample.state_bytes + sample.live_store_bytes,
-        p50_ms: sample.freshness.latency_ms_p50.unwrap_or_default(),
-        p99_ms: sample.freshness.latency_ms_p99.unwrap_or_default(),
     })
 }
 
-/// Decoding, cleaning and encoding, each alone, on one thread.
-fn stages(args: &BenchArgs, source: &SourceSpec, figures: &mut Figures) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
-    let definition = Definition::load(&args.dataflow)?;
-    let plan = lower(&definition)?;
-    let opening = Opening::whole(
-        definition
-            .streams
-            .iter()
-            .map(|stream| stream.name.clone())
-            .collect(),
+/// Records at a steady rate into a folder that is followed, and how long they take to be seen over HTTP.
+fn freshness(args: &BenchArgs, workers: usize, figures: &mut Figures) -> Result<(), Failure> {
+    let (inbox, lake) = (args.dir.join("inbox"), args.dir.join("lake"));
+    for old in [&inbox, &lake] {
+        let _ = std::fs::remove_dir_all(old);
+    }
+    let posts_a_second = args.rate as f64 / 3.0;
+    let posts = (posts_a_second * args.seconds as f64) as u64;
+    let writer = Writer::new(&inbox, posts_a_second, posts)?;
+    let (outbox, measured) = std::sync::mpsc::channel();
+    let source = SourceSpec::Directory(inbox.display().to_string());
+    run_once(args, &source, &lake, workers, false, move |address| {
+        let fresh = freshness::measure(writer, address, posts).map_err(|e| e.to_string())?;
+        outbox.send(fresh).map_err(|error| error.to_string())
+    })?;
+    let mut fresh = measured.recv()?;
+    figures.add("freshness: records a second", args.rate as f64, "/s");
+    figures.add(
+        "  in its file to answered, p50",
+        fresh.percentile(0.5),
+        "ms",
     );
-    let mut source = source.open(opening, runtime.handle())?;
-    let mut decoders = definition
-        .streams
-        .iter()
-        .map(|s| Decoder::new(Arc::clone(&s.schema)))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut spent: BTreeMap<(String, &str), (Duration, u64)> = BTreeMap::new();
-    while let Read::Chunk(chunk) = source.read(2 << 20)? {
-        let name = &definition.streams[chunk.stream].name;
-        let mut note = |stage, started: Instant, rows: usize| {
-            let entry = spent.entry((name.clone(), stage)).or_default();
-            entry.0 += started.elapsed();
-            entry.1 += rows as u64;
-        };
-        let started = Instant::now();
-        let decoded = decoders[chunk.stream].decode(&chunk.bytes, chunk.first_offset);
-        note("decode", started, decoded.rows.num_rows());
-        for table in plan
-            .tables
-            .iter()
-            .filter(|table| table.stream == chunk.stream)
-        {
-            let started = Instant::now();
-            let mut rows = decoded.rows.clone();
-            for map in &table.clean {
-                rows = apply(map, &rows)?.rows;
-            }
-            note("clean", started, rows.num_rows());
-            let started = Instant::now();
-            encode(
-                &table.schema,
-                std::slice::from_ref(&rows),
-                &ParquetOptions::default(),
-            )?;
-            note("stage", started, rows.num_rows());
-        }
-    }
-    for ((stream, stage), (time, rows)) in spent {
-        let name = format!("{stage} alone, {stream}, one thread");
-        figures.add(
-            &name,
-            time.as_nanos() as f64 / rows.max(1) as f64,
-            "ns/record",
-        );
-    }
+    figures.add(
+        "  in its file to answered, p99",
+        fresh.percentile(0.99),
+        "ms",
+    );
     Ok(())
 }
 
