@@ -9,6 +9,8 @@ pub mod definition;
 pub mod delta;
 pub mod emulator;
 pub mod function;
+pub mod kafka;
+pub mod kinesis;
 pub mod lake;
 pub mod operator;
 pub mod plan;

@@ -210,6 +210,15 @@ impl ContextProvider for Session {
         }
     }
 
+    /// Recursion is planned, so that it can be refused with its place.
+    fn create_cte_work_table(
+        &self,
+        _name: &str,
+        schema: SchemaRef,
+    ) -> Result<Arc<dyn TableSource>> {
+        Ok(Arc::new(Relation(schema)))
+    }
+
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
         &self.planners
     }

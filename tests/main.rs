@@ -8,15 +8,21 @@
 //! * `bucket`: the same with a lake and a source in S3;
 //! * `cluster`: the same on several processes;
 //! * `served`: what a running program answers over HTTP and on its terminal;
+//! * `kafka`: the source against a real Apache Kafka;
 //! * `foreign`: the lake as a reader that is not ours sees it.
 //!
 //! `UPDATE_EXPECT=1` rewrites the expected texts, `PROPTEST_CASES=1000` looks longer.
+
+mod support {
+    pub mod kafka_server;
+}
 
 mod suite {
     mod bucket;
     mod cluster;
     mod fixtures;
     mod foreign;
+    mod kafka;
     mod lake;
     mod notation;
     mod operators;

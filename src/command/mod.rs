@@ -32,7 +32,7 @@ enum Subcommand {
     Check(check::CheckArgs),
     /// Print the dataflow that a file becomes
     Explain(check::ExplainArgs),
-    /// Write emulated streams to files
+    /// Post the streams of an emulated service, to files, a gateway, Kafka or Kinesis
     Emulate(crate::emulator::EmulateArgs),
     /// Measure this machine: files to committed tables and views, restart, freshness, and the stages alone
     Bench(bench::BenchArgs),

@@ -204,6 +204,9 @@ impl Readers {
             .block_on(serve(served, args.http))
             .map_err(|error| RunError::Failed(error.to_string()))?;
         status.set_http(format!("http://{}", server.address()));
+        if !std::io::stderr().is_terminal() {
+            eprintln!("views are answered at http://{}", server.address());
+        }
         let done = Arc::new(AtomicBool::new(false));
         let drawing = {
             let (store, status, done) = (Arc::clone(store), Arc::clone(status), Arc::clone(&done));

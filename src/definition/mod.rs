@@ -9,6 +9,7 @@
 //! 2. Statements see only what stands above them, so views form no cycle and are kept in an order in which each one's inputs
 //!    come first.
 
+mod complaint;
 mod error;
 mod statement;
 
@@ -17,7 +18,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use datafusion_common::DataFusionError;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::{DdlStatement, Distinct, Expr, LogicalPlan, Volatility};
 use datafusion_sql::parser::{DFParserBuilder, Statement};
@@ -28,6 +28,7 @@ use datafusion_sql::sqlparser::tokenizer::Token;
 use crate::decode::Decoder;
 use crate::sql::Session;
 
+use complaint::sql_error;
 pub use error::{DefinitionError, Place};
 pub use statement::StatementText;
 
@@ -375,6 +376,17 @@ impl Definition {
         text: &StatementText,
         query: ast::Query,
     ) -> Result<LogicalPlan, DefinitionError> {
+        // Planned as joins, they would forget how often a row occurs.
+        for operation in ["EXCEPT", "INTERSECT"] {
+            if let Some(place) = text.find_pair(operation, "ALL") {
+                let what = format!("{operation} ALL is not maintained");
+                let help = format!("write {operation}, which returns each row once");
+                return Err(DefinitionError {
+                    place,
+                    ..text.error(&[], what, Some(&help))
+                });
+            }
+        }
         let statement = Statement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
         let plan = self
             .session
@@ -513,44 +525,5 @@ pub fn canonical_type(data_type: &DataType) -> DataType {
             Field::new_list_field(canonical_type(item.data_type()), true),
         )),
         other => other.clone(),
-    }
-}
-
-fn sql_error(text: &StatementText, error: DataFusionError) -> DefinitionError {
-    let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
-    let root = error.find_root().to_string();
-    let mut what = root
-        .trim_start_matches("SQL error: ")
-        .trim_start_matches("Error during planning: ")
-        .trim_start_matches("Schema error: ")
-        .trim_start_matches("ParserError(\"")
-        .to_owned();
-    let mut place = span.map(|span| text.place_in_file(span.start.line, span.start.column));
-    if let Some(at) = what.find(" at Line: ") {
-        let mut numbers = what[at..]
-            .split(|c: char| !c.is_ascii_digit())
-            .filter_map(|n| n.parse::<u64>().ok());
-        if let (Some(line), Some(column)) = (numbers.next(), numbers.next()) {
-            place = Some(text.place_in_file(line, column));
-        }
-        what.truncate(at);
-    }
-    if what.ends_with("found: EOF\")") {
-        what.truncate(what.len() - 2);
-        place = Some(text.end());
-    }
-    let place = place.or_else(|| {
-        // A planner names the culprit in quotes; where it stands in the statement is the place.
-        what.split(['\'', '`', '"', ' ', '.', '('])
-            .filter(|word| word.len() > 1)
-            .find_map(|word| text.find(word))
-    });
-    DefinitionError {
-        file: text.file.clone(),
-        place: place.unwrap_or(text.place),
-        what: what
-            .trim_end_matches(['.', '\n'])
-            .replace("datafusion.public.", ""),
-        help: None,
     }
 }

@@ -55,6 +55,16 @@ impl StatementText {
         })
     }
 
+    /// Where `first` stands right before `second`, in any case of letters.
+    pub fn find_pair(&self, first: &str, second: &str) -> Option<Place> {
+        let is = |token: &TokenWithSpan, word: &str| matches!(&token.token, Token::Word(found) if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word));
+        let pair = self
+            .tokens
+            .windows(2)
+            .find(|pair| is(&pair[0], first) && is(&pair[1], second));
+        pair.map(|pair| place_of(&pair[0]))
+    }
+
     /// Turns a place that a parser reports about [`Self::sql`] into a place in the file.
     pub fn place_in_file(&self, line: u64, column: u64) -> Place {
         Place {

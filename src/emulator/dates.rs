@@ -14,8 +14,8 @@ pub(super) const JOINED: std::ops::Range<Moment> = 20 * DAY..749 * DAY;
 pub(super) const POSTED: std::ops::Range<Moment> = 749 * DAY + 54_822..2575 * DAY + 64_467;
 
 /// How a moment is spelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DateForm {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum DateForm {
     /// `2020-08-28 03:52:47`
     Space,
     /// `2020-08-28T03:52:47`
@@ -87,6 +87,31 @@ pub(super) fn write_moment(moment: Moment, form: DateForm, out: &mut Vec<u8>) {
     out.extend_from_slice(&[h[0], h[1], b':', m[0], m[1], b':', s[0], s[1]]);
 }
 
+/// Appends a moment that a database wrote as `2020-08-28 03:52:47` in `form`. Anything else is appended as it is.
+pub(super) fn write_moment_text(moment: &[u8], form: DateForm, out: &mut Vec<u8>) {
+    let (date, time) = match moment {
+        _ if moment.len() >= 19 && moment[10] == b' ' => (&moment[..10], &moment[11..]),
+        _ => return out.extend_from_slice(moment),
+    };
+    match form {
+        DateForm::Space => return out.extend_from_slice(moment),
+        DateForm::Iso => {
+            out.extend_from_slice(date);
+            out.push(b'T');
+        }
+        DateForm::Colons => {
+            out.extend(date.iter().map(|&c| if c == b'-' { b':' } else { c }));
+            out.push(b' ');
+        }
+        DateForm::Slashes => {
+            out.extend_from_slice(
+                &[&date[5..7], b"/", &date[8..10], b"/", &date[..4], b", "].concat(),
+            );
+        }
+    }
+    out.extend_from_slice(time);
+}
+
 #[inline]
 fn two_digits(n: u32) -> [u8; 2] {
     [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8]
@@ -100,6 +125,24 @@ mod tests {
         let mut out = Vec::new();
         write_moment(moment, form, &mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_moment_out_of_a_database_is_spelled_as_a_made_up_one() {
+        for form in [
+            DateForm::Space,
+            DateForm::Iso,
+            DateForm::Colons,
+            DateForm::Slashes,
+        ] {
+            let moment = POSTED.start + 86_399;
+            let mut out = Vec::new();
+            write_moment_text(text(moment, DateForm::Space).as_bytes(), form, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), text(moment, form));
+        }
+        let mut out = Vec::new();
+        write_moment_text(b"2020-08-28", DateForm::Iso, &mut out);
+        assert_eq!(out, b"2020-08-28");
     }
 
     #[test]

@@ -312,7 +312,7 @@ impl Share {
 }
 
 /// Fails if there are visible files in `folder` or the folders in it.
-fn refuse_occupied(folder: &Path, stream: Stream) -> Result<(), EmulatorError> {
+pub(super) fn refuse_occupied(folder: &Path, stream: Stream) -> Result<(), EmulatorError> {
     match holds_files(folder) {
         Ok(false) => Ok(()),
         Ok(true) => Err(EmulatorError::Occupied {

@@ -10,7 +10,17 @@
 //!         --> record    JSON bytes from ready fragments       record.rs, pin_text.rs, wire.rs, broken.rs
 //!         --> schedule  now, late, again, updated             schedule.rs
 //!         --> Emulator  records in the order of sending       here
-//!         --> files     topics/.. or lines, gzip, rate        files.rs, part.rs, pace.rs, command.rs
+//!         --> files     topics/.. or lines, gzip, rate        files.rs, part.rs, pace.rs
+//! ```
+//!
+//! What is not written to files at full speed is posted, as clients of the real service would:
+//!
+//! ```text
+//! origin     posts made up, out of files, out of MySQL        origin/, order.rs, python_random.rs
+//!   --> lanes    batches, one request a lane, repeats          lanes.rs, backoff.rs
+//!   --> target   REST proxy, Kinesis by HTTP or SDK, Kafka     target/, outgoing.rs
+//! posting    pace, requests in flight, the end                 posting.rs, pace.rs
+//! posted     what was acknowledged, and how fast               posted.rs, latency.rs, bar.rs
 //! ```
 //!
 //! Invariants:
@@ -19,21 +29,34 @@
 //!   sends from there on.
 //! * All records of a key are in one partition of their stream, and an update follows every other record of its key.
 //! * A record is one line: it holds no line end.
+//! * What a target acknowledged is not sent again; records of one stream and key arrive in their order.
 
+mod args;
+mod backoff;
+mod bar;
 mod broken;
 mod command;
 mod dates;
 mod files;
+mod lanes;
+mod latency;
 mod options;
+mod order;
+mod origin;
+mod outgoing;
 mod pace;
 mod part;
 mod pin_text;
 mod post;
+mod posted;
 mod poster;
+mod posting;
+mod python_random;
 mod random;
 mod record;
 mod schedule;
 mod summary;
+mod target;
 mod vocabulary;
 mod wire;
 mod words;
@@ -41,11 +64,15 @@ mod words;
 use std::io;
 use std::path::PathBuf;
 
-pub use command::{EmulateArgs, run, run_with};
+pub use args::EmulateArgs;
+pub use command::{Report, run};
+pub use dates::DateForm;
 pub use files::{Layout, WriteOptions, write_to_dir};
 pub use options::EmulatorOptions;
+pub use order::{Pause, RowOrder};
 pub use pace::{Clock, WallClock};
 pub use post::partition_of;
+pub use posted::Posted;
 pub use summary::{Progress, Summary};
 
 use record::Records;
@@ -76,6 +103,15 @@ impl Stream {
     }
 }
 
+/// What a record of the emulator is.
+#[derive(Clone, Copy)]
+struct Sent {
+    /// The post it belongs to.
+    index: u64,
+    stream: Stream,
+    partition: u32,
+}
+
 /// Why an emulation could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum EmulatorError {
@@ -104,9 +140,55 @@ pub enum EmulatorError {
          a second with --rate"
     )]
     Endless,
-    /// The target is not one that can be written to.
-    #[error("--to takes a folder as `dir:PATH`, not `{0}`")]
-    Target(String),
+    /// The target is not one that can be posted to.
+    #[error(
+        "--to cannot post to `{address}`: {why}\n help: targets are `dir:PATH`, `http://HOST:8082/topics/ID.*` (Kafka \
+         REST proxy), `http://HOST:8082/streams/STREAM` (Kinesis through the gateway), `kafka://HOST:9092?topic_prefix=ID.` \
+         and `kinesis://STREAM`; a `*` stands for pin, geo and user"
+    )]
+    Target {
+        /// What was given, without secrets.
+        address: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Options that contradict each other.
+    #[error("{0}")]
+    Options(&'static str),
+    /// Too many rows to draw from.
+    #[error(
+        "rows are drawn out of memory, so --last-row is at most {0}: choose a smaller one, or --order sequential"
+    )]
+    TooManyRows(u64),
+    /// Nothing to draw from.
+    #[error("{0} has no rows to post")]
+    NoRows(String),
+    /// No files to post.
+    #[error(
+        "{}: there are no files of records: expected are `topics/<topic>/partition=<p>/*.json` or `<stream>/*.jsonl`, \
+         where topics and streams are named `pin`, `geo` or `user`, or end so behind a dot; `.gz` and `.zst` are understood",
+        .0.display()
+    )]
+    NoFiles(PathBuf),
+    /// The database failed.
+    #[error("{place}: {why}")]
+    Database {
+        /// The database and table, without secrets.
+        place: String,
+        /// What it says, and what to do.
+        why: String,
+    },
+    /// Not every record could be delivered.
+    #[error("{report}\n {why}")]
+    Undelivered {
+        /// What was delivered, and what not.
+        report: Box<Posted>,
+        /// Why not everything, and what to do.
+        why: String,
+    },
+    /// The machine has no threads or handles left.
+    #[error("cannot start what posting needs: {0}")]
+    Runtime(io::Error),
     /// The folder already holds a stream.
     #[error(
         "{}: already holds records of the stream `{stream}`, which would be mixed with the new ones: choose an empty \
@@ -204,6 +286,12 @@ impl Emulator {
     /// Sends one post and whatever earlier posts have to send after it: calls `out` with the stream, the
     /// partition, and the record, which is one line without its end. False if there was nothing left to do.
     pub fn next_post(&mut self, out: &mut impl FnMut(Stream, u32, &[u8])) -> bool {
+        self.next_turn(&mut |sent, record| out(sent.stream, sent.partition, record))
+    }
+
+    /// As [`Self::next_post`], and tells the post that each record belongs to.
+    #[inline]
+    fn next_turn(&mut self, out: &mut impl FnMut(Sent, &[u8])) -> bool {
         if self.is_finished() {
             return false;
         }
@@ -220,7 +308,12 @@ impl Emulator {
                     if delay == 0 {
                         self.records
                             .write(due.stream, &post, due.edition, &mut self.record);
-                        out(due.stream, partition, &self.record);
+                        let sent = Sent {
+                            index: number,
+                            stream: due.stream,
+                            partition,
+                        };
+                        out(sent, &self.record);
                     } else {
                         self.waiting.push(number + delay, due);
                     }
@@ -236,7 +329,12 @@ impl Emulator {
             } = *due;
             let post = self.records.post(index);
             self.records.write(stream, &post, edition, &mut self.record);
-            out(stream, partition_of(index, self.partitions), &self.record);
+            let sent = Sent {
+                index,
+                stream,
+                partition: partition_of(index, self.partitions),
+            };
+            out(sent, &self.record);
         }
         self.waiting.reuse(number, slot);
         self.next += 1;

@@ -1,6 +1,7 @@
 //! What an emulation is: how many posts, from which seed, and how badly the world behaves.
 
 use crate::emulator::EmulatorError;
+use crate::emulator::dates::DateForm;
 
 /// The options of an emulation. The same options always give the same bytes.
 ///
@@ -25,6 +26,8 @@ pub struct EmulatorOptions {
     /// Share of records in an uncommon wire form: rare date forms, numbers as strings, a row wrapped in an array,
     /// `\u` escapes, blanks between tokens. (`T` and space dates are always mixed.)
     pub variants: f64,
+    /// How all dates are spelled; `None` mixes the two common forms and, among `variants`, the others.
+    pub dates: Option<DateForm>,
     /// Partitions of each stream. The records of a post are in the same partition of each.
     pub partitions: u32,
 }
@@ -40,6 +43,7 @@ impl Default for EmulatorOptions {
             updates: 0.02,
             broken: 0.0,
             variants: 0.02,
+            dates: None,
             partitions: 4,
         }
     }

@@ -65,6 +65,82 @@ impl Pace {
     }
 }
 
+/// When posts are made that are posted one after the other.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Pacing {
+    /// As fast as the target takes them.
+    Free,
+    /// So many a second.
+    Rate(f64),
+    /// After a pause before each; `None` is the one that is drawn for it.
+    Pauses(Option<Duration>),
+}
+
+/// Whether posts are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// So many, now.
+    Now(u64),
+    /// None before this moment.
+    Later(Duration),
+}
+
+/// Keeps to a pacing; it is asked, told what was posted, and never waits itself.
+pub(super) struct Turns {
+    pacing: Pacing,
+    started: Duration,
+    last: Duration,
+    sent: u64,
+    next: Option<Duration>,
+}
+
+impl Turns {
+    pub(super) fn new(pacing: Pacing, now: Duration) -> Self {
+        Self {
+            pacing,
+            started: now,
+            last: now,
+            sent: 0,
+            next: None,
+        }
+    }
+
+    /// How many posts are due at `now`; `draw` is the pause before the next.
+    pub(super) fn due(&mut self, now: Duration, draw: impl FnOnce() -> Duration) -> Due {
+        match self.pacing {
+            Pacing::Free => Due::Now(u64::MAX),
+            Pacing::Rate(rate) => {
+                let elapsed = now.saturating_sub(self.started);
+                let due = (elapsed.as_secs_f64() * rate) as u64;
+                if due > self.sent {
+                    return Due::Now(due - self.sent);
+                }
+                let next = Duration::try_from_secs_f64((self.sent + 1) as f64 / rate);
+                let next = self.started.saturating_add(next.unwrap_or(Duration::MAX));
+                Due::Later(next.max(now + TURN))
+            }
+            Pacing::Pauses(pause) => {
+                let last = self.last;
+                let next = *self
+                    .next
+                    .get_or_insert_with(|| last + pause.unwrap_or_else(draw));
+                if now >= next {
+                    Due::Now(1)
+                } else {
+                    Due::Later(next)
+                }
+            }
+        }
+    }
+
+    /// Posts were made at `now`.
+    pub(super) fn posted(&mut self, posts: u64, now: Duration) {
+        self.sent += posts;
+        self.last = now;
+        self.next = None;
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
@@ -97,5 +173,42 @@ pub(super) mod tests {
                 "{sent} at {rate}"
             );
         }
+    }
+
+    #[test]
+    fn a_rate_is_kept_whatever_the_moments_of_asking() {
+        let start = Duration::from_secs(3);
+        let mut turns = Turns::new(Pacing::Rate(40.0), start);
+        let (mut sent, mut now) = (0, start);
+        while now < start + Duration::from_secs(10) {
+            match turns.due(now, || unreachable!()) {
+                Due::Now(posts) => {
+                    sent += posts;
+                    turns.posted(posts, now);
+                }
+                Due::Later(moment) => now = moment + Duration::from_micros(700),
+            }
+        }
+        assert!((399..=401).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn a_pause_passes_before_each_post_and_is_drawn_once() {
+        let second = Duration::from_secs(1);
+        let mut pauses = [second, Duration::ZERO, 2 * second].into_iter();
+        let mut turns = Turns::new(Pacing::Pauses(None), Duration::ZERO);
+        let mut posts = Vec::new();
+        let mut now = Duration::ZERO;
+        while posts.len() < 3 {
+            match turns.due(now, || pauses.next().unwrap()) {
+                Due::Now(1) => {
+                    turns.posted(1, now);
+                    posts.push(now);
+                }
+                Due::Now(_) => unreachable!(),
+                Due::Later(moment) => now = moment,
+            }
+        }
+        assert_eq!(posts, [second, second, 3 * second]);
     }
 }

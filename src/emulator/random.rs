@@ -23,6 +23,10 @@ pub(super) enum Topic {
     Update = 7,
     /// The arrangement of poster names.
     Names = 8,
+    /// How long to wait before a request is repeated.
+    Jitter = 9,
+    /// Partition keys without meaning.
+    PartitionKey = 10,
 }
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -5,7 +5,7 @@
 
 use crate::emulator::Stream;
 use crate::emulator::broken;
-use crate::emulator::dates::write_moment;
+use crate::emulator::dates::{DateForm, write_moment};
 use crate::emulator::options::EmulatorOptions;
 use crate::emulator::pin_text::{write_description, write_tags, write_title};
 use crate::emulator::post::{Flaw, Post};
@@ -29,6 +29,7 @@ pub(super) struct Records {
     dirty: Chance,
     broken: Chance,
     variants: Chance,
+    dates: Option<DateForm>,
     words: &'static Vocabulary,
     posters: Posters,
     /// The compact object, before it is dressed.
@@ -42,6 +43,7 @@ impl Records {
             dirty: Chance::of(options.dirty),
             broken: Chance::of(options.broken),
             variants: Chance::of(options.variants),
+            dates: options.dates,
             words: vocabulary(),
             posters: Posters::new(options.seed),
             plain: Vec::with_capacity(2048),
@@ -66,11 +68,16 @@ impl Records {
         if edition == Edition::First
             && let Some(mut random) = broken::drawn(self.seed, self.broken, stream, post.index)
         {
-            self.write_plain(stream, post, edition, Wire::CANONICAL, out);
+            let wire = Wire {
+                dates: self.dates.unwrap_or(Wire::CANONICAL.dates),
+                ..Wire::CANONICAL
+            };
+            self.write_plain(stream, post, edition, wire, out);
             broken::break_record(stream, &mut random, out);
             return;
         }
-        let wire = Wire::of(self.seed, self.variants, stream, post.index);
+        let mut wire = Wire::of(self.seed, self.variants, stream, post.index);
+        wire.dates = self.dates.unwrap_or(wire.dates);
         if wire.dress == Dress::Plain {
             self.write_plain(stream, post, edition, wire, out);
         } else {

@@ -15,13 +15,27 @@ use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+/// Where a key's bytes are in the arena, and their hash: the index grows without looking at keys, and keys are compared only if their hashes are equal.
+#[derive(Clone, Copy, Default)]
+struct Span {
+    start: u32,
+    length: u32,
+    hash: u64,
+}
+
+impl Span {
+    fn of(self, arena: &[u8]) -> &[u8] {
+        &arena[self.start as usize..self.start as usize + self.length as usize]
+    }
+}
+
 /// Numbers for keys.
 pub struct GroupIndex {
     converter: RowConverter,
     hasher: DefaultHashBuilder,
     index: HashTable<u32>,
     arena: Vec<u8>,
-    spans: Vec<(u32, u32)>,
+    spans: Vec<Span>,
     free: Vec<u32>,
     garbage: usize,
     no_columns: bool,
@@ -57,7 +71,7 @@ impl GroupIndex {
         numbers.clear();
         if self.no_columns {
             if self.spans.is_empty() {
-                self.spans.push((0, 0));
+                self.spans.push(Span::default());
             }
             numbers.resize(rows, 0);
             return Ok(());
@@ -76,12 +90,11 @@ impl GroupIndex {
         if self.no_columns {
             return;
         }
-        let (start, length) = self.spans[number as usize];
-        let hash = self.hasher.hash_one(span(&self.arena, (start, length)));
-        if let Ok(entry) = self.index.find_entry(hash, |&other| other == number) {
+        let span = self.spans[number as usize];
+        if let Ok(entry) = self.index.find_entry(span.hash, |&other| other == number) {
             entry.remove();
             self.free.push(number);
-            self.garbage += length as usize;
+            self.garbage += span.length as usize;
         }
         if self.garbage > 1 << 20 && self.garbage > self.arena.len() / 2 {
             self.compact();
@@ -97,13 +110,15 @@ impl GroupIndex {
         self.converter.convert_rows(
             numbers
                 .iter()
-                .map(|&number| parser.parse(span(&self.arena, self.spans[number as usize]))),
+                .map(|&number| parser.parse(self.spans[number as usize].of(&self.arena))),
         )
     }
 
     /// The number of bytes it takes in memory, about.
     pub fn bytes(&self) -> usize {
-        self.arena.capacity() + self.spans.capacity() * 8 + self.index.capacity() * 5
+        self.arena.capacity()
+            + self.spans.capacity() * size_of::<Span>()
+            + self.index.capacity() * 5
     }
 
     fn number(&mut self, key: &[u8]) -> Result<u32, ArrowError> {
@@ -113,11 +128,13 @@ impl GroupIndex {
             arena,
             spans,
             free,
-            hasher,
             ..
         } = self;
-        if let Some(&found) = index.find(hash, |&number| span(arena, spans[number as usize]) == key)
-        {
+        let same = |&number: &u32| {
+            let span = spans[number as usize];
+            span.hash == hash && span.of(arena) == key
+        };
+        if let Some(&found) = index.find(hash, same) {
             return Ok(found);
         }
         let start = u32::try_from(arena.len()).map_err(|_| {
@@ -126,21 +143,23 @@ impl GroupIndex {
                     .into(),
             )
         })?;
-        let entry = (start, key.len() as u32);
+        let span = Span {
+            start,
+            length: key.len() as u32,
+            hash,
+        };
         arena.extend_from_slice(key);
         let number = match free.pop() {
             Some(number) => {
-                spans[number as usize] = entry;
+                spans[number as usize] = span;
                 number
             }
             None => {
-                spans.push(entry);
+                spans.push(span);
                 (spans.len() - 1) as u32
             }
         };
-        index.insert_unique(hash, number, |&number| {
-            hasher.hash_one(span(arena, spans[number as usize]))
-        });
+        index.insert_unique(hash, number, |&number| spans[number as usize].hash);
         Ok(number)
     }
 
@@ -148,18 +167,14 @@ impl GroupIndex {
     fn compact(&mut self) {
         let mut arena = Vec::with_capacity(self.arena.len() - self.garbage);
         for &number in &self.index {
-            let entry = &mut self.spans[number as usize];
+            let span = &mut self.spans[number as usize];
             let start = arena.len() as u32;
-            arena.extend_from_slice(span(&self.arena, *entry));
-            entry.0 = start;
+            arena.extend_from_slice(span.of(&self.arena));
+            span.start = start;
         }
         self.arena = arena;
         self.garbage = 0;
     }
-}
-
-fn span(arena: &[u8], (start, length): (u32, u32)) -> &[u8] {
-    &arena[start as usize..start as usize + length as usize]
 }
 
 #[cfg(test)]

@@ -92,11 +92,6 @@ impl<'a> Part<'a> {
     }
 }
 
-/// A plan knows a stream by its place in the dataflow file.
-fn stream_name(stream: usize) -> String {
-    format!("stream {}", stream + 1)
-}
-
 /// A node in words.
 struct Words {
     title: String,
@@ -372,9 +367,9 @@ impl Lines {
 fn text(part: &Part<'_>) -> String {
     let plan = part.plan;
     let mut lines = Lines::default();
-    lines.add(0, "tables (streams are numbered as in the file)");
+    lines.add(0, "tables");
     for &table in &part.tables {
-        text_of_table(&plan.tables[table], &mut lines);
+        text_of_table(plan, &plan.tables[table], &mut lines);
     }
     lines.add(0, "");
     lines.add(
@@ -398,8 +393,8 @@ fn text(part: &Part<'_>) -> String {
     lines.0
 }
 
-fn text_of_table(table: &Table, lines: &mut Lines) {
-    let stream = stream_name(table.stream);
+fn text_of_table(plan: &Plan, table: &Table, lines: &mut Lines) {
+    let stream = &plan.streams[table.stream];
     lines.add(1, &format!("{stream} -> {}", table.name));
     lines.add(2, &format!("key {}", names(&table.schema, &table.key)));
     let kept = match table.kept.is_empty() {
@@ -480,7 +475,7 @@ impl Picture {
             .map(|&table| plan.tables[table].stream)
             .collect();
         for stream in streams {
-            let title = stream_name(stream);
+            let title = plan.streams[stream].clone();
             let stream = PictureBox::new(format!("s{stream}"), BoxKind::Stream, [title]);
             picture.boxes.push(stream);
         }
@@ -646,7 +641,7 @@ mod tests {
     #[test]
     fn a_shared_node_is_printed_once_and_then_referred_to() {
         let text = explained(None, Format::Text);
-        assert!(text.contains("stream 1 -> pin"), "{text}");
+        assert!(text.contains("pin -> pin"), "{text}");
         assert!(text.contains("pin (ind) + geo (ind)"), "{text}");
         assert!(text.contains("count(*)"), "{text}");
         assert!(text.contains("rows for keys in pin and geo"), "{text}");

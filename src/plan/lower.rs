@@ -85,7 +85,9 @@ pub fn lower(definition: &Definition) -> Result<Plan, DefinitionError> {
         }
     }
     let groups = groups(tables.len(), &nodes);
+    let streams = definition.streams.iter();
     Ok(Plan {
+        streams: streams.map(|stream| stream.name.clone()).collect(),
         tables,
         groups,
         nodes,

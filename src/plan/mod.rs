@@ -30,6 +30,8 @@ pub type NodeId = usize;
 
 /// The whole dataflow after the streams: cleaning, keyed tables, and the nodes of the views.
 pub struct Plan {
+    /// The streams' names, in the definition's order.
+    pub streams: Vec<String>,
     /// The tables, in the definition's order.
     pub tables: Vec<Table>,
     /// Sets of tables whose primary keys are joined: each set shares one arrangement.

@@ -9,6 +9,7 @@
 
 mod directory;
 mod emulated;
+mod kafka;
 mod spec;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 pub use crate::checkpoint::Position;
 pub use directory::Directory;
 pub use emulated::Emulated;
+pub use kafka::KafkaSource;
 pub use spec::SourceSpec;
 
 /// Some consecutive records of one partition.
@@ -95,7 +97,7 @@ pub trait Source: Send {
 pub enum SourceError {
     /// The address is not one.
     #[error(
-        "`{address}` is not a source: {why}\n help: sources are `dir:PATH`, `dir:s3://bucket/prefix` and `emulator:`"
+        "`{address}` is not a source: {why}\n help: sources are `dir:PATH`, `dir:s3://bucket/prefix`, `kafka://HOST:9092?topic_prefix=ID.` and `emulator:`"
     )]
     Address {
         /// What was given.

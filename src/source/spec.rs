@@ -4,8 +4,9 @@ use std::str::FromStr;
 
 use object_store::path::Path;
 
-use super::{Directory, Emulated, Opening, Source, SourceError};
+use super::{Directory, Emulated, KafkaSource, Opening, Source, SourceError};
 use crate::emulator::EmulatorOptions;
+use crate::kafka::KafkaAddress;
 use crate::lake::Lake;
 
 /// Which source, and where.
@@ -13,6 +14,8 @@ use crate::lake::Lake;
 pub enum SourceSpec {
     /// Files in a folder or a bucket.
     Directory(String),
+    /// Topics of a Kafka cluster.
+    Kafka(Box<KafkaAddress>),
     /// The embedded emulator.
     Emulator {
         /// Posts a second.
@@ -36,6 +39,7 @@ impl FromStr for SourceSpec {
             return Err(wrong("it does not begin with a kind and a colon"));
         };
         match kind {
+            "kafka" => Ok(SourceSpec::Kafka(Box::new(address.parse()?))),
             "dir" if rest.is_empty() => Err(wrong("the folder is missing")),
             "dir" => Ok(SourceSpec::Directory(rest.to_owned())),
             "emulator" => {
@@ -100,6 +104,7 @@ impl SourceSpec {
                 };
                 Ok(Box::new(Emulated::open(options, *rate, opening)?))
             }
+            SourceSpec::Kafka(address) => Ok(Box::new(KafkaSource::open(address, opening)?)),
             SourceSpec::Directory(location) => {
                 let wrong = |why: String| SourceError::Address {
                     address: format!("dir:{location}"),
@@ -125,6 +130,7 @@ impl SourceSpec {
     pub fn describe(&self) -> String {
         match self {
             SourceSpec::Directory(location) => format!("dir:{location}"),
+            SourceSpec::Kafka(address) => address.describe(),
             SourceSpec::Emulator { rate, .. } => format!("emulator at {rate} posts/s"),
         }
     }

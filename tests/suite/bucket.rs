@@ -1,10 +1,10 @@
 //! A lake and a source in S3: a server of that protocol in this process, over a folder that tests can look into.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Instant;
 
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::TokioIo;
@@ -13,7 +13,7 @@ use s3s::service::S3ServiceBuilder;
 use tempfile::TempDir;
 
 use super::program::{
-    PATIENCE, Running, assert_same, files, finish, pinflow, rows, run, source, wait, world,
+    Running, assert_same, files, finish, pinflow, rows, run, source, wait, world,
 };
 
 const KEY: &str = "tests";
@@ -165,20 +165,19 @@ fn a_run_on_s3_that_is_killed_ends_as_one_that_was_not() {
 fn a_run_waits_for_a_lake_that_is_away() {
     let mut bucket = Bucket::absent();
     let world = world(50, "--layout lines --seed 33 --partitions 1");
-    let command = bucket.pinflow(&format!(
+    let mut command = bucket.pinflow(&format!(
         "run --http 127.0.0.1:0 --source dir:{} --lake s3://bucket/lake --tick 20 --bounded -w 1",
         source(&world).display()
     ));
-    let waiting = std::thread::spawn(move || completed(command));
-    let begin = Instant::now();
-    while begin.elapsed().as_secs() < 3 {
-        assert!(!waiting.is_finished(), "the run did not wait");
-        std::thread::yield_now();
-    }
+    let mut process = Running(command.spawn().unwrap());
+    let mut said = BufReader::new(process.0.stderr.take().unwrap()).lines();
+    let waits = said.find(|line| {
+        line.as_ref()
+            .is_ok_and(|line| line.contains("trying again"))
+    });
+    assert!(waits.is_some(), "the run did not wait");
     bucket.serve();
-    wait("the run is done", || waiting.is_finished());
-    let said = waiting.join().unwrap();
-    assert!(said.contains("trying again"), "{said}");
-    assert!(begin.elapsed() < PATIENCE);
+    said.for_each(drop);
+    assert!(process.0.wait().unwrap().success());
     assert_eq!(rows(&bucket.path("lake"))["tables/pin"].len(), 50);
 }

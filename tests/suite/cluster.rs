@@ -1,6 +1,8 @@
 //! The program on several processes: the same lake as one process makes.
 
-use super::program::{assert_same, finish, rows, run, source, world};
+use std::fs;
+
+use super::program::{assert_same, files, finish, rows, run, source, world};
 
 #[test]
 fn several_processes_answer_as_one_does() {
@@ -23,13 +25,13 @@ fn several_processes_answer_as_one_does() {
 fn a_cluster_goes_on_where_another_number_of_processes_ended() {
     let world = world(
         500,
-        "--layout lines --seed 44 --late 0.2 --updates 0.1 --duplicates 0.1 --partitions 3",
+        "--layout topics --seed 44 --late 0.2 --updates 0.1 --duplicates 0.1 --partitions 3",
     );
     let (whole, lake) = (world.path().join("whole"), world.path().join("lake"));
     finish(&run(&source(&world), &whole, "--bounded -w 1"));
     let part = world.path().join("part");
     // The first files of every partition: what a first run finds.
-    for (file, content) in super::program::files(&source(&world)) {
+    for (file, content) in files(&source(&world)) {
         let name = file.file_name().unwrap().to_str().unwrap();
         let early = name
             .rsplit(['-', '+', '.'])
@@ -37,19 +39,16 @@ fn a_cluster_goes_on_where_another_number_of_processes_ended() {
             .is_some_and(|number| number.parse::<u64>().is_ok_and(|number| number == 0));
         if early {
             let to = part.join(file.strip_prefix(source(&world)).unwrap());
-            std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-            std::fs::write(to, content).unwrap();
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::write(to, content).unwrap();
         }
     }
-    assert!(
-        !super::program::files(&part).is_empty(),
-        "there are first files"
-    );
+    assert!(!files(&part).is_empty(), "there are first files");
     finish(&run(&part, &lake, "--bounded -w 2"));
-    for (file, content) in super::program::files(&source(&world)) {
+    for (file, content) in files(&source(&world)) {
         let to = part.join(file.strip_prefix(source(&world)).unwrap());
         if !to.exists() {
-            std::fs::write(to, content).unwrap();
+            fs::write(to, content).unwrap();
         }
     }
     let launch = run(&part, &lake, "--bounded -w 1");

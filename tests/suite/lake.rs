@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use arrow::compute::concat_batches;
 use pinflow::definition::Definition;
@@ -12,7 +11,7 @@ use tempfile::TempDir;
 
 use super::oracle;
 use super::program::{
-    PATIENCE, Running, assert_same, batches, files, finish, pinflow, rows, run, source, wait, world,
+    Running, assert_same, batches, files, finish, pinflow, rows, run, source, wait, world,
 };
 
 #[test]

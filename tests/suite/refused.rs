@@ -276,10 +276,58 @@ fn wrong_types() {
     view(
         "SELECT k FROM a WHERE blank_to_null(n, 1, 2) = g AND g + n > TIMESTAMP '2020-01-01'",
         expect![[r#"
-        Execution error: Function 'blank_to_null' user-defined coercion failed with: Error during planning: argument 1 of `blank_to_null` must be text but is Int64: write `CAST(.. AS TEXT)`. No function matches the given name and argument types 'blank_to_null(Int64, Int64, Int64)'. You might need to add explicit type casts.
-        	Candidate functions:
-        	blank_to_null(UserDefined)
-           at: x.sql, line 5, column 53"#]],
+            argument 1 of `blank_to_null` must be text but is BIGINT
+               at: x.sql, line 5, column 53
+             help: write `CAST(.. AS TEXT)`"#]],
+    );
+}
+
+#[test]
+fn a_function_called_with_the_wrong_types() {
+    view(
+        "SELECT sum(g) FROM a",
+        expect![[r#"
+        `sum` cannot be called with (TEXT)
+           at: x.sql, line 5, column 38
+         help: it is called as Candidate functions:, sum(Decimal), sum(BIGINT), sum(DOUBLE), ..; cast the arguments if need be"#]],
+    );
+    view(
+        "SELECT date_bin(g, n) FROM a",
+        expect![[r#"
+        `date_bin` cannot be called with (TEXT, BIGINT)
+           at: x.sql, line 5, column 38
+         help: it is called as Candidate functions:, date_bin(INTERVAL, TIMESTAMP, TIMESTAMP), date_bin(INTERVAL, TIMESTAMP); cast the arguments if need be"#]],
+    );
+    view(
+        "SELECT parse_count(n) FROM a",
+        expect![[r#"
+        argument 1 of `parse_count` must be text but is BIGINT
+           at: x.sql, line 5, column 38
+         help: write `CAST(.. AS TEXT)`"#]],
+    );
+    view(
+        "SELECT substr(g, g) FROM a",
+        expect![[r#"
+        `substr` cannot be called with (TEXT, TEXT)
+           at: x.sql, line 5, column 38
+         help: it is called as Candidate functions:, substr(str: TEXT, start_pos: BIGINT), substr(str: TEXT, start_pos: BIGINT, length: BIGINT); cast the arguments if need be"#]],
+    );
+    view(
+        "SELECT g + 1 FROM a",
+        expect![[r#"
+        Cannot coerce arithmetic expression TEXT + BIGINT to valid types
+           at: x.sql, line 5, column 38"#]],
+    );
+}
+
+#[test]
+fn except_all() {
+    view(
+        "SELECT k FROM a EXCEPT ALL SELECT k FROM b",
+        expect![[r#"
+        EXCEPT ALL is not maintained
+           at: x.sql, line 5, column 47
+         help: write EXCEPT, which returns each row once"#]],
     );
 }
 
@@ -288,8 +336,8 @@ fn a_column_outside_the_group() {
     view(
         "SELECT g, n, count(*) AS c FROM a GROUP BY g",
         expect![[r#"
-        Column in SELECT must be in GROUP BY or an aggregate function: While expanding wildcard, column "a.n" must appear in the GROUP BY clause or must be part of an aggregate function, currently only "a.g, count(Int64(1))" appears in the SELECT clause satisfies this requirement
-           at: x.sql, line 5, column 41"#]],
+            Column in SELECT must be in GROUP BY or an aggregate function: While expanding wildcard, column "a.n" must appear in the GROUP BY clause or must be part of an aggregate function, currently only "a.g, count(BIGINT(1))" appears in the SELECT clause satisfies this requirement
+               at: x.sql, line 5, column 41"#]],
     );
 }
 

@@ -18,7 +18,9 @@ fn views_are_answered_while_records_come_and_ctrl_c_commits() {
             .unwrap(),
     );
     let http = Http::of(&mut process);
-    assert_eq!(http.get("/healthz", "*/*").0, 200);
+    wait("the program is healthy", || {
+        http.get("/healthz", "*/*").0 == 200
+    });
     assert_eq!(http.get("/views/nothing", "*/*").0, 404);
     let names = http.json("/views").to_string();
     assert!(names.contains("follower_errors_by_category") && names.contains("dead_letters"));

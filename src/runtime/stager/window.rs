@@ -184,13 +184,13 @@ mod tests {
         assert_eq!(files.0[&0].0.len(), WINDOW_ROWS, "the first rows have left");
         assert!(window.replace(0, &rows([(7, 0)]).project(&[0]).unwrap()));
         // Its successor is replaced too, which waits.
-        window.append(0, rows([(7, 70)]), |step| files.take(step));
+        window.append(0, rows([(7, -70)]), |step| files.take(step));
         assert!(window.replace(0, &rows([(7, 0)]).project(&[0]).unwrap()));
-        window.append(0, rows([(7, 71)]), |step| files.take(step));
+        window.append(0, rows([(7, -71)]), |step| files.take(step));
         window.end(|step| files.take(step));
         let (values, gone) = &files.0[&0];
-        assert_eq!((values.last(), *gone), (Some(&71), Some(1)));
-        assert!(!values.contains(&70));
+        assert_eq!((values.last(), *gone), (Some(&-71), Some(1)));
+        assert!(!values.contains(&-70));
     }
 
     #[test]

@@ -1,0 +1,136 @@
+//! What the parser and the planner complain about, as sentences with a place.
+//!
+//! DataFusion names Arrow's types and lists every signature of a function; users know SQL's types, and need to see what to change.
+
+use datafusion_common::DataFusionError;
+
+use super::error::{DefinitionError, Place};
+use super::statement::StatementText;
+
+/// How many ways to call a function are shown.
+const CALLS_SHOWN: usize = 4;
+
+/// An error of the parser or the planner about `text`.
+pub(super) fn sql_error(text: &StatementText, error: DataFusionError) -> DefinitionError {
+    let span = error.diagnostic().and_then(|diagnostic| diagnostic.span);
+    let root = error.find_root().to_string();
+    let place = span.map(|span| text.place_in_file(span.start.line, span.start.column));
+    if let Some((name, what, help)) = wrong_call(&root) {
+        return DefinitionError {
+            file: text.file.clone(),
+            place: text.find(&name).or(place).unwrap_or(text.place),
+            what,
+            help,
+        };
+    }
+    let (what, stated) = said(text, &root);
+    let place = stated.or(place).or_else(|| {
+        // A planner names the culprit in quotes; where it stands in the statement is the place.
+        what.split(['\'', '`', '"', ' ', '.', '('])
+            .filter(|word| word.len() > 1)
+            .find_map(|word| text.find(word))
+    });
+    DefinitionError {
+        file: text.file.clone(),
+        place: place.unwrap_or(text.place),
+        what: sql_types(
+            what.trim_end_matches(['.', '\n'])
+                .replace("datafusion.public.", ""),
+        ),
+        help: None,
+    }
+}
+
+/// The message without its names for kinds of errors, and the place it states.
+fn said(text: &StatementText, root: &str) -> (String, Option<Place>) {
+    let mut what = root
+        .trim_start_matches("SQL error: ")
+        .trim_start_matches("Error during planning: ")
+        .trim_start_matches("Schema error: ")
+        .trim_start_matches("ParserError(\"")
+        .to_owned();
+    let mut place = None;
+    if let Some(at) = what.find(" at Line: ") {
+        let mut numbers = what[at..]
+            .split(|c: char| !c.is_ascii_digit())
+            .filter_map(|n| n.parse::<u64>().ok());
+        if let (Some(line), Some(column)) = (numbers.next(), numbers.next()) {
+            place = Some(text.place_in_file(line, column));
+        }
+        what.truncate(at);
+    }
+    if what.ends_with("found: EOF\")") {
+        what.truncate(what.len() - 2);
+        place = Some(text.end());
+    }
+    (what, place)
+}
+
+/// If the complaint is about the arguments of a function: its name, what is wrong, and how it can be called.
+fn wrong_call(root: &str) -> Option<(String, String, Option<String>)> {
+    const MATCHES: &str = "No function matches the given name and argument types '";
+    let call = root.split_once(MATCHES)?.1;
+    let (call, rest) = call.split_once('\'')?;
+    let (name, arguments) = call.trim_end_matches(')').split_once('(')?;
+    // pinflow's own functions say themselves what they take.
+    if let Some(at) = root.find("argument ")
+        && let Some((own, _)) = root[at..].split_once(". No function")
+    {
+        let (what, help) = own.split_once(": ").unwrap_or((own, ""));
+        let help = (!help.is_empty()).then(|| help.to_owned());
+        return Some((name.to_owned(), sql_types(what.to_owned()), help));
+    }
+    let arguments = sql_types(arguments.to_owned());
+    let mut calls: Vec<String> = Vec::new();
+    for candidate in rest
+        .lines()
+        .filter(|line| line.starts_with('\t') && !line.ends_with(':'))
+    {
+        let call = sql_types(candidate.trim().to_owned());
+        if !calls.contains(&call) && !call.contains("Time64") && !call.contains("+TZ") {
+            calls.push(call);
+        }
+    }
+    let more = if calls.len() > CALLS_SHOWN {
+        ", .."
+    } else {
+        ""
+    };
+    calls.truncate(CALLS_SHOWN);
+    let help = (!calls.is_empty()).then(|| {
+        let calls = calls.join(", ");
+        format!("it is called as {calls}{more}; cast the arguments if need be")
+    });
+    let what = match arguments.as_str() {
+        "" => format!("`{name}` cannot be called without arguments"),
+        _ => format!("`{name}` cannot be called with ({arguments})"),
+    };
+    Some((name.to_owned(), what, help))
+}
+
+/// Arrow's types under their SQL names.
+fn sql_types(text: String) -> String {
+    const NAMES: [(&str, &str); 18] = [
+        ("Utf8View", "TEXT"),
+        ("LargeUtf8", "TEXT"),
+        ("Utf8", "TEXT"),
+        ("String", "TEXT"),
+        ("UInt64", "BIGINT"),
+        ("Int64", "BIGINT"),
+        ("Int32", "INT"),
+        ("Float64", "DOUBLE"),
+        ("Boolean", "BOOLEAN"),
+        ("Timestamp(ns)", "TIMESTAMP"),
+        ("Timestamp(µs)", "TIMESTAMP"),
+        ("Timestamp(ms)", "TIMESTAMP"),
+        ("Timestamp(s)", "TIMESTAMP"),
+        ("Date32", "DATE"),
+        ("Interval(MonthDayNano)", "INTERVAL"),
+        ("Interval(DayTime)", "INTERVAL"),
+        ("Time32(ms)", "Time64"),
+        ("Time32(s)", "Time64"),
+    ];
+    NAMES
+        .iter()
+        .fold(text, |text, (arrow, sql)| text.replace(arrow, sql))
+}
