@@ -20,7 +20,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::delta::Epoch;
-use crate::source::{Chunk, Position, Read, Source, SourceError};
+use crate::source::{Chunk, Lag, Position, Read, Source, SourceError};
 
 /// Where workers get records from.
 pub trait Feed: Send + Sync {
@@ -176,6 +176,11 @@ impl Intake {
     /// Ends the intake: nothing is claimed any more.
     pub fn stop(&self) {
         self.lock().ended = true;
+    }
+
+    /// How far behind the source's partitions are.
+    pub fn lag(&self) -> Vec<Lag> {
+        self.lock().source.lag()
     }
 
     /// Why the source failed, if it did.

@@ -27,7 +27,7 @@ mod suite {
     mod notation;
     mod operators;
     mod oracle;
-    mod program;
+    pub mod program;
     mod property;
     mod query;
     mod refused;

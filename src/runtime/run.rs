@@ -25,7 +25,7 @@ use crate::render::{
     ClockConfig, DEAD_LETTERS, Gathered, IngestConfig, Restored, ViewEvent, WorkerConfig, build,
     dead_letter_schema, served_views,
 };
-use crate::serve::status::{Commit, Health, RunDescription, Status};
+use crate::serve::status::{Commit, Health, LagSample, RunDescription, Status};
 use crate::serve::store::{LiveStore, ViewSpec};
 use crate::sink::{Codec, Committer, ParquetOptions};
 use crate::source::{Opening, Source, SourceError, SourceSpec};
@@ -93,6 +93,9 @@ pub enum RunError {
     #[error("{0}")]
     Failed(String),
 }
+
+/// How often it is asked how far behind the source is.
+const LAG_EVERY: Duration = Duration::from_secs(1);
 
 fn now_ms() -> i64 {
     SystemTime::now()
@@ -592,8 +595,13 @@ impl WorkerShared {
         let tells = self.process == 0 && index == 0;
         let mut told: Option<Epoch> = None;
         let finished = AtomicBool::new(false);
+        let mut looked = Instant::now();
         while !probes.all.done() {
             worker.step_or_park(Some(Duration::from_millis(1)));
+            if tells && looked.elapsed() >= LAG_EVERY {
+                looked = Instant::now();
+                self.tell_lags();
+            }
             if self.outcome.is_stopping() && !finished.swap(true, Ordering::Relaxed) {
                 self.intake.stop();
             }
@@ -632,6 +640,17 @@ impl WorkerShared {
             let _ = events.send(ViewEvent::Closed(self.intake.open().0));
         }
         Ok(())
+    }
+
+    fn tell_lags(&self) {
+        let lags = self.intake.lag().into_iter().map(|lag| LagSample {
+            stream: self.streams[lag.stream].0.clone(),
+            partition: lag.partition,
+            records: lag.records,
+            bytes: lag.bytes,
+            seconds: lag.seconds,
+        });
+        self.status.set_lags(lags.collect());
     }
 
     fn worker_config(

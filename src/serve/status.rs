@@ -89,6 +89,7 @@ pub struct Status {
 #[derive(Debug)]
 struct Seldom {
     health: Health,
+    lags: Vec<LagSample>,
     http: Option<String>,
     commit: Option<Commit>,
     latencies: Latencies,
@@ -122,6 +123,7 @@ impl Status {
             closed_ms: AtomicU64::new(0),
             state_bytes: AtomicU64::new(0),
             seldom: Mutex::new(Seldom {
+                lags: Vec::new(),
                 health: Health::Starting,
                 http: None,
                 commit: None,
@@ -199,6 +201,11 @@ impl Status {
         }
     }
 
+    /// Notes how far behind the partitions are.
+    pub fn set_lags(&self, lags: Vec<LagSample>) {
+        self.seldom().lags = lags;
+    }
+
     /// All numbers at this moment.
     pub fn sample(&self, store: &LiveStore, now_ms: u64) -> StatusSample {
         let cut = store.cut();
@@ -242,6 +249,7 @@ impl Status {
             records: streams.iter().map(|stream| stream.records).sum(),
             records_per_second: streams.iter().map(|stream| stream.records_per_second).sum(),
             streams,
+            lags: seldom.lags.clone(),
             views: views.collect(),
             commit: seldom.commit.clone(),
             commit_age_ms: seldom
@@ -257,6 +265,21 @@ impl Status {
     fn seldom(&self) -> MutexGuard<'_, Seldom> {
         self.seldom.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How far behind a partition is; what its source cannot tell is `None`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LagSample {
+    /// The stream.
+    pub stream: String,
+    /// The partition.
+    pub partition: String,
+    /// Records that are there and were not read.
+    pub records: Option<u64>,
+    /// Bytes that are there and were not read.
+    pub bytes: Option<u64>,
+    /// The age of the oldest of them.
+    pub seconds: Option<f64>,
 }
 
 /// The status at one moment.
@@ -283,6 +306,8 @@ pub struct StatusSample {
     pub records_per_second: f64,
     /// One entry a stream.
     pub streams: Vec<StreamSample>,
+    /// The partitions that this process reads, where the source tells how far behind they are.
+    pub lags: Vec<LagSample>,
     /// One entry a view.
     pub views: Vec<ViewSample>,
     /// The last commit.

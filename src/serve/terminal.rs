@@ -125,6 +125,22 @@ pub fn render_block(sample: &StatusSample, width: usize) -> String {
         ));
     }
     line(String::new());
+    let behind: u64 = sample.lags.iter().filter_map(|lag| lag.records).sum();
+    let oldest = sample.lags.iter().filter_map(|lag| lag.seconds);
+    let oldest = oldest.fold(None, |max: Option<f64>, age| {
+        Some(max.unwrap_or(0.0).max(age))
+    });
+    if behind > 0 || oldest.is_some_and(|age| age >= 1.0) {
+        let age = oldest.map_or(String::new(), |age| {
+            format!(", the oldest {}", duration((age * 1000.0) as u64))
+        });
+        let partitions = sample.lags.len();
+        line(format!(
+            "{:<10}{} records to read in {partitions} partitions{age}",
+            "behind",
+            grouped(behind)
+        ));
+    }
     line(format!(
         "{:<10}{:<14}{}",
         "epoch",
@@ -293,6 +309,7 @@ mod tests {
                 stream("geo", 1_049_882, 6_667.2),
                 stream("user", 1_049_882, 6_667.2),
             ],
+            lags: Vec::new(),
             views: vec![
                 view("posts_by_country_category", 5_123),
                 view("top_category_by_country", 231),

@@ -287,16 +287,16 @@ fn a_function_called_with_the_wrong_types() {
     view(
         "SELECT sum(g) FROM a",
         expect![[r#"
-        `sum` cannot be called with (TEXT)
-           at: x.sql, line 5, column 38
-         help: it is called as Candidate functions:, sum(Decimal), sum(BIGINT), sum(DOUBLE), ..; cast the arguments if need be"#]],
+            `sum` cannot be called with (TEXT)
+               at: x.sql, line 5, column 38
+             help: it is called as sum(Decimal), sum(BIGINT), sum(DOUBLE), sum(Duration), ..; cast the arguments if need be"#]],
     );
     view(
         "SELECT date_bin(g, n) FROM a",
         expect![[r#"
-        `date_bin` cannot be called with (TEXT, BIGINT)
-           at: x.sql, line 5, column 38
-         help: it is called as Candidate functions:, date_bin(INTERVAL, TIMESTAMP, TIMESTAMP), date_bin(INTERVAL, TIMESTAMP); cast the arguments if need be"#]],
+            `date_bin` cannot be called with (TEXT, BIGINT)
+               at: x.sql, line 5, column 38
+             help: it is called as date_bin(INTERVAL, TIMESTAMP, TIMESTAMP), date_bin(INTERVAL, TIMESTAMP); cast the arguments if need be"#]],
     );
     view(
         "SELECT parse_count(n) FROM a",
@@ -308,9 +308,9 @@ fn a_function_called_with_the_wrong_types() {
     view(
         "SELECT substr(g, g) FROM a",
         expect![[r#"
-        `substr` cannot be called with (TEXT, TEXT)
-           at: x.sql, line 5, column 38
-         help: it is called as Candidate functions:, substr(str: TEXT, start_pos: BIGINT), substr(str: TEXT, start_pos: BIGINT, length: BIGINT); cast the arguments if need be"#]],
+            `substr` cannot be called with (TEXT, TEXT)
+               at: x.sql, line 5, column 38
+             help: it is called as substr(str: TEXT, start_pos: BIGINT), substr(str: TEXT, start_pos: BIGINT, length: BIGINT); cast the arguments if need be"#]],
     );
     view(
         "SELECT g + 1 FROM a",

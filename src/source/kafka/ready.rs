@@ -79,6 +79,7 @@ impl Ready {
     }
 
     /// Bytes that wait.
+    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.lock().bytes
     }
