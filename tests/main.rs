@@ -9,12 +9,16 @@
 //! * `cluster`: the same on several processes;
 //! * `served`: what a running program answers over HTTP and on its terminal;
 //! * `kafka`: the source against a real Apache Kafka;
+//! * `kinesis*`: the source against two implementations of Kinesis, one in this process;
 //! * `foreign`: the lake as a reader that is not ours sees it.
 //!
 //! `UPDATE_EXPECT=1` rewrites the expected texts, `PROPTEST_CASES=1000` looks longer.
 
 mod support {
+    pub mod ferro;
     pub mod kafka_server;
+    pub mod kinesis;
+    pub mod kinesis_local;
 }
 
 mod suite {
@@ -23,6 +27,9 @@ mod suite {
     mod fixtures;
     mod foreign;
     mod kafka;
+    mod kinesis;
+    mod kinesis_faults;
+    mod kinesis_reshard;
     mod lake;
     mod notation;
     mod operators;

@@ -10,6 +10,7 @@
 mod directory;
 mod emulated;
 mod kafka;
+mod kinesis;
 mod spec;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ pub use crate::checkpoint::Position;
 pub use directory::Directory;
 pub use emulated::Emulated;
 pub use kafka::KafkaSource;
+pub use kinesis::Kinesis;
 pub use spec::SourceSpec;
 
 /// Some consecutive records of one partition.
@@ -97,7 +99,7 @@ pub trait Source: Send {
 pub enum SourceError {
     /// The address is not one.
     #[error(
-        "`{address}` is not a source: {why}\n help: sources are `dir:PATH`, `dir:s3://bucket/prefix`, `kafka://HOST:9092?topic_prefix=ID.` and `emulator:`"
+        "`{address}` is not a source: {why}\n help: sources are `dir:PATH`, `dir:s3://bucket/prefix`, `kafka://HOST:9092?topic_prefix=ID.`, `kinesis://STREAM` and `emulator:`"
     )]
     Address {
         /// What was given.

@@ -4,9 +4,10 @@ use std::str::FromStr;
 
 use object_store::path::Path;
 
-use super::{Directory, Emulated, KafkaSource, Opening, Source, SourceError};
+use super::{Directory, Emulated, KafkaSource, Kinesis, Opening, Source, SourceError};
 use crate::emulator::EmulatorOptions;
 use crate::kafka::KafkaAddress;
+use crate::kinesis::KinesisAddress;
 use crate::lake::Lake;
 
 /// Which source, and where.
@@ -16,6 +17,8 @@ pub enum SourceSpec {
     Directory(String),
     /// Topics of a Kafka cluster.
     Kafka(Box<KafkaAddress>),
+    /// Streams of Kinesis.
+    Kinesis(Box<KinesisAddress>),
     /// The embedded emulator.
     Emulator {
         /// Posts a second.
@@ -40,6 +43,7 @@ impl FromStr for SourceSpec {
         };
         match kind {
             "kafka" => Ok(SourceSpec::Kafka(Box::new(address.parse()?))),
+            "kinesis" => Ok(SourceSpec::Kinesis(Box::new(address.parse()?))),
             "dir" if rest.is_empty() => Err(wrong("the folder is missing")),
             "dir" => Ok(SourceSpec::Directory(rest.to_owned())),
             "emulator" => {
@@ -105,6 +109,10 @@ impl SourceSpec {
                 Ok(Box::new(Emulated::open(options, *rate, opening)?))
             }
             SourceSpec::Kafka(address) => Ok(Box::new(KafkaSource::open(address, opening)?)),
+            SourceSpec::Kinesis(address) => {
+                let address = KinesisAddress::clone(address);
+                Ok(Box::new(Kinesis::open(address, opening, runtime)?))
+            }
             SourceSpec::Directory(location) => {
                 let wrong = |why: String| SourceError::Address {
                     address: format!("dir:{location}"),
@@ -131,6 +139,7 @@ impl SourceSpec {
         match self {
             SourceSpec::Directory(location) => format!("dir:{location}"),
             SourceSpec::Kafka(address) => address.describe(),
+            SourceSpec::Kinesis(address) => address.describe(),
             SourceSpec::Emulator { rate, .. } => format!("emulator at {rate} posts/s"),
         }
     }

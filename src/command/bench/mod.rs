@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use self::freshness::Writer;
 use super::Failure;
 use crate::definition::Definition;
+use crate::kafka::{KafkaAddress, list_topics};
 use crate::reclock::IntakeLimits;
 use crate::runtime::{Outcome, RunError, RunOptions, run as run_dataflow};
 use crate::serve::http::{Served, serve};
@@ -45,6 +46,9 @@ pub struct BenchArgs {
     /// An input with late, corrected and broken records and rare wire forms too, instead of copies and dirty posts alone
     #[arg(long)]
     hard: bool,
+    /// Measure the same records from Kafka too: a cluster, as kafka://HOST:9092, in which topics `bench-..` are made
+    #[arg(long, value_name = "KAFKA")]
+    source: Option<KafkaAddress>,
     /// Leave the stages alone out
     #[arg(long)]
     no_stages: bool,
@@ -112,6 +116,27 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         "B",
     );
 
+    if let Some(cluster) = &args.source {
+        let records_of_files = done.records;
+        let source = topics_of(cluster, &input, &format!("bench-{kind}-{}.", args.posts))?;
+        let lake = args.dir.join("lake-kafka");
+        let _ = std::fs::remove_dir_all(&lake);
+        let before = Usage::now();
+        let started = Instant::now();
+        let done = run_once(args, &source, &lake, workers, true, |_| Ok(()))?;
+        let wall = started.elapsed().as_secs_f64();
+        if done.records != records_of_files {
+            let why = format!(
+                "Kafka had {} records and the files {records_of_files}",
+                done.records
+            );
+            return Err(why.into());
+        }
+        figures.add("Kafka to committed tables and views: wall", wall, "s");
+        figures.add("  records a second", done.records as f64 / wall, "/s");
+        figures.add("  CPU", Usage::now().cpu_s - before.cpu_s, "s");
+    }
+
     let started = Instant::now();
     run_once(args, &source, &lake, workers, true, |_| Ok(()))?;
     figures.add(
@@ -156,6 +181,26 @@ struct Done {
     records: u64,
     bytes: u64,
     state_bytes: u64,
+}
+
+/// The topics with the records of `input`, which are posted there if nobody did so before.
+fn topics_of(cluster: &KafkaAddress, input: &Path, prefix: &str) -> Result<SourceSpec, Failure> {
+    let address = format!("kafka://{}?topic_prefix={prefix}", cluster.brokers());
+    let known = list_topics(cluster)?;
+    if !known.keys().any(|topic| topic.starts_with(prefix)) {
+        let posted = std::process::Command::new(std::env::current_exe()?)
+            .args(["emulate", "--from", &format!("dir:{}", input.display())])
+            .args([
+                "--to",
+                &format!("{address}&create_topics=true&partitions=4"),
+            ])
+            .args(["--batch", "1000"])
+            .status()?;
+        if !posted.success() {
+            return Err("the input could not be posted to Kafka; see the message above".into());
+        }
+    }
+    Ok(address.parse()?)
 }
 
 /// Runs the dataflow from `source` into `lake`; `meanwhile` is called in a thread of its own with the address at which views are answered, and when it

@@ -113,3 +113,17 @@ fn resident() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();
     text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
+
+/// What `pinflow bench` says of files and of Kafka, side by side.
+#[test]
+#[ignore = "a measurement"]
+fn files_and_kafka_side_by_side() {
+    let server = server();
+    let folder = tempfile::TempDir::new().unwrap();
+    let said = crate::suite::program::finish(&format!(
+        "bench --no-stages --rate 0 --dir {} --source kafka://{}",
+        folder.path().display(),
+        server.brokers()
+    ));
+    println!("{said}");
+}
