@@ -1,7 +1,7 @@
 //! pinflow keeps Delta Lake tables and live views true while events pour in.
 
+pub mod archive;
 pub mod bits;
-
 pub mod checkpoint;
 pub mod command;
 pub mod decode;
@@ -12,6 +12,7 @@ pub mod function;
 pub mod kafka;
 pub mod kinesis;
 pub mod lake;
+pub mod mysql;
 pub mod operator;
 pub mod plan;
 pub mod reclock;

@@ -10,15 +10,17 @@
 //!
 //! # Invariants
 //! 1. Epochs of claimed chunks never decrease, and chunks of one partition are claimed in order.
-//! 2. Bytes in epochs that are not visible yet stay below the budget (and one chunk); beyond it nothing is claimed: memory is bounded
+//! 2. The archive, if there is one, gets a chunk in the epoch that the chunk belongs to.
+//! 3. Bytes in epochs that are not visible yet stay below the budget (and one chunk); beyond it nothing is claimed: memory is bounded
 //!    by this, not by the source.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::archive::Archive;
 use crate::delta::Epoch;
 use crate::source::{Chunk, Lag, Position, Read, Source, SourceError};
 
@@ -81,7 +83,15 @@ impl Default for IntakeLimits {
 pub struct Intake {
     inner: Mutex<Inner>,
     limits: IntakeLimits,
+    /// Gets every chunk as it came.
+    archive: Option<SharedArchive>,
 }
+
+/// An archive that the intake fills and the committer seals.
+pub type SharedArchive = Arc<Mutex<Archive>>;
+
+/// Nothing is taken in while more than this waits to be written to the archive.
+const UNWRITTEN_MAX: usize = 64 << 20;
 
 struct Inner {
     source: Box<dyn Source>,
@@ -107,7 +117,12 @@ struct Behind {
 
 impl Intake {
     /// Takes in `source`, beginning in epoch `first`.
-    pub fn new(source: Box<dyn Source>, first: Epoch, limits: IntakeLimits) -> Self {
+    pub fn new(
+        source: Box<dyn Source>,
+        first: Epoch,
+        limits: IntakeLimits,
+        archive: Option<SharedArchive>,
+    ) -> Self {
         let inner = Inner {
             source,
             open: first,
@@ -122,6 +137,7 @@ impl Intake {
         Intake {
             inner: Mutex::new(inner),
             limits,
+            archive,
         }
     }
 
@@ -205,8 +221,19 @@ impl Feed for Intake {
         {
             return Claim::Idle(inner.open);
         }
+        let archive = self.archive.as_ref();
+        let archive = archive.map(|archive| archive.lock().unwrap_or_else(PoisonError::into_inner));
+        if archive
+            .as_ref()
+            .is_some_and(|archive| archive.unwritten_bytes() > UNWRITTEN_MAX)
+        {
+            return Claim::Idle(inner.open);
+        }
         match inner.source.read(self.limits.chunk_bytes) {
             Ok(Read::Chunk(chunk)) => {
+                if let Some(mut archive) = archive {
+                    archive.append(inner.open, &chunk);
+                }
                 inner.open_bytes += chunk.bytes.len() as u64;
                 inner.open_records += chunk.records;
                 inner.open_since.get_or_insert_with(Instant::now);

@@ -5,6 +5,7 @@
 //! * `refused`: what a dataflow file may not say, and how it is told;
 //! * `fixtures`: a recorded world whose answers another engine has computed;
 //! * `lake`: the program itself over files: restarts, kills, bad records;
+//! * `directory`, `archive`, `mysql`: the sources for files and for MariaDB, and the raw archive;
 //! * `bucket`: the same with a lake and a source in S3;
 //! * `cluster`: the same on several processes;
 //! * `served`: what a running program answers over HTTP and on its terminal;
@@ -19,11 +20,15 @@ mod support {
     pub mod kafka_server;
     pub mod kinesis;
     pub mod kinesis_local;
+    pub mod mariadb;
+    pub mod s3;
 }
 
 mod suite {
+    mod archive;
     mod bucket;
     mod cluster;
+    mod directory;
     mod fixtures;
     mod foreign;
     mod kafka;
@@ -31,6 +36,7 @@ mod suite {
     mod kinesis_faults;
     mod kinesis_reshard;
     mod lake;
+    mod mysql;
     mod notation;
     mod operators;
     mod oracle;

@@ -25,9 +25,12 @@ pub struct RunArgs {
     /// The dataflow file
     #[arg(value_name = "FILE.sql", default_value_os_t = super::default_dataflow())]
     dataflow: PathBuf,
-    /// Where records come from: dir:PATH, dir:s3://bucket/prefix, or emulator:[?rate=POSTS_A_SECOND&posts=N&seed=S]
+    /// Where records come from: dir:PATH, dir:s3://bucket/prefix, kafka://HOST:9092?topic_prefix=ID., kinesis://STREAM, mysql://USER@HOST/DATABASE, or emulator:[?rate=POSTS_A_SECOND&posts=N&seed=S]
     #[arg(long, value_name = "SOURCE", default_value = "emulator:?rate=100")]
     source: SourceSpec,
+    /// Keep every record as it came in a folder or s3://bucket/prefix, readable again with --source dir:
+    #[arg(long, value_name = "ARCHIVE")]
+    archive: Option<String>,
     /// End when everything that is there now has been read; without it, new records are waited for
     #[arg(long)]
     bounded: bool,
@@ -96,6 +99,7 @@ impl RunArgs {
             lake: self.lake.clone(),
             prefix: self.prefix.clone(),
             source: self.source.clone(),
+            archive: self.archive.clone(),
             bounded: self.bounded,
             workers: self.workers.map_or(cores, std::num::NonZeroUsize::get),
             cluster: (!self.addresses.is_empty()).then(|| Cluster {

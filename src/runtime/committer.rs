@@ -4,7 +4,7 @@
 //! the views' changed buckets (from the keeper). Whichever comes first waits here.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
@@ -12,9 +12,11 @@ use arrow::datatypes::SchemaRef;
 use super::outcome::Outcome;
 use super::restore::{BUCKET_TAG, BUCKETS_TAG, Found, ViewFiles};
 use super::stager::FileNumbers;
+use crate::archive::Sealed;
 use crate::checkpoint::{NewTable, Position, RemovedFile, TableCommit};
 use crate::delta::Epoch;
 use crate::lake::Lake;
+use crate::reclock::SharedArchive;
 use crate::render::Gathered;
 use crate::serve::store::Dirty;
 use crate::sink::{Changes, Committer, FileFacts, ParquetOptions, encode};
@@ -61,6 +63,8 @@ pub struct CommitterConfig {
     pub views: Vec<Target>,
     /// What the lake held at the start.
     pub found: Found,
+    /// What every record is archived in as it came.
+    pub archive: Option<SharedArchive>,
     /// The definition's fingerprints.
     pub definition: String,
     /// How files are written.
@@ -174,6 +178,14 @@ impl State {
                 moved = true;
             }
         }
+        let sealed = self.seal(epoch, now_ms).await?;
+        for (mark, position) in &sealed.positions {
+            moved |= self
+                .positions
+                .insert(mark.clone(), position.clone())
+                .as_ref()
+                != Some(position);
+        }
         tables.retain(|_, commit| {
             commit.metadata.is_some() || !commit.adds.is_empty() || !commit.removes.is_empty()
         });
@@ -203,6 +215,12 @@ impl State {
                 committer.commit(changes.clone()).await
             })
             .await?;
+        if let Some(archive) = &self.config.archive {
+            archive
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .committed(&sealed);
+        }
         self.existing.extend(created);
         self.existing.sort_unstable();
         self.existing.dedup();
@@ -216,6 +234,22 @@ impl State {
             duration_ms,
         });
         Some(())
+    }
+
+    /// Waits until the archive has every record of epochs up to `epoch`.
+    async fn seal(&self, epoch: Epoch, now_ms: i64) -> Option<Sealed> {
+        let Some(archive) = &self.config.archive else {
+            return Some(Sealed::default());
+        };
+        let sealing = archive
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .seal(epoch, now_ms);
+        sealing
+            .written()
+            .await
+            .map_err(|error| self.config.outcome.fail(error.to_string()))
+            .ok()
     }
 
     /// Writes the buckets of a view that changed, and names what they replace.

@@ -14,13 +14,14 @@ use super::keeper::keep;
 use super::outcome::Outcome;
 use super::restore::{Found, fingerprints, found};
 use super::stager::{FileNumbers, StagedTable, StagerConfig, start as start_stager};
+use crate::archive::{Archive, ArchiveOptions};
 use crate::definition::{Definition, DefinitionError};
 use crate::delta::{Delta, Epoch};
 use crate::lake::{Lake, LakeError, paths};
 use crate::operator::fault::Faults;
 use crate::operator::keyed::KeyedCounters;
 use crate::plan::{Plan, lower};
-use crate::reclock::{Intake, IntakeLimits};
+use crate::reclock::{Intake, IntakeLimits, SharedArchive};
 use crate::render::{
     ClockConfig, DEAD_LETTERS, Gathered, IngestConfig, Restored, ViewEvent, WorkerConfig, build,
     dead_letter_schema, served_views,
@@ -28,7 +29,7 @@ use crate::render::{
 use crate::serve::status::{Commit, Health, LagSample, RunDescription, Status};
 use crate::serve::store::{LiveStore, ViewSpec};
 use crate::sink::{Codec, Committer, ParquetOptions};
-use crate::source::{Opening, Source, SourceError, SourceSpec};
+use crate::source::{Opening, Source, SourceError, SourceSpec, Storage};
 
 /// The processes of a cluster.
 #[derive(Clone, Debug)]
@@ -50,6 +51,8 @@ pub struct RunOptions {
     pub prefix: String,
     /// Where records come from.
     pub source: SourceSpec,
+    /// Where every record is kept as it came: a folder or `s3://bucket/prefix`.
+    pub archive: Option<String>,
     /// Whether to end when the source has nothing more.
     pub bounded: bool,
     /// Worker threads of this process.
@@ -171,7 +174,13 @@ pub fn run(
         budget_bytes: (options.limits.budget_bytes / 2) as usize,
     };
     let source: Box<dyn Source> = options.source.open(opening, runtime)?;
-    let intake = Arc::new(Intake::new(source, found.epoch + 1, options.limits));
+    let archive = options
+        .archive
+        .as_deref()
+        .map(|location| open_archive(location, &streams, &found, processes, runtime))
+        .transpose()?;
+    let intake = Intake::new(source, found.epoch + 1, options.limits, archive.clone());
+    let intake = Arc::new(intake);
     let parts = Parts {
         options,
         definition,
@@ -182,6 +191,7 @@ pub fn run(
         lake,
         found: std::mem::take(&mut found),
         intake,
+        archive,
         run_id,
     };
     parts.run(committer, outcome, runtime)
@@ -198,7 +208,38 @@ struct Parts {
     lake: Lake,
     found: Found,
     intake: Arc<Intake>,
+    archive: Option<SharedArchive>,
     run_id: u64,
+}
+
+/// Opens the archive as it was at the lake's checkpoint.
+fn open_archive(
+    location: &str,
+    streams: &[String],
+    found: &Found,
+    processes: usize,
+    runtime: &tokio::runtime::Handle,
+) -> Result<SharedArchive, RunError> {
+    if processes > 1 {
+        let why =
+            "--archive is for one process; archive in a `run` of its own, or launch without it";
+        return Err(RunError::Failed(why.to_owned()));
+    }
+    let storage = if location.contains("://") {
+        Storage::Bucket(
+            Lake::open(location)?.store(),
+            object_store::path::Path::default(),
+        )
+    } else {
+        Storage::Folder(PathBuf::from(location))
+    };
+    let (name, streams) = (location.to_owned(), streams.to_vec());
+    let options = ArchiveOptions::default();
+    let mut archive = Archive::open(storage, name, streams, runtime.clone(), options);
+    runtime
+        .block_on(archive.recover(&found.positions))
+        .map_err(|error| RunError::Failed(error.to_string()))?;
+    Ok(Arc::new(Mutex::new(archive)))
 }
 
 impl Parts {
@@ -234,6 +275,7 @@ impl Parts {
                     .collect(),
                 views: self.view_targets(),
                 found: self.found.clone(),
+                archive: self.archive.clone(),
                 definition: fingerprints(&self.definition),
                 options: parquet.clone(),
                 numbers: FileNumbers::new(self.run_id, u64::MAX),

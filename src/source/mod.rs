@@ -11,6 +11,7 @@ mod directory;
 mod emulated;
 mod kafka;
 mod kinesis;
+mod mysql;
 mod spec;
 
 use std::collections::BTreeMap;
@@ -18,10 +19,11 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 pub use crate::checkpoint::Position;
-pub use directory::Directory;
+pub use directory::{Directory, Storage, stream_of_topic};
 pub use emulated::Emulated;
 pub use kafka::KafkaSource;
 pub use kinesis::Kinesis;
+pub use mysql::Mysql;
 pub use spec::SourceSpec;
 
 /// Some consecutive records of one partition.
@@ -99,7 +101,7 @@ pub trait Source: Send {
 pub enum SourceError {
     /// The address is not one.
     #[error(
-        "`{address}` is not a source: {why}\n help: sources are `dir:PATH`, `dir:s3://bucket/prefix`, `kafka://HOST:9092?topic_prefix=ID.`, `kinesis://STREAM` and `emulator:`"
+        "`{address}` is not a source: {why}\n help: sources are `dir:PATH`, `dir:s3://bucket/prefix`, `kafka://HOST:9092?topic_prefix=ID.`, `kinesis://STREAM`, `mysql://USER@HOST/DATABASE` and `emulator:`"
     )]
     Address {
         /// What was given.

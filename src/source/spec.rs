@@ -4,11 +4,14 @@ use std::str::FromStr;
 
 use object_store::path::Path;
 
-use super::{Directory, Emulated, KafkaSource, Kinesis, Opening, Source, SourceError};
+use super::{
+    Directory, Emulated, KafkaSource, Kinesis, Mysql, Opening, Source, SourceError, Storage,
+};
 use crate::emulator::EmulatorOptions;
 use crate::kafka::KafkaAddress;
 use crate::kinesis::KinesisAddress;
 use crate::lake::Lake;
+use crate::mysql::MysqlAddress;
 
 /// Which source, and where.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +22,8 @@ pub enum SourceSpec {
     Kafka(Box<KafkaAddress>),
     /// Streams of Kinesis.
     Kinesis(Box<KinesisAddress>),
+    /// Tables of a database, read once.
+    Mysql(Box<MysqlAddress>),
     /// The embedded emulator.
     Emulator {
         /// Posts a second.
@@ -44,6 +49,7 @@ impl FromStr for SourceSpec {
         match kind {
             "kafka" => Ok(SourceSpec::Kafka(Box::new(address.parse()?))),
             "kinesis" => Ok(SourceSpec::Kinesis(Box::new(address.parse()?))),
+            "mysql" | "mariadb" => Ok(SourceSpec::Mysql(Box::new(address.parse()?))),
             "dir" if rest.is_empty() => Err(wrong("the folder is missing")),
             "dir" => Ok(SourceSpec::Directory(rest.to_owned())),
             "emulator" => {
@@ -92,6 +98,17 @@ impl FromStr for SourceSpec {
     }
 }
 
+/// A folder that is there, or a bucket.
+fn storage_at(location: &str) -> Result<Storage, String> {
+    if !location.contains("://") {
+        let folder = std::path::PathBuf::from(location);
+        let there = folder.is_dir().then_some(Storage::Folder(folder));
+        return there.ok_or_else(|| "there is no such folder".to_owned());
+    }
+    let bucket = Lake::open(location).map_err(|error| error.to_string())?;
+    Ok(Storage::Bucket(bucket.store(), Path::default()))
+}
+
 impl SourceSpec {
     /// Opens the source; nothing is read yet.
     pub fn open(
@@ -113,23 +130,17 @@ impl SourceSpec {
                 let address = KinesisAddress::clone(address);
                 Ok(Box::new(Kinesis::open(address, opening, runtime)?))
             }
+            SourceSpec::Mysql(address) => {
+                let address = MysqlAddress::clone(address);
+                Ok(Box::new(Mysql::open(address, opening, runtime)?))
+            }
             SourceSpec::Directory(location) => {
-                let wrong = |why: String| SourceError::Address {
+                let storage = storage_at(location).map_err(|why| SourceError::Address {
                     address: format!("dir:{location}"),
                     why,
-                };
-                if !location.contains("://") && !std::path::Path::new(location).is_dir() {
-                    return Err(wrong("there is no such folder".to_owned()));
-                }
-                let folder = Lake::open(location).map_err(|error| wrong(error.to_string()))?;
-                let root = Path::default();
-                Ok(Box::new(Directory::open(
-                    folder.store(),
-                    root,
-                    location.clone(),
-                    runtime.clone(),
-                    opening,
-                )))
+                })?;
+                let source = Directory::open(storage, location.clone(), runtime, opening);
+                Ok(Box::new(source))
             }
         }
     }
@@ -140,6 +151,7 @@ impl SourceSpec {
             SourceSpec::Directory(location) => format!("dir:{location}"),
             SourceSpec::Kafka(address) => address.describe(),
             SourceSpec::Kinesis(address) => address.describe(),
+            SourceSpec::Mysql(address) => address.describe(),
             SourceSpec::Emulator { rate, .. } => format!("emulator at {rate} posts/s"),
         }
     }

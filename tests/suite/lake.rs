@@ -333,3 +333,33 @@ fn count_parquet(folder: &Path) -> usize {
         })
         .sum()
 }
+
+#[test]
+fn a_batch_run_over_an_archive_gives_the_tables_of_the_run_that_wrote_it() {
+    let world = world(
+        600,
+        "--layout topics --seed 15 --late 0.2 --updates 0.1 --broken 0.02 --duplicates 0.2 --partitions 2",
+    );
+    let (lake, archive) = (world.path().join("lake"), world.path().join("archive"));
+    let options = format!("--archive {} -w 2", archive.display());
+    // The first run is ended in the middle, if it is not done by then.
+    let arguments = run(
+        &source(&world),
+        &lake,
+        &format!("{options} --commit-every 0.05"),
+    );
+    let mut process = Running(pinflow(&arguments).spawn().unwrap());
+    wait("there is a checkpoint", || {
+        fs::read_dir(lake.join("_checkpoints")).is_ok_and(|found| found.count() > 0)
+            || process.0.try_wait().unwrap().is_some()
+    });
+    drop(process);
+    finish(&run(
+        &source(&world),
+        &lake,
+        &format!("{options} --bounded"),
+    ));
+    let again = world.path().join("again");
+    finish(&run(&archive, &again, "--bounded -w 2"));
+    assert_same(&rows(&again), &rows(&lake));
+}

@@ -223,6 +223,7 @@ fn run_once(
         lake: lake.display().to_string(),
         prefix: String::new(),
         source: source.clone(),
+        archive: None,
         bounded,
         workers,
         cluster: None,

@@ -45,6 +45,7 @@ fn every_record_is_there_once_however_often_the_program_is_killed() {
     }
     let folder = tempfile::TempDir::new().unwrap();
     let lake = folder.path().join("lake");
+    let archive = folder.path().join("archive");
     let posting = {
         let to = format!("kafka://{}?topic_prefix=killed.", server.brokers());
         let arguments = format!(
@@ -59,9 +60,14 @@ fn every_record_is_there_once_however_often_the_program_is_killed() {
             lake.display()
         )
     };
+    let archived = |options: &str| run(&format!("{options} --archive {}", archive.display()));
     let mut kills = 0;
     while !posting.is_finished() || kills < 5 {
-        let process = Running(pinflow(&run("-w 2 --commit-every 0.2")).spawn().unwrap());
+        let process = Running(
+            pinflow(&archived("-w 2 --commit-every 0.2"))
+                .spawn()
+                .unwrap(),
+        );
         let lives = 300 + mix(kills) % 1500;
         let begin = Instant::now();
         while begin.elapsed().as_millis() < u128::from(lives) {
@@ -71,7 +77,7 @@ fn every_record_is_there_once_however_often_the_program_is_killed() {
         kills += 1;
     }
     posting.join().unwrap();
-    finish(&run("--bounded -w 2"));
+    finish(&archived("--bounded -w 2"));
     for table in ["pin", "geo", "user"] {
         assert_eq!(keys(&lake, table), (0..posts as i64).collect(), "`{table}`");
     }
@@ -81,6 +87,14 @@ fn every_record_is_there_once_however_often_the_program_is_killed() {
         &run("--bounded -w 1").replace(&lake.display().to_string(), &whole.display().to_string()),
     );
     assert_same(&rows(&lake), &rows(&whole));
+    // So does a batch run over the archive that the stream wrote.
+    let batch = folder.path().join("batch");
+    finish(&super::super::program::run(
+        &archive,
+        &batch,
+        "--bounded -w 2",
+    ));
+    assert_same(&rows(&batch), &rows(&lake));
 }
 
 #[test]

@@ -1,0 +1,347 @@
+//! The raw archive: every record as it was received, in objects that can be read again.
+//!
+//! `topics/<topic>/partition=<p>/<topic>+<p>+<start offset, 10 digits>.json` holds a record a line: line `i` is the record at offset `start + i`. See
+//! `name` for the topic and p of each source. An object ends when it has enough records or bytes, when its first record was written long enough ago, or
+//! when offsets have a gap. A blank line stands for an offset without record, as in chunks, so that offsets can be told from the archive alone.
+//!
+//! Of a record whose value is null (a tombstone) the blank line is all that is archived, which is what `behavior.on.null.values=ignore` means for the S3
+//! sink connector; a run over the archive does not delete what tombstones deleted.
+//!
+//! # Exactly once
+//! ```text
+//!  claim a chunk ──append(epoch)──> objects in memory ──full──> written at once
+//!  end of a commit ──seal(epoch)──> the rest is written; marks ──> checkpoint ──committed(epoch)
+//! ```
+//! `seal` gives, beside the positions of the source, a *mark* for each partition: where the object begins that holds its last committed record, and where
+//! that record ends. Both go into the checkpoint. An object that is still small is written again with the next seal, longer, under the same name; it never changes otherwise.
+//! After a crash the archive may hold more than the checkpoint knows. [`Archive::recover`] cuts the marked object where the mark says, and deletes
+//! what begins behind it; the source then delivers the same records again.
+//!
+//! # Invariants
+//! 1. Objects of a partition do not overlap, and up to the committed offset they hold every offset that was appended.
+//! 2. Whatever the checkpoint's position says was written before the checkpoint is.
+//! 3. Nothing that someone else wrote is deleted: a partition without a mark in the checkpoint must have an empty folder, or one that says itself that
+//!    nothing in it was committed.
+
+mod error;
+mod name;
+mod part;
+mod recover;
+mod seal;
+mod target;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::runtime::Handle;
+use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
+
+use crate::source::{Chunk, Position, Storage, position_key};
+pub use error::ArchiveError;
+use name::Folder;
+use part::{Object, Part, split_lines};
+pub use seal::{Sealed, Sealing, Written};
+use target::Target;
+
+/// What marks in positions are named by.
+const MARK: &str = "_archive/";
+
+/// The offsets that a mark names: of its object's first record, and behind its last committed one.
+fn range(mark: &Position) -> Option<(u64, u64)> {
+    let end = mark.token.parse().ok()?;
+    (mark.offset < end).then_some((mark.offset, end))
+}
+
+/// An object that is larger is not written again: commits would write the same bytes over and over.
+const GROWS_BELOW: usize = 4 << 20;
+
+/// When objects end.
+#[derive(Clone, Debug)]
+pub struct ArchiveOptions {
+    /// Bytes, exceeded by at most a chunk.
+    pub roll_bytes: usize,
+    /// Records, never exceeded.
+    pub roll_records: u64,
+    /// Milliseconds after the object was written first.
+    pub roll_ms: i64,
+    /// Bytes in memory over all objects that grow; beyond that the largest ends.
+    pub open_bytes: usize,
+}
+
+impl Default for ArchiveOptions {
+    fn default() -> Self {
+        ArchiveOptions {
+            roll_bytes: 32 << 20,
+            roll_records: 1_000_000,
+            roll_ms: 10 * 60 * 1000,
+            open_bytes: 64 << 20,
+        }
+    }
+}
+
+/// See the module. It belongs to one process, and archives the partitions that this process reads.
+pub struct Archive {
+    target: Target,
+    streams: Vec<String>,
+    runtime: Handle,
+    options: ArchiveOptions,
+    parts: BTreeMap<(usize, String), Part>,
+    writes: Vec<JoinHandle<Result<Option<Written>, ArchiveError>>>,
+    unwritten: Arc<AtomicUsize>,
+    open_bytes: usize,
+    failure: Option<ArchiveError>,
+}
+
+impl Archive {
+    /// An archive of `streams` in `storage`, which people call `name`. Objects are written on `runtime`.
+    pub fn open(
+        storage: Storage,
+        name: String,
+        streams: Vec<String>,
+        runtime: Handle,
+        options: ArchiveOptions,
+    ) -> Self {
+        Archive {
+            target: Target::new(storage, name),
+            streams,
+            runtime,
+            options,
+            parts: BTreeMap::new(),
+            writes: Vec::new(),
+            unwritten: Arc::default(),
+            open_bytes: 0,
+            failure: None,
+        }
+    }
+
+    /// Makes the archive what it was at the checkpoint with these positions. To be called before anything is appended, by one process, with the
+    /// positions of the partitions that it reads.
+    pub async fn recover(
+        &mut self,
+        positions: &BTreeMap<String, Position>,
+    ) -> Result<(), ArchiveError> {
+        for (key, position) in positions {
+            let Some((stream, partition)) = self.split(key) else {
+                continue;
+            };
+            let mut part = self.new_part(stream, &partition);
+            part.open = Object::at(position.offset);
+            let mark = positions.get(&format!("{MARK}{key}")).and_then(range);
+            if let Some((start, end)) = mark {
+                (part.committed, part.sealed) = (true, Some(end));
+                part.prepared = Arc::new(OnceCell::new_with(Some(())));
+                let roll = self.options.roll_records;
+                recover::recover(&self.target, &mut part, start, end, roll).await?;
+            }
+            self.open_bytes += part.open.bytes;
+            self.parts.insert((stream, partition), part);
+        }
+        Ok(())
+    }
+
+    /// Adds a chunk that was claimed in `epoch`. Chunks of a partition come in order, and epochs do not decrease.
+    pub fn append(&mut self, epoch: u64, chunk: &Chunk) {
+        if chunk.records == 0 || self.failure.is_some() {
+            return;
+        }
+        let key = (chunk.stream, chunk.partition.clone());
+        let mut part = match self.parts.remove(&key) {
+            Some(part) => part,
+            None => {
+                let mut part = self.new_part(chunk.stream, &chunk.partition);
+                part.open = Object::at(chunk.first_offset);
+                part
+            }
+        };
+        let expected = part.open.end();
+        if chunk.first_offset < expected {
+            self.failure = Some(ArchiveError::Order {
+                partition: part.key.clone(),
+                came: chunk.first_offset,
+                expected,
+            });
+        } else {
+            if chunk.first_offset > expected {
+                self.end_object(&mut part, chunk.first_offset);
+            }
+            self.add(&mut part, chunk);
+            let end = part.open.end();
+            match part.ends.back_mut() {
+                Some((last, at)) if *last == epoch => *at = end,
+                _ => part.ends.push_back((epoch, end)),
+            }
+        }
+        self.parts.insert(key, part);
+        while self.open_bytes > self.options.open_bytes {
+            let largest = self.parts.iter().max_by_key(|(_, part)| part.open.bytes);
+            let Some(key) = largest.map(|(key, _)| key.clone()) else {
+                break;
+            };
+            let Some(mut part) = self.parts.remove(&key) else {
+                break;
+            };
+            let end = part.open.end();
+            self.end_object(&mut part, end);
+            self.parts.insert(key, part);
+        }
+    }
+
+    fn add(&mut self, part: &mut Part, chunk: &Chunk) {
+        let (mut text, mut records) = (chunk.bytes.clone(), chunk.records);
+        while records > 0 {
+            if part.open.records == 0 {
+                part.starts.push_back(part.open.start);
+            }
+            let room = self.options.roll_records.max(1) - part.open.records;
+            let split = (room < records).then(|| split_lines(&text, room)).flatten();
+            let (now, count, rest) = match split {
+                Some((now, rest)) => (now, room, rest),
+                None => (text, records, bytes::Bytes::new()),
+            };
+            let before = part.open.bytes;
+            part.open.push(now, count);
+            self.open_bytes += part.open.bytes - before;
+            (text, records) = (rest, records - count);
+            if part.open.records >= self.options.roll_records
+                || part.open.bytes >= self.options.roll_bytes
+            {
+                let end = part.open.end();
+                self.end_object(part, end);
+            }
+        }
+    }
+
+    /// Bytes that were given to be written and are not yet. Whoever claims chunks should pause above some bound.
+    pub fn unwritten_bytes(&self) -> usize {
+        self.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// Begins to write what was appended in epochs up to `epoch`, at `now_ms` (milliseconds since 1970). The checkpoint of that epoch must wait for
+    /// [`Sealing::written`] and hold its marks.
+    pub fn seal(&mut self, epoch: u64, now_ms: i64) -> Sealing {
+        let mut positions = BTreeMap::new();
+        let keys: Vec<(usize, String)> = self.parts.keys().cloned().collect();
+        for key in keys {
+            let Some(mut part) = self.parts.remove(&key) else {
+                continue;
+            };
+            let mut sealed = None;
+            while let Some((_, end)) = part.ends.pop_front_if(|(of, _)| *of <= epoch) {
+                sealed = Some(end);
+            }
+            if let Some(end) = sealed {
+                part.sealed = sealed;
+                while part.starts.get(1).is_some_and(|next| *next < end) {
+                    part.starts.pop_front();
+                }
+            }
+            if let (Some(start), Some(end)) = (part.starts.front(), part.sealed) {
+                let mark = Position {
+                    offset: *start,
+                    token: end.to_string(),
+                };
+                positions.insert(format!("{MARK}{}", part.key), mark);
+            }
+            let object = &mut part.open;
+            if object.records > object.given && sealed.is_some_and(|end| object.start < end) {
+                object.since_ms.get_or_insert(now_ms);
+                self.write(&mut part);
+            }
+            let object = &part.open;
+            let old = object
+                .since_ms
+                .is_some_and(|since| now_ms - since >= self.options.roll_ms);
+            if object.given > 0 && (old || object.bytes >= GROWS_BELOW) {
+                let end = object.end();
+                self.end_object(&mut part, end);
+            }
+            self.parts.insert(key, part);
+        }
+        Sealing {
+            writes: std::mem::take(&mut self.writes),
+            positions,
+            failure: self.failure.clone(),
+        }
+    }
+
+    /// Notes that the checkpoint of `sealed` is there.
+    pub fn committed(&mut self, sealed: &Sealed) {
+        for part in self.parts.values_mut() {
+            let known = sealed
+                .positions
+                .contains_key(&format!("{MARK}{}", part.key));
+            if known && !std::mem::replace(&mut part.committed, true) {
+                let (target, folder) = (self.target.clone(), Arc::clone(&part.folder));
+                // If this fails, the next recovery does it.
+                self.runtime
+                    .spawn(async move { target.delete(&folder.mark()).await });
+            }
+        }
+    }
+
+    /// Ends the object that grows; the next one begins at `next`.
+    fn end_object(&mut self, part: &mut Part, next: u64) {
+        if part.open.records > part.open.given {
+            self.write(part);
+        }
+        self.open_bytes -= part.open.bytes;
+        part.open = Object::at(next);
+    }
+
+    /// Writes the object that grows, as it is now.
+    fn write(&mut self, part: &mut Part) {
+        let object = &mut part.open;
+        let text = object.text();
+        object.given = object.records;
+        let written = Written {
+            path: part.folder.object(object.start),
+            start: object.start,
+            end: object.end(),
+            bytes: object.bytes,
+        };
+        let (target, unwritten) = (self.target.clone(), Arc::clone(&self.unwritten));
+        let (prepared, folder) = (Arc::clone(&part.prepared), Arc::clone(&part.folder));
+        let longest = Arc::clone(&object.written);
+        unwritten.fetch_add(written.bytes, Ordering::Relaxed);
+        self.writes.push(self.runtime.spawn(async move {
+            let records = written.end - written.start;
+            let result = async {
+                let prepare = || recover::prepare(&target, &folder);
+                prepared.get_or_try_init(prepare).await?;
+                let mut longest = longest.lock().await;
+                if *longest >= records {
+                    return Ok(None);
+                }
+                target.put(&written.path, text).await?;
+                *longest = records;
+                Ok(Some(written.clone()))
+            };
+            let result = result.await;
+            unwritten.fetch_sub(written.bytes, Ordering::Relaxed);
+            result
+        }));
+    }
+
+    fn new_part(&self, stream: usize, partition: &str) -> Part {
+        Part {
+            key: position_key(&self.streams[stream], partition),
+            folder: Arc::new(Folder::of(&self.streams, stream, partition)),
+            prepared: Arc::default(),
+            committed: false,
+            sealed: None,
+            open: Object::default(),
+            starts: Default::default(),
+            ends: Default::default(),
+        }
+    }
+
+    /// The stream and partition of a position's key.
+    fn split(&self, key: &str) -> Option<(usize, String)> {
+        let of = |stream: &String| key.strip_prefix(stream.as_str())?.strip_prefix('/');
+        let streams = self.streams.iter().enumerate();
+        let found = streams.filter_map(|(index, stream)| Some((index, of(stream)?.to_owned())));
+        found.max_by_key(|(index, _)| self.streams[*index].len())
+    }
+}

@@ -1,0 +1,346 @@
+//! Follows objects below dates, as Firehose delivers them: `<prefix>/YYYY/MM/DD[/HH]/<object>`.
+//!
+//! Firehose writes several objects at once, tries again when it could not deliver, and ends names with a random id: names do not tell in which order
+//! objects come. So the objects of a day are read in the order of their modification (then of their names), and a position holds, for the last two days,
+//! how far that order was read. A pass lists these days and nothing before them.
+//!
+//! # Invariants
+//! 1. Objects are complete when they appear.
+//! 2. An object is read once it has been seen for a moment, so that those of the same moment are seen before any of them is read.
+//! 3. Days are read in their order. What is delivered more than a day late is not looked for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::assemble::Assembler;
+use super::feed::{Job, feed};
+use super::layout::{self, dated, is_dated_file};
+use super::place::{DatedToken, Days, Horizon, Order, ReadTo};
+use super::shared::{Pause, Shared};
+use super::storage::{Entry, StorageFailure, join};
+use crate::source::{SourceError, position_key};
+
+/// How long an object must have been seen.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Formats of Firehose that are not JSON.
+const OTHER_FORMATS: [&str; 4] = [".parquet", ".orc", ".zip", ".snappy"];
+
+/// Follows the dates in the folder `root`, given by its parts below the source's root.
+pub(super) async fn follow(shared: Arc<Shared>, root: Vec<String>) -> Result<(), SourceError> {
+    let mut follower = Follower {
+        folder: shared.storage.path(&root.join("/")),
+        root,
+        shared,
+        cursors: Vec::new(),
+        assemblers: Vec::new(),
+        index: BTreeMap::new(),
+        first_seen: BTreeMap::new(),
+        settle: SETTLE,
+    };
+    follower.find_positions()?;
+    let bounded = follower.shared.opening.bounded;
+    let mut pause = Pause::for_storage(&follower.shared.storage);
+    loop {
+        let started = Instant::now();
+        let read = follower.pass(bounded).await?;
+        if bounded {
+            return Ok(());
+        }
+        if read {
+            pause.reset();
+        }
+        pause
+            .wait(if read {
+                Duration::ZERO
+            } else {
+                started.elapsed()
+            })
+            .await;
+    }
+}
+
+struct Follower {
+    shared: Arc<Shared>,
+    root: Vec<String>,
+    folder: String,
+    cursors: Vec<Cursor>,
+    assemblers: Vec<Assembler>,
+    /// Places in the two, by partition.
+    index: BTreeMap<(usize, String), usize>,
+    /// When objects that were not read yet were seen first.
+    first_seen: BTreeMap<String, Instant>,
+    settle: Duration,
+}
+
+/// Where a partition stands.
+struct Cursor {
+    days: Days,
+    /// The object that was begun last, and how much of it was read.
+    file: String,
+    read: ReadTo,
+}
+
+impl Follower {
+    /// Partitions that positions name, so that the days before them are not listed.
+    fn find_positions(&mut self) -> Result<(), SourceError> {
+        let mut prefix = vec!["dated"];
+        prefix.extend(self.root.iter().map(String::as_str));
+        let prefix = prefix.join("/");
+        let streams = &self.shared.opening.streams;
+        let mut found = Vec::new();
+        for (stream, name) in streams.iter().enumerate() {
+            let whole = position_key(name, &prefix);
+            for key in self.shared.opening.positions.keys() {
+                let of_delivery = key
+                    .strip_prefix(&format!("{whole}/"))
+                    .is_some_and(|delivery| !delivery.contains('/'));
+                if *key == whole || of_delivery {
+                    found.push((stream, key[name.len() + 1..].to_owned()));
+                }
+            }
+        }
+        for (stream, partition) in found {
+            if self.shared.is_mine(stream, &partition) {
+                self.partition(stream, partition)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn partition(&mut self, stream: usize, name: String) -> Result<usize, SourceError> {
+        if let Some(place) = self.index.get(&(stream, name.clone())) {
+            return Ok(*place);
+        }
+        let place = self.cursors.len();
+        let position = self
+            .shared
+            .opening
+            .position(&self.shared.opening.streams[stream], &name);
+        let token: DatedToken = match position.token.as_str() {
+            "" => DatedToken::default(),
+            token => serde_json::from_str(token).map_err(|error| {
+                let why = format!("its position cannot be read ({error}); begin a new lake");
+                self.shared.changed(&name, why)
+            })?,
+        };
+        self.cursors.push(Cursor {
+            days: token.days,
+            read: token.read.parse().unwrap_or(ReadTo::START),
+            file: token.file,
+        });
+        let assembler = Assembler::new(&self.shared, stream, &name);
+        self.assemblers.push(assembler);
+        self.index.insert((stream, name), place);
+        Ok(place)
+    }
+
+    /// The first day that may hold something new.
+    fn first_day(&self) -> i64 {
+        let told_by_folder = dated(
+            &self.shared.opening.streams,
+            &self.root.iter().map(String::as_str).collect::<Vec<_>>(),
+            "",
+        )
+        .is_some();
+        let streams: std::collections::BTreeSet<usize> =
+            self.index.keys().map(|(stream, _)| *stream).collect();
+        // A stream without a partition here may have one in days that all others are done with.
+        if self.cursors.is_empty()
+            || !told_by_folder && streams.len() < self.shared.opening.streams.len()
+        {
+            return i64::MIN;
+        }
+        let first = |cursor: &Cursor| cursor.days.days.keys().next().copied();
+        let firsts = self
+            .cursors
+            .iter()
+            .map(|cursor| first(cursor).unwrap_or(i64::MIN));
+        firsts.min().unwrap_or(i64::MIN)
+    }
+
+    /// Reads what is new; tells whether there was something.
+    async fn pass(&mut self, bounded: bool) -> Result<bool, SourceError> {
+        let days = self.days().await;
+        let days = days.map_err(|error| self.shared.storage_failed(&self.folder, error))?;
+        let mut read = false;
+        let mut waiting = vec![false; self.cursors.len()];
+        let now = Instant::now();
+        for (day, folder) in days {
+            let files = self.shared.storage.all_files(&folder).await;
+            let files = files.map_err(|error| self.shared.storage_failed(&folder, error))?;
+            let found = self.unread(day, files)?;
+            waiting.resize(self.cursors.len(), false);
+            let mut jobs = Vec::new();
+            let mut ends = Vec::new();
+            let mut days: BTreeMap<usize, Days> = BTreeMap::new();
+            for (place, object, size) in found {
+                let seen = *self.first_seen.entry(object.name.clone()).or_insert(now);
+                if waiting[place] || !bounded && now.duration_since(seen) < self.settle {
+                    waiting[place] = true;
+                    continue;
+                }
+                self.first_seen.remove(&object.name);
+                let cursor = &self.cursors[place];
+                let before = days.entry(place).or_insert_with(|| cursor.days.clone());
+                let start = if object.name == cursor.file {
+                    cursor.read
+                } else {
+                    ReadTo::START
+                };
+                jobs.push(Job {
+                    path: object.name.as_str().into(),
+                    size: Some(size),
+                    start,
+                    complete: true,
+                    order: Order::Days(Arc::new(before.clone())),
+                    to: place,
+                });
+                before.note(day, object.clone());
+                ends.push(place);
+            }
+            if jobs.is_empty() {
+                continue;
+            }
+            read = true;
+            for place in &ends {
+                let known = jobs.iter().filter(|job| job.to == *place);
+                let bytes = known.filter_map(|job| job.size).sum();
+                let gauge = &self.assemblers[*place].gauge;
+                gauge.ahead.store(bytes, Ordering::Relaxed);
+            }
+            let last: Vec<(String, usize)> = jobs
+                .iter()
+                .map(|job| (job.path.to_string(), job.to))
+                .collect();
+            feed(&self.shared, jobs, &mut self.assemblers, &mut |_| ()).await?;
+            for (file, place) in last {
+                self.cursors[place].file = file;
+                self.cursors[place].read = ReadTo::START;
+            }
+            for (place, days) in days {
+                self.cursors[place].days = days;
+                self.assemblers[place]
+                    .gauge
+                    .ahead
+                    .store(0, Ordering::Relaxed);
+            }
+        }
+        let long_gone = |seen: &Instant| now.duration_since(*seen) > self.settle * 100;
+        self.first_seen.retain(|_, seen| !long_gone(seen));
+        Ok(read)
+    }
+
+    /// The objects of a day that were not read, in their order: with the place of their partition, and their size.
+    fn unread(
+        &mut self,
+        day: i64,
+        files: Vec<Entry>,
+    ) -> Result<Vec<(usize, Horizon, u64)>, SourceError> {
+        let mut found = Vec::new();
+        for file in files {
+            let name = file.path.rsplit('/').next().unwrap_or(&file.path);
+            if !is_dated_file(name) {
+                continue;
+            }
+            let root: Vec<&str> = self.root.iter().map(String::as_str).collect();
+            let told = dated(&self.shared.opening.streams, &root, name);
+            let Some((stream, partition)) = told else {
+                continue;
+            };
+            if !self.shared.is_mine(stream, &partition) {
+                continue;
+            }
+            let place = self.partition(stream, partition)?;
+            let size = file.size.unwrap_or(0);
+            let object = Horizon {
+                modified: file.modified.unwrap_or(0),
+                name: file.path,
+            };
+            let cursor = &mut self.cursors[place];
+            if cursor.days.has_read(day, &object) {
+                continue;
+            }
+            if object.name == cursor.file && cursor.read == ReadTo::Stored(size) {
+                cursor.days.note(day, object);
+                continue;
+            }
+            if let Some(format) = OTHER_FORMATS.iter().find(|end| object.name.ends_with(*end)) {
+                let why = format!(
+                    "objects in the format `{format}` are not read; let the delivery stream write JSON, plain or as gzip"
+                );
+                return Err(self.shared.storage_failed(&object.name, why));
+            }
+            found.push((place, object, size));
+        }
+        found.sort_by(|a, b| a.1.cmp(&b.1));
+        Ok(found)
+    }
+
+    /// The folders of days that may hold something new, in order.
+    async fn days(&self) -> Result<Vec<(i64, String)>, StorageFailure> {
+        let storage = &self.shared.storage;
+        let first = self.first_day();
+        let mut found = Vec::new();
+        for year_name in storage.subfolders(&self.folder).await? {
+            let Some(year) = layout::year(&year_name) else {
+                continue;
+            };
+            if day_number(year, 12, 31) < first {
+                continue;
+            }
+            let in_year = join(&self.folder, &year_name);
+            for month_name in storage.subfolders(&in_year).await? {
+                let Some(month) = layout::month(&month_name) else {
+                    continue;
+                };
+                if day_number(year, month, 31) < first {
+                    continue;
+                }
+                let in_month = join(&in_year, &month_name);
+                for day_name in storage.subfolders(&in_month).await? {
+                    let day = layout::day(&day_name).map(|day| day_number(year, month, day));
+                    if let Some(day) = day.filter(|day| *day >= first) {
+                        found.push((day, join(&in_month, &day_name)));
+                    }
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+/// Days since 1970 of a date of the common calendar.
+fn day_number(year: u32, month: u32, day: u32) -> i64 {
+    // Years begin in March here, so that the day that comes and goes is the last.
+    let year = i64::from(year) - i64::from(month <= 2);
+    let month = i64::from((month + 9) % 12);
+    let century = year.div_euclid(100);
+    365 * year + year.div_euclid(4) - century
+        + century.div_euclid(4)
+        + (153 * month + 2) / 5
+        + i64::from(day)
+        - 719_469
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_numbered_through_leap_years() {
+        for (date, number) in [
+            ((1970, 1, 1), 0),
+            ((1970, 12, 31), 364),
+            ((2000, 2, 29), 11_016),
+            ((2000, 3, 1), 11_017),
+            ((2025, 4, 10), 20_188),
+            ((2100, 3, 1), 47_541),
+        ] {
+            assert_eq!(day_number(date.0, date.1, date.2), number, "{date:?}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Files of JSON records in a folder or a bucket.
+//!
+//! # Which files
+//! Three layouts are known, and may be mixed:
+//! * `topics/<topic>/partition=<p>/*.json`, as the S3 sink connector and the archive write it; the topic is the stream's name or ends in
+//!   `.<stream>`. The partition is `<topic>/partition=<p>`.
+//! * `<stream>/*.jsonl` (or `.json`): one partition named after the folder, which is the stream's name or ends in `.<stream>`.
+//! * `<prefix>/YYYY/MM/DD[/HH]/<any name>`, as Firehose delivers (also with `year=`, `month=`, `day=`, `hour=`). The stream is told by the folder of the
+//!   prefix that is nearest to the date and is the stream's name or ends in it behind `.`, `-` or `_`; the partition is `dated/<prefix>` then. Without such
+//!   a folder it is told by the delivery stream in the object's name, `<delivery stream>-<version>-YYYY-MM-DD-HH-MM-SS-<id>`, which ends in the stream's
+//!   name in the same way; the partition is `dated/<prefix>/<delivery stream>`. Folders that end in `-failed` hold what Firehose could not deliver.
+//!
+//! Names that begin with a dot or an underscore are ignored. gzip and Zstandard are known by their first bytes (and by `.gz`, `.zst`, `.zstd`). In a file
+//! records are lines, or JSON values of which several stand on a line, in an array, or over several lines: see `frame`.
+//!
+//! # Order and positions
+//! Files of the first two layouts are read in the order of their names (`named`), dated objects in the order of their modification (`dated`). A position
+//! is the number of records read, and a token that says how far which file was read: see `place`. Without `bounded` folders are looked at again and
+//! again; new files, new folders, and bytes added to the last file are read.
+//!
+//! # How it is fast
+//! ```text
+//!  finder ──starts──> follower of a folder ──> feed ──> assembler ──pieces──> read
+//!                      lists what is new       fetches   frames               cuts
+//! ```
+//! Tasks in the background fetch ahead as far as the budget goes, several objects at once, and frame what they fetch. Whoever reads takes what is ready
+//! and never waits. The bytes of a chunk are a slice of what was fetched: lines are not copied.
+
+mod assemble;
+mod budget;
+mod dated;
+mod feed;
+mod finder;
+mod frame;
+mod layout;
+mod named;
+mod open_file;
+mod piece;
+mod place;
+mod shared;
+mod storage;
+mod unzip;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::SystemTime;
+
+use super::{Chunk, Lag, Opening, Position, Read, Source, SourceError};
+use crate::decode::count_records;
+use piece::Piece;
+use shared::{Event, Shared};
+pub use storage::Storage;
+
+/// The stream that a topic is read as, by the name of its folder: an index into `streams`.
+pub fn stream_of_topic(streams: &[String], topic: &str) -> Option<usize> {
+    layout::stream_named(streams, topic, layout::TOPIC)
+}
+
+/// A folder or bucket of record files.
+pub struct Directory {
+    shared: Arc<Shared>,
+    events: Receiver<Event>,
+    finder: tokio::task::JoinHandle<()>,
+    /// The piece that chunks are cut off.
+    current: Option<Piece>,
+    /// The next offset of each partition.
+    offsets: HashMap<(usize, Arc<str>), u64>,
+    ended: bool,
+}
+
+impl Directory {
+    /// Opens `storage`; `name` is what people call it. Reading ahead begins at once, on `runtime`.
+    pub fn open(
+        storage: Storage,
+        name: String,
+        runtime: &tokio::runtime::Handle,
+        opening: Opening,
+    ) -> Self {
+        let (sender, events) = channel();
+        let shared = Arc::new(Shared::new(storage, name, opening, sender));
+        Directory {
+            finder: runtime.spawn(finder::find(Arc::clone(&shared))),
+            shared,
+            events,
+            current: None,
+            offsets: HashMap::new(),
+            ended: false,
+        }
+    }
+
+    fn chunk(&mut self, bytes_max: usize) -> Option<Chunk> {
+        let piece = self.current.as_mut()?;
+        let (bytes, place) = piece.cut(bytes_max)?;
+        let (stream, partition) = (piece.stream, Arc::clone(&piece.partition));
+        if piece.text.is_empty() {
+            self.current = None;
+        }
+        let opening = &self.shared.opening;
+        let records = count_records(&bytes);
+        let offset = self
+            .offsets
+            .entry((stream, Arc::clone(&partition)))
+            .or_insert_with(|| {
+                let position = opening.position(&opening.streams[stream], &partition);
+                position.offset
+            });
+        let first_offset = *offset;
+        *offset += records;
+        Some(Chunk {
+            stream,
+            partition: partition.to_string(),
+            first_offset,
+            records,
+            bytes,
+            deletes: Vec::new(),
+            end: Position {
+                offset: *offset,
+                token: place.token(),
+            },
+        })
+    }
+}
+
+impl Source for Directory {
+    fn read(&mut self, bytes_max: usize) -> Result<Read, SourceError> {
+        loop {
+            if let Some(chunk) = self.chunk(bytes_max) {
+                return Ok(Read::Chunk(chunk));
+            }
+            match self.events.try_recv() {
+                Ok(Event::Piece(piece)) => self.current = Some(piece),
+                Ok(Event::Failed(error)) => return Err(error),
+                Ok(Event::End) | Err(TryRecvError::Disconnected) => self.ended = true,
+                Err(TryRecvError::Empty) if self.ended => return Ok(Read::End),
+                Err(TryRecvError::Empty) => return Ok(Read::Idle),
+            }
+            if self.ended && self.current.is_none() {
+                return Ok(Read::End);
+            }
+        }
+    }
+
+    fn describe(&self) -> String {
+        format!("dir:{}", self.shared.name)
+    }
+
+    fn lag(&self) -> Vec<Lag> {
+        self.shared.lag(SystemTime::now())
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // The followers end with the finder.
+        self.finder.abort();
+    }
+}

@@ -1,0 +1,202 @@
+//! What the tasks of one source share: where files are, how much may be fetched ahead, and where pieces go.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::Semaphore;
+
+use super::budget::{Budget, Pool};
+use super::piece::Piece;
+use super::storage::{Storage, millis};
+use crate::source::{Lag, Opening, SourceError};
+
+/// Names that are kept of files that wait to be read, over all partitions.
+const NAMES_MAX: usize = 128 << 10;
+
+/// At least so many of each partition.
+const NAMES_MIN: usize = 2 << 10;
+
+/// In a bucket, so many of each partition at once: listing more takes longer than reading what was listed.
+const BUCKET_NAMES: usize = 5_000;
+
+/// Requests to a bucket that are under way at once, over all partitions.
+const REQUESTS: usize = 128;
+
+/// What tasks tell the source.
+pub(super) enum Event {
+    /// Records.
+    Piece(Piece),
+    /// The source cannot be read.
+    Failed(SourceError),
+    /// Nothing comes any more.
+    End,
+}
+
+/// See the module.
+pub(super) struct Shared {
+    pub storage: Storage,
+    /// The source for people.
+    pub name: String,
+    pub opening: Opening,
+    /// Bounds what is fetched ahead.
+    pub fetching: Budget,
+    /// Bounds the blocks of large files.
+    pub blocks: Budget,
+    /// Bounds what waits to be read.
+    pub waiting: Budget,
+    /// Bounds the requests to a bucket that are under way.
+    pub requests: Semaphore,
+    pub pool: Arc<Pool>,
+    /// Large files are fetched in blocks of so many bytes.
+    pub block: usize,
+    pub events: Sender<Event>,
+    gauges: Mutex<BTreeMap<(usize, String), Arc<Gauge>>>,
+}
+
+/// How much of a partition is there and was not read.
+#[derive(Debug, Default)]
+pub(super) struct Gauge {
+    /// Whether there was ever a file.
+    pub used: AtomicBool,
+    /// Bytes in files that were listed and not fetched, as far as known.
+    pub ahead: AtomicU64,
+    /// Bytes that were fetched and wait.
+    pub waiting: AtomicU64,
+    /// When the oldest file with something unread was modified, in milliseconds since 1970; 0 if not known.
+    pub oldest: AtomicI64,
+}
+
+impl Shared {
+    /// For a source that `opening` describes.
+    pub(super) fn new(
+        storage: Storage,
+        name: String,
+        opening: Opening,
+        events: Sender<Event>,
+    ) -> Self {
+        let budget = opening.budget_bytes.max(64 << 10);
+        let block = (budget / 16).clamp(64 << 10, 4 << 20);
+        Shared {
+            storage,
+            name,
+            fetching: Budget::of(budget / 4),
+            blocks: Budget::of(budget / 4),
+            waiting: Budget::of(budget / 2),
+            requests: Semaphore::new(REQUESTS),
+            pool: Pool::new(block, budget / block),
+            block,
+            events,
+            gauges: Mutex::default(),
+            opening,
+        }
+    }
+
+    /// How many names of files may wait in a partition's task.
+    pub(super) fn names_limit(&self) -> usize {
+        if self.storage.is_bucket() {
+            return BUCKET_NAMES;
+        }
+        (NAMES_MAX / self.gauges().len().max(1)).max(NAMES_MIN)
+    }
+
+    /// The gauge of a partition.
+    pub(super) fn gauge(&self, stream: usize, partition: &str) -> Arc<Gauge> {
+        let key = (stream, partition.to_owned());
+        Arc::clone(self.gauges().entry(key).or_default())
+    }
+
+    /// How far behind each partition is, at `now`.
+    pub(super) fn lag(&self, now: SystemTime) -> Vec<Lag> {
+        let lag = |((stream, partition), gauge): (&(usize, String), &Arc<Gauge>)| {
+            let bytes = gauge.ahead.load(Ordering::Relaxed) + gauge.waiting.load(Ordering::Relaxed);
+            let oldest = gauge.oldest.load(Ordering::Relaxed);
+            let age = (millis(now) - oldest).max(0) as f64 / 1000.0;
+            Lag {
+                stream: *stream,
+                partition: partition.clone(),
+                records: (bytes == 0).then_some(0),
+                bytes: Some(bytes),
+                seconds: match bytes {
+                    0 => Some(0.0),
+                    _ => (oldest != 0).then_some(age),
+                },
+            }
+        };
+        let gauges = self.gauges();
+        let used = gauges
+            .iter()
+            .filter(|(_, gauge)| gauge.used.load(Ordering::Relaxed));
+        used.map(lag).collect()
+    }
+
+    /// Whether this process reads a partition.
+    pub(super) fn is_mine(&self, stream: usize, partition: &str) -> bool {
+        self.opening
+            .is_mine(&self.opening.streams[stream], partition)
+    }
+
+    /// The storage failed.
+    pub(super) fn storage_failed(&self, place: &str, why: impl ToString) -> SourceError {
+        SourceError::Storage {
+            source_name: self.name.clone(),
+            place: place.to_owned(),
+            why: why.to_string(),
+        }
+    }
+
+    /// What is there is not what was there.
+    pub(super) fn changed(&self, place: &str, why: String) -> SourceError {
+        SourceError::Changed {
+            source_name: self.name.clone(),
+            place: place.to_owned(),
+            why,
+        }
+    }
+
+    fn gauges(&self) -> std::sync::MutexGuard<'_, BTreeMap<(usize, String), Arc<Gauge>>> {
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How long to wait before looking again.
+///
+/// As long as nothing changes the pauses grow; and looking never takes more than a small part of the time, however long it takes.
+pub(super) struct Pause {
+    first: Duration,
+    last: Duration,
+    next: Duration,
+}
+
+/// Looking takes one part in so many of the time.
+const SHARE: u32 = 20;
+
+impl Pause {
+    /// Pauses for looking at `storage`.
+    pub(super) fn for_storage(storage: &Storage) -> Self {
+        // Looking at a folder costs microseconds. Every look at a bucket costs money.
+        let (first, last) = if storage.is_bucket() {
+            (100, 2000)
+        } else {
+            (10, 40)
+        };
+        Pause {
+            first: Duration::from_millis(first),
+            last: Duration::from_millis(last),
+            next: Duration::from_millis(first),
+        }
+    }
+
+    /// Something changed: the next pause is short.
+    pub(super) fn reset(&mut self) {
+        self.next = self.first;
+    }
+
+    /// Waits, after a look that took `looked`.
+    pub(super) async fn wait(&mut self, looked: Duration) {
+        tokio::time::sleep(self.next.max(looked * SHARE)).await;
+        self.next = (self.next * 3 / 2).min(self.last);
+    }
+}
