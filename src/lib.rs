@@ -9,6 +9,7 @@ pub mod definition;
 pub mod delta;
 pub mod emulator;
 pub mod function;
+pub mod gateway;
 pub mod kafka;
 pub mod kinesis;
 pub mod lake;

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod emulate;
+mod gateway;
 mod inspect;
 mod launch;
 mod replay;
@@ -32,6 +33,8 @@ enum Subcommand {
     Check(check::CheckArgs),
     /// Print the dataflow that a file becomes
     Explain(check::ExplainArgs),
+    /// Take records over HTTP, as the Kafka REST proxy and Kinesis do, for Kafka, Kinesis or a log of our own
+    Gateway(gateway::GatewayArgs),
     /// Post the streams of an emulated service, to files, a gateway, Kafka or Kinesis
     Emulate(crate::emulator::EmulateArgs),
     /// Measure this machine: files to committed tables and views, restart, freshness, and the stages alone
@@ -62,6 +65,7 @@ impl Command {
             Subcommand::Replay(args) => replay::run(&args),
             Subcommand::Check(args) => check::check(&args),
             Subcommand::Explain(args) => check::explain(&args),
+            Subcommand::Gateway(args) => gateway::run(&args),
             Subcommand::Emulate(args) => emulate::run(args),
         }
     }

@@ -8,6 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Failure;
+use super::gateway::{DoorArgs, log_folder};
+use crate::definition::Definition;
+use crate::emulator::EmulatorOptions;
+use crate::gateway::{Server as Gateway, serve as serve_gateway};
 use crate::reclock::IntakeLimits;
 use crate::runtime::{Cluster, Outcome, RunError, RunOptions};
 use crate::serve::format::grouped;
@@ -25,9 +29,18 @@ pub struct RunArgs {
     /// The dataflow file
     #[arg(value_name = "FILE.sql", default_value_os_t = super::default_dataflow())]
     dataflow: PathBuf,
+    /// Take records over HTTP here, as the Kafka REST proxy and Kinesis do; without --source they are what is read
+    #[arg(long, value_name = "ADDR")]
+    gateway: Option<SocketAddr>,
+    #[command(flatten)]
+    doors: DoorArgs,
     /// Where records come from: dir:PATH, dir:s3://bucket/prefix, kafka://HOST:9092?topic_prefix=ID., kinesis://STREAM, mysql://USER@HOST/DATABASE, or emulator:[?rate=POSTS_A_SECOND&posts=N&seed=S]
-    #[arg(long, value_name = "SOURCE", default_value = "emulator:?rate=100")]
-    source: SourceSpec,
+    #[arg(
+        long,
+        value_name = "SOURCE",
+        help = "Where records come from: dir:PATH, dir:s3://bucket/prefix, kafka://HOST:9092?topic_prefix=ID., kinesis://STREAM, mysql://USER@HOST/DATABASE, or emulator:[?rate=POSTS_A_SECOND&posts=N&seed=S] [default: what the gateway takes, else emulator:?rate=100]"
+    )]
+    source: Option<SourceSpec>,
     /// Keep every record as it came in a folder or s3://bucket/prefix, readable again with --source dir:
     #[arg(long, value_name = "ARCHIVE")]
     archive: Option<String>,
@@ -91,6 +104,18 @@ impl From<CodecName> for Codec {
 }
 
 impl RunArgs {
+    /// Where records come from: what is said, else the gateway's log, else the emulator.
+    fn source(&self) -> SourceSpec {
+        let log = || SourceSpec::Directory(log_folder(&self.lake).display().to_string());
+        let emulator = || SourceSpec::Emulator {
+            rate: 100.0,
+            posts: None,
+            seed: EmulatorOptions::default().seed,
+        };
+        let unsaid = || self.gateway.map_or_else(emulator, |_| log());
+        self.source.clone().unwrap_or_else(unsaid)
+    }
+
     /// The run that is asked for.
     pub fn options(&self) -> RunOptions {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
@@ -98,7 +123,7 @@ impl RunArgs {
             dataflow: self.dataflow.clone(),
             lake: self.lake.clone(),
             prefix: self.prefix.clone(),
-            source: self.source.clone(),
+            source: self.source(),
             archive: self.archive.clone(),
             bounded: self.bounded,
             workers: self.workers.map_or(cores, std::num::NonZeroUsize::get),
@@ -123,6 +148,11 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         .build()?;
     let outcome = Outcome::default();
     let leader = args.process == 0;
+    // The log is repaired when it is opened, and only then read.
+    let gateway = match args.gateway.filter(|_| leader) {
+        Some(address) => Some(open_gateway(&args, address, &runtime)?),
+        None => None,
+    };
     stop_on_signals(&runtime, &outcome);
     let mut readers: Option<Readers> = None;
     let result = crate::runtime::run(
@@ -136,6 +166,9 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
             Ok(())
         },
     );
+    if let Some(gateway) = gateway {
+        runtime.block_on(gateway.stop());
+    }
     let Some(readers) = readers else {
         return Ok(result.map(|_| ())?);
     };
@@ -151,6 +184,22 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         println!("  {:<44} {:>12} rows", view.name, grouped(view.row_count()));
     }
     Ok(())
+}
+
+/// Opens the front doors before the dataflow, which may read what comes in.
+fn open_gateway(
+    args: &RunArgs,
+    address: SocketAddr,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<Gateway, Failure> {
+    let mut config = args.doors.config(&args.lake)?;
+    // The names in the dataflow file are known here; `--streams` is for gateways that stand alone.
+    let definition = Definition::load(&args.dataflow)?;
+    config.stream_names = definition.streams.into_iter().map(|s| s.name).collect();
+    std::fs::create_dir_all(log_folder(&args.lake))?;
+    let gateway = runtime.block_on(serve_gateway(config, address))?;
+    eprintln!("the gateway listens at {}", gateway.url());
+    Ok(gateway)
 }
 
 /// Ctrl-C, or being told to terminate, ends the run well; a second time ends it at once.

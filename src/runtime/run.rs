@@ -171,7 +171,7 @@ pub fn run(
         positions: found.positions.clone(),
         process,
         processes,
-        budget_bytes: (options.limits.budget_bytes / 2) as usize,
+        budget_bytes: (options.limits.budget_bytes / 4) as usize,
     };
     let source: Box<dyn Source> = options.source.open(opening, runtime)?;
     let archive = options

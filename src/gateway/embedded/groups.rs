@@ -1,0 +1,179 @@
+//! Consumer groups of the embedded log: who is in them, and how far they have committed.
+//!
+//! Members are consumers of this process, so there is nothing to negotiate: partition `p` of a topic belongs to the `p`-th of the members that subscribe to it, in the
+//! order of their names, round and round. Committed offsets are in `_groups/<group>.json`, replaced whole and synced.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::gateway::backend::{Subscription, TopicPartition};
+use crate::gateway::log::LogError;
+
+/// Committed offsets by topic and partition.
+type Committed = BTreeMap<String, BTreeMap<u32, u64>>;
+
+#[derive(Debug, Default)]
+struct Group {
+    committed: Committed,
+    members: BTreeMap<String, Subscription>,
+}
+
+/// All groups that were used since the log was opened.
+#[derive(Debug)]
+pub(super) struct Groups {
+    folder: PathBuf,
+    groups: Mutex<BTreeMap<String, Group>>,
+}
+
+impl Groups {
+    pub fn open(root: &Path) -> Result<Groups, LogError> {
+        let folder = root.join("_groups");
+        std::fs::create_dir_all(&folder).map_err(failed(&folder))?;
+        Ok(Groups {
+            folder,
+            groups: Mutex::new(BTreeMap::new()),
+        })
+    }
+
+    /// Has `instance` take part in the group, or change its part. Blocks when the group is new.
+    pub fn join(&self, group: &str, instance: &str, to: Subscription) -> Result<(), LogError> {
+        self.with(group, |group| {
+            group.members.insert(instance.to_owned(), to);
+        })
+    }
+
+    /// Has `instance` take no part any more.
+    pub fn leave(&self, group: &str, instance: &str) -> Result<(), LogError> {
+        self.with(group, |group| {
+            group.members.remove(instance);
+        })
+    }
+
+    /// Which of the `partitions` of `topic` are `instance`'s.
+    pub fn share(
+        &self,
+        group: &str,
+        instance: &str,
+        topic: &str,
+        partitions: u32,
+    ) -> Result<Vec<u32>, LogError> {
+        self.with(group, |group| {
+            let members: Vec<&String> = group
+                .members
+                .iter()
+                .filter(|(_, to)| wants(to, topic))
+                .map(|(name, _)| name)
+                .collect();
+            let Some(turn) = members.iter().position(|name| *name == instance) else {
+                return Vec::new();
+            };
+            (0..partitions)
+                .filter(|partition| *partition as usize % members.len() == turn)
+                .collect()
+        })
+    }
+
+    /// The committed offset of a partition. Blocks when the group is new.
+    pub fn committed(&self, group: &str, of: &TopicPartition) -> Result<Option<u64>, LogError> {
+        self.with(group, |group| {
+            group.committed.get(&of.topic)?.get(&of.partition).copied()
+        })
+    }
+
+    /// Commits; durable when this returns. Blocks.
+    pub fn commit(&self, group: &str, offsets: &[(TopicPartition, u64)]) -> Result<(), LogError> {
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let path = self.path(group);
+        self.with(group, |group| {
+            let mut changed = group.committed.clone();
+            for (at, offset) in offsets {
+                let topic = changed.entry(at.topic.clone()).or_default();
+                topic.insert(at.partition, *offset);
+            }
+            replace_json(&path, &changed)?;
+            group.committed = changed;
+            Ok(())
+        })?
+    }
+
+    fn with<T>(&self, name: &str, what: impl FnOnce(&mut Group) -> T) -> Result<T, LogError> {
+        let mut groups = self.lock();
+        if !groups.contains_key(name) {
+            let group = Group {
+                committed: read_json(&self.path(name))?.unwrap_or_default(),
+                members: BTreeMap::new(),
+            };
+            groups.insert(name.to_owned(), group);
+        }
+        Ok(what(groups.entry(name.to_owned()).or_default()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Group>> {
+        // What is changed is changed in one step.
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The group's file: letters and digits as they are, everything else by its code.
+    fn path(&self, group: &str) -> PathBuf {
+        let mut name = String::new();
+        for byte in group.bytes() {
+            if byte.is_ascii_alphanumeric() || byte == b'-' {
+                name.push(char::from(byte));
+            } else {
+                name.push_str(&format!("%{byte:02x}"));
+            }
+        }
+        self.folder.join(name + ".json")
+    }
+}
+
+/// Whether a subscription is to `topic`.
+pub(super) fn wants(to: &Subscription, topic: &str) -> bool {
+    match to {
+        Subscription::Topics(topics) => topics.iter().any(|name| name == topic),
+        Subscription::Pattern(pattern) => pattern.matches(topic),
+    }
+}
+
+/// What a file of JSON says; `None` if there is none. Blocks.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, LogError> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(path)(error)),
+    };
+    let read = serde_json::from_slice(&text).map_err(|error| LogError::Damaged {
+        place: path.display().to_string(),
+        why: format!("cannot be read: {error}; restore the file, or remove it to begin anew"),
+    })?;
+    Ok(Some(read))
+}
+
+/// Replaces a file, so that it holds the old or the new text whatever happens, and the new one when this returns. Blocks.
+pub(super) fn replace_json(path: &Path, value: &impl Serialize) -> Result<(), LogError> {
+    let new = path.with_extension("new");
+    let write = || {
+        let mut file = File::create(&new)?;
+        file.write_all(&serde_json::to_vec(value)?)?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)?;
+        path.parent()
+            .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    };
+    write().map_err(failed(path))
+}
+
+fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> LogError + '_ {
+    move |error| LogError::Failed {
+        place: path.display().to_string(),
+        why: error.to_string(),
+    }
+}

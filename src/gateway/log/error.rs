@@ -1,0 +1,86 @@
+//! Why the log cannot do what it was asked.
+
+use std::io;
+use std::path::Path;
+
+/// Why the log cannot do what it was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LogError {
+    /// Not a name of a topic.
+    #[error("`{name}` cannot be a topic of the embedded log: {why}")]
+    Name {
+        /// What was given.
+        name: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Too many topics.
+    #[error(
+        "the embedded log has {max} topics already and makes no more for `{name}`; remove those that a mistake has made, or allow more"
+    )]
+    TooManyTopics {
+        /// The topic that was to be made.
+        name: String,
+        /// How many there may be.
+        max: usize,
+    },
+    /// A topic has no such partition.
+    #[error("the topic `{topic}` has no partition {partition}; it has {partitions}")]
+    NoPartition {
+        /// The topic.
+        topic: String,
+        /// What was asked for.
+        partition: u32,
+        /// How many there are, from 0.
+        partitions: u32,
+    },
+    /// Names have no digit for more offsets.
+    #[error(
+        "partition {partition} of `{topic}` is full: names of files have no digit for more offsets; send to another topic"
+    )]
+    Full {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+    },
+    /// Someone else writes it.
+    #[error(
+        "the log {folder} is being written by another process; only one gateway writes a log, so stop the other one or choose another folder"
+    )]
+    Locked {
+        /// The log's folder.
+        folder: String,
+    },
+    /// What is there contradicts itself.
+    #[error("the log cannot be continued: {place} {why}")]
+    Damaged {
+        /// The file.
+        place: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// The file system failed.
+    #[error(
+        "the log failed at {place}: {why}; nothing is taken in until it is opened again, which repairs it"
+    )]
+    Failed {
+        /// The file or folder.
+        place: String,
+        /// What the system said.
+        why: String,
+    },
+    /// It was closed.
+    #[error("the log is closed; send the records again when the gateway is back")]
+    Closed,
+}
+
+impl LogError {
+    /// An error of the file system, with its place.
+    pub(super) fn at(place: &Path) -> impl FnOnce(io::Error) -> LogError + '_ {
+        move |error| LogError::Failed {
+            place: place.display().to_string(),
+            why: error.to_string(),
+        }
+    }
+}

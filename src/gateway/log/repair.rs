@@ -1,0 +1,194 @@
+//! What opening a log does: everything that was durable becomes readable again, and everything else is as if it had never been.
+//!
+//! The order matters. The writes are synced before they are done again, because a crash of the process alone leaves them in the system's memory, and
+//! what readers see must be durable. They are forgotten only after the files that they went into are synced.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, read_dir};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::layout::{
+    parse_segment, partition_folder, segment_path, sync_folder, topics_folder, wal_folder,
+};
+use super::view::{Segment, Topic, View};
+use super::wal::{Entry, Wal, replay, wal_path};
+use super::{LogError, place};
+use crate::decode::{count_records, last_newline};
+
+/// Does all writes again that may be missing, and tells the number of the last log of writes.
+pub(super) fn replay_writes(root: &Path) -> Result<u64, LogError> {
+    let mut open = Files::new(root);
+    let mut last = 0;
+    for number in numbers(root)? {
+        let path = wal_path(&wal_folder(root), number);
+        let file = File::open(&path).map_err(LogError::at(&path))?;
+        file.sync_all().map_err(LogError::at(&path))?;
+        let bytes = std::fs::read(&path).map_err(LogError::at(&path))?;
+        replay(&bytes, number, |entry| open.apply(entry))?;
+        last = number;
+    }
+    open.sync()?;
+    Ok(last)
+}
+
+/// Removes the logs of writes, whose writes are all done and synced, and begins a new one behind `last`.
+pub(super) fn forget_writes(root: &Path, last: u64) -> Result<Wal, LogError> {
+    let folder = wal_folder(root);
+    for number in numbers(root)? {
+        let path = wal_path(&folder, number);
+        std::fs::remove_file(&path).map_err(LogError::at(&path))?;
+    }
+    Wal::begin(&folder, last + 1).map_err(LogError::at(&folder))
+}
+
+fn numbers(root: &Path) -> Result<BTreeSet<u64>, LogError> {
+    let names = names(&wal_folder(root))?;
+    Ok(names
+        .iter()
+        .filter_map(|name| name.strip_suffix(".wal")?.parse().ok())
+        .collect())
+}
+
+/// The partitions' files that writes are done again in.
+struct Files<'a> {
+    root: &'a Path,
+    open: BTreeMap<PathBuf, File>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl<'a> Files<'a> {
+    fn new(root: &'a Path) -> Self {
+        Files {
+            root,
+            open: BTreeMap::new(),
+            folders: BTreeSet::new(),
+        }
+    }
+
+    fn apply(&mut self, entry: Entry<'_>) -> Result<(), LogError> {
+        let path = segment_path(self.root, entry.topic, entry.partition, entry.start);
+        if !self.open.contains_key(&path) {
+            let folder = partition_folder(self.root, entry.topic, entry.partition);
+            std::fs::create_dir_all(&folder).map_err(LogError::at(&folder))?;
+            let file = File::options()
+                .create(true)
+                .truncate(false)
+                .read(true)
+                .write(true)
+                .open(&path)
+                .map_err(LogError::at(&path))?;
+            self.folders
+                .extend(folder.ancestors().take(3).map(Path::to_owned));
+            self.open.insert(path.clone(), file);
+        }
+        let file = &self.open[&path];
+        let length = file.metadata().map_err(LogError::at(&path))?.len();
+        if length < entry.position {
+            return Err(LogError::Damaged {
+                place: path.display().to_string(),
+                why: format!(
+                    "has {length} bytes where {} were durable; restore the file, or move the log away and begin another one",
+                    entry.position
+                ),
+            });
+        }
+        file.write_all_at(entry.lines, entry.position)
+            .map_err(LogError::at(&path))
+    }
+
+    fn sync(self) -> Result<(), LogError> {
+        for (path, file) in &self.open {
+            file.sync_all().map_err(LogError::at(path))?;
+        }
+        for folder in &self.folders {
+            sync_folder(folder).map_err(LogError::at(folder))?;
+        }
+        Ok(())
+    }
+}
+
+/// The topics and how far they go.
+pub(super) fn read_topics(root: &Path) -> Result<BTreeMap<String, Arc<Topic>>, LogError> {
+    let folder = topics_folder(root);
+    let mut topics = BTreeMap::new();
+    for name in names(&folder)? {
+        if name.starts_with('.') {
+            // A topic that was being made; nothing is in it.
+            let unfinished = folder.join(&name);
+            std::fs::remove_dir_all(&unfinished).map_err(LogError::at(&unfinished))?;
+            continue;
+        }
+        let count = names(&folder.join(&name))?
+            .iter()
+            .filter_map(|entry| entry.strip_prefix("partition=")?.parse::<u32>().ok())
+            .map(|partition| partition + 1)
+            .max();
+        let Some(count) = count else { continue };
+        let views = (0..count)
+            .map(|partition| read_partition(root, &name, partition))
+            .collect::<Result<Vec<_>, _>>()?;
+        topics.insert(name.clone(), Arc::new(Topic::new(&name, views)));
+    }
+    Ok(topics)
+}
+
+fn read_partition(root: &Path, topic: &str, partition: u32) -> Result<View, LogError> {
+    let folder = partition_folder(root, topic, partition);
+    std::fs::create_dir_all(&folder).map_err(LogError::at(&folder))?;
+    let starts: BTreeSet<u64> = names(&folder)?
+        .iter()
+        .filter_map(|name| parse_segment(name, topic, partition))
+        .collect();
+    let mut view = View::default();
+    for &start in &starts {
+        let path = segment_path(root, topic, partition, start);
+        let bytes = if starts.last() == Some(&start) {
+            let (bytes, records) = read_last(&path)?;
+            view.next = start + records;
+            bytes
+        } else {
+            std::fs::metadata(&path).map_err(LogError::at(&path))?.len()
+        };
+        view.segments.push(Segment { start, bytes });
+    }
+    if starts.first().is_some_and(|&first| first != 0) {
+        tracing::info!(
+            place = place(root, topic, partition),
+            "the first records of this partition are gone"
+        );
+    }
+    Ok(view)
+}
+
+/// The size of a partition's last file, and how many records it holds. Half a record at its end was never durable and is cut.
+fn read_last(path: &Path) -> Result<(u64, u64), LogError> {
+    let bytes = std::fs::read(path).map_err(LogError::at(path))?;
+    let whole = last_newline(&bytes).map_or(0, |newline| newline + 1);
+    if whole < bytes.len() {
+        tracing::warn!(
+            file = %path.display(),
+            bytes = bytes.len() - whole,
+            "half a record at the end of a file of the log was cut"
+        );
+        let file = File::options()
+            .write(true)
+            .open(path)
+            .map_err(LogError::at(path))?;
+        file.set_len(whole as u64)
+            .and_then(|()| file.sync_all())
+            .map_err(LogError::at(path))?;
+    }
+    Ok((whole as u64, count_records(&bytes[..whole])))
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, LogError> {
+    read_dir(folder)
+        .and_then(|entries| {
+            entries
+                .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+                .collect()
+        })
+        .map_err(LogError::at(folder))
+}

@@ -1,0 +1,304 @@
+//! Listening, connections, and how it ends.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tower::util::MapRequest;
+
+use super::app::{App, router};
+use super::backend::{Backend, Fault};
+use super::config::{BackendSpec, GatewayConfig, Limits};
+use super::embedded::Embedded;
+use super::kafka::Kafka;
+use super::kinesis::Kinesis;
+use super::log::{Log, LogError};
+use super::metrics::Metrics;
+use super::naming::Naming;
+use super::proxy::instances::Instances;
+use super::stage;
+use super::tls::{TlsError, acceptor};
+use crate::source::SourceError;
+
+/// How often idle consumer instances are looked for.
+const EXPIRE_EVERY: Duration = Duration::from_secs(1);
+/// How long to wait when no connection can be accepted, for instance because too many files are open.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// Why the front doors do not open.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The address cannot be listened on.
+    #[error("the gateway cannot listen at {address}: {cause}; choose another address")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        cause: io::Error,
+    },
+    /// The embedded log cannot be opened.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Kafka or Kinesis cannot be used.
+    #[error("the gateway cannot use what is behind it: {0}")]
+    Backend(String),
+    /// TLS cannot be offered.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl From<Fault> for GatewayError {
+    fn from(fault: Fault) -> Self {
+        GatewayError::Backend(fault.to_string())
+    }
+}
+
+impl From<SourceError> for GatewayError {
+    fn from(error: SourceError) -> Self {
+        GatewayError::Backend(error.to_string())
+    }
+}
+
+/// A running gateway.
+pub struct Server {
+    address: SocketAddr,
+    tls: bool,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+    log: Option<Arc<Log>>,
+}
+
+impl Server {
+    /// The address it listens on; its port is a real one even if port 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address as clients write it.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// The embedded log, if there is one.
+    pub fn log(&self) -> Option<&Arc<Log>> {
+        self.log.as_ref()
+    }
+
+    /// Takes no more connections, lets requests that are there finish, makes everything durable, and ends.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        // The only failure is a runtime that is gone.
+        let _ = self.task.await;
+    }
+}
+
+/// Opens what is behind the doors, listens at `address`, and answers from now on, on the current runtime.
+pub async fn serve(config: GatewayConfig, address: SocketAddr) -> Result<Server, GatewayError> {
+    let tls = config.tls.as_ref().map(acceptor).transpose()?;
+    let cannot = |cause| GatewayError::Listen { address, cause };
+    // First the port: who finds it taken has not touched the log.
+    let listener = TcpListener::bind(address).await.map_err(cannot)?;
+    let address = listener.local_addr().map_err(cannot)?;
+    let mut opened = Opened::default();
+    let topics = opened.backend(&config.topics, &config).await?;
+    let streams = opened.backend(&config.streams, &config).await?;
+    let app = Arc::new(App {
+        topics,
+        streams,
+        instances: Instances::new(config.limits.instance, (config.now_ms)()),
+        metrics: Metrics::default(),
+        limits: config.limits,
+        keys: config.keys.clone(),
+        tls: tls.is_some(),
+    });
+    let (stop, stopped) = watch::channel(false);
+    let listening = Listening {
+        listener,
+        tls: tls.clone(),
+        router: router(&app, &config.cors),
+        limits: config.limits,
+        stopped,
+    };
+    let task = tokio::spawn(async move {
+        let expiring = expire(&app);
+        tokio::select! {
+            () = listening.run() => {}
+            () = expiring => {}
+        }
+        app.instances.close_all().await;
+        app.topics.close().await;
+        app.streams.close().await;
+    });
+    Ok(Server {
+        address,
+        tls: tls.is_some(),
+        stop,
+        task,
+        log: opened.log.map(|(_, log, _)| log),
+    })
+}
+
+/// A log that both doors use is opened once.
+#[derive(Default)]
+struct Opened {
+    log: Option<(PathBuf, Arc<Log>, Arc<Embedded>)>,
+}
+
+impl Opened {
+    async fn backend(
+        &mut self,
+        spec: &BackendSpec,
+        config: &GatewayConfig,
+    ) -> Result<Arc<dyn Backend>, GatewayError> {
+        let naming = Naming {
+            streams: config.stream_names.clone(),
+        };
+        match spec {
+            BackendSpec::Kafka(address) => {
+                let kafka = Kafka::at((**address).clone(), naming, config.new_topics)?;
+                Ok(Arc::new(kafka))
+            }
+            BackendSpec::Kinesis(address) => {
+                let client = address.client().await?;
+                Ok(Arc::new(Kinesis::on(client, address.describe())))
+            }
+            BackendSpec::Log(folder) => {
+                if let Some((opened, _, embedded)) = &self.log
+                    && opened == folder
+                {
+                    return Ok(Arc::clone(embedded) as Arc<dyn Backend>);
+                }
+                let (folder, options) = (folder.clone(), config.log.clone());
+                let (shards, now_ms) = (options.partitions, Arc::clone(&config.now_ms));
+                let opening = tokio::task::spawn_blocking(move || {
+                    let log = Arc::new(Log::open(&folder, options)?);
+                    let embedded = Embedded::on(Arc::clone(&log), naming, shards, now_ms)?;
+                    Ok((folder, log, Arc::new(embedded)))
+                });
+                let opened = opening.await.map_err(|_| LogError::Closed)?;
+                let (folder, log, embedded): (PathBuf, Arc<Log>, Arc<Embedded>) =
+                    opened.map_err(GatewayError::Log)?;
+                self.log = Some((folder, log, Arc::clone(&embedded)));
+                Ok(embedded)
+            }
+        }
+    }
+}
+
+async fn expire(app: &App) {
+    let mut ticks = tokio::time::interval(EXPIRE_EVERY);
+    loop {
+        ticks.tick().await;
+        app.instances.expire().await;
+    }
+}
+
+/// The listener and what its connections get.
+struct Listening {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    router: Router,
+    limits: Limits,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Listening {
+    async fn run(mut self) {
+        let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header);
+        let builder = Arc::new(builder);
+        let connections = self.limits.connections.clamp(1, 1 << 20);
+        let places = Arc::new(Semaphore::new(connections));
+        loop {
+            let accepted = tokio::select! {
+                // An error means that the sender is gone, which is as good as being told to stop.
+                _ = self.stopped.wait_for(|stop| *stop) => break,
+                accepted = accept(&self.listener, &places) => accepted,
+            };
+            let (stream, place) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!("a connection could not be accepted: {error}");
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                    continue;
+                }
+            };
+            // Answers are small and whole; waiting for more to send would only delay them.
+            let _ = stream.set_nodelay(true);
+            let connection = Connection {
+                builder: Arc::clone(&builder),
+                router: self.router.clone(),
+                stopped: self.stopped.clone(),
+            };
+            let (tls, within) = (self.tls.clone(), self.limits.header);
+            tokio::spawn(async move {
+                let _place = place;
+                match tls {
+                    None => connection.serve(stream).await,
+                    Some(tls) => {
+                        if let Ok(Ok(stream)) =
+                            tokio::time::timeout(within, tls.accept(stream)).await
+                        {
+                            connection.serve(stream).await;
+                        }
+                    }
+                }
+            });
+        }
+        drop(self.listener);
+        // All places are free when all connections have ended.
+        let ended = places.acquire_many(connections as u32);
+        if tokio::time::timeout(self.limits.stop, ended).await.is_err() {
+            tracing::warn!("requests were cut off that did not finish in time");
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await;
+    let place = place.map_err(io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+struct Connection {
+    builder: Arc<Builder<TokioExecutor>>,
+    router: Router,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Connection {
+    /// Serves until the client goes or the gateway stops: then the request that is there, if any, is the last one.
+    async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let service = TowerToHyperService::new(MapRequest::new(self.router, stage::strip));
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+        let mut connection = pin!(connection);
+        tokio::select! {
+            // Clients go away when they like; that is no error of ours.
+            _ = connection.as_mut() => return,
+            _ = self.stopped.wait_for(|stop| *stop) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        let _ = connection.await;
+    }
+}
