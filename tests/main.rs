@@ -11,6 +11,7 @@
 //! * `served`: what a running program answers over HTTP and on its terminal;
 //! * `kafka`: the source against a real Apache Kafka;
 //! * `kinesis*`: the source against two implementations of Kinesis, one in this process;
+//! * `front_doors`: the gateway and the dataflow in one program;
 //! * `foreign`: the lake as a reader that is not ours sees it.
 //!
 //! `UPDATE_EXPECT=1` rewrites the expected texts, `PROPTEST_CASES=1000` looks longer.
@@ -31,6 +32,7 @@ mod suite {
     mod directory;
     mod fixtures;
     mod foreign;
+    mod front_doors;
     mod kafka;
     mod kinesis;
     mod kinesis_faults;

@@ -45,8 +45,8 @@ use part::{Object, Part, split_lines};
 pub use seal::{Sealed, Sealing, Written};
 use target::Target;
 
-/// What marks in positions are named by.
-const MARK: &str = "_archive/";
+/// What marks in positions are named by. A checkpoint of a run without archive has none.
+pub const MARK: &str = "_archive/";
 
 /// The offsets that a mark names: of its object's first record, and behind its last committed one.
 fn range(mark: &Position) -> Option<(u64, u64)> {

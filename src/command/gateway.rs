@@ -27,7 +27,7 @@ pub struct GatewayArgs {
 /// What is behind the doors, and who may come in; the same for `gateway` and for `run --gateway`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct DoorArgs {
-    /// Where records for /topics go: log:FOLDER, kafka://host:port or kinesis: [default: the lake's embedded log]
+    /// Where records for /topics go: log:FOLDER, kafka://host:port or kinesis://[?region=..] [default: the lake's embedded log]
     #[arg(long, value_name = "TO")]
     topics_to: Option<BackendSpec>,
     /// Where records for /streams go [default: the lake's embedded log]

@@ -87,14 +87,20 @@ fn read(definition: &Definition, fixture: &std::path::Path) -> Result<Input, Fai
     let mut source = spec.open(opening, runtime.handle())?;
     let mut input = Input::default();
     let mut epoch = 0;
-    while let Read::Chunk(chunk) = source.read(CHUNK_BYTES)? {
+    loop {
+        let chunk = match source.read(CHUNK_BYTES)? {
+            Read::Chunk(chunk) => chunk,
+            // It is being fetched.
+            Read::Idle => {
+                std::thread::yield_now();
+                continue;
+            }
+            Read::End => break,
+        };
         epoch += 1;
         let stream = &definition.streams[chunk.stream].name;
-        for record in chunk
-            .bytes
-            .split(|byte| *byte == b'\n')
-            .filter(|record| !record.is_empty())
-        {
+        let records = chunk.bytes.split(|byte| *byte == b'\n');
+        for record in records.filter(|record| !record.is_empty()) {
             input.add(epoch, stream, record);
         }
     }

@@ -37,7 +37,7 @@ impl FromStr for BackendSpec {
             Some(("kinesis", _)) => Ok(BackendSpec::Kinesis(Box::new(address.parse()?))),
             _ => Err(SourceError::Address {
                 address: without_secrets(address),
-                why: "records go to `log:FOLDER`, `kafka://host:port` or `kinesis:`".to_owned(),
+                why: "records go to `log:FOLDER`, `kafka://host:port` or `kinesis://`".to_owned(),
             }),
         }
     }

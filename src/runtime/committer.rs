@@ -12,7 +12,7 @@ use arrow::datatypes::SchemaRef;
 use super::outcome::Outcome;
 use super::restore::{BUCKET_TAG, BUCKETS_TAG, Found, ViewFiles};
 use super::stager::FileNumbers;
-use crate::archive::Sealed;
+use crate::archive::{MARK, Sealed};
 use crate::checkpoint::{NewTable, Position, RemovedFile, TableCommit};
 use crate::delta::Epoch;
 use crate::lake::Lake;
@@ -179,6 +179,10 @@ impl State {
             }
         }
         let sealed = self.seal(epoch, now_ms).await?;
+        if self.config.archive.is_none() {
+            self.positions
+                .retain(|partition, _| !partition.starts_with(MARK));
+        }
         for (mark, position) in &sealed.positions {
             moved |= self
                 .positions

@@ -201,30 +201,12 @@ impl Drop for Running {
 }
 
 /// A server that a running program answers at.
-pub struct Http(String);
+pub struct Http(pub String);
 
 impl Http {
-    /// The program's address, from the line in which it tells it. What it writes afterwards is read and thrown away.
+    /// The address at which the program answers views.
     pub fn of(process: &mut Running) -> Http {
-        let stderr = process
-            .0
-            .stderr
-            .take()
-            .expect("the program's output is read");
-        let mut lines = BufReader::new(stderr).lines();
-        let mut said = Vec::new();
-        let address = loop {
-            let line = lines
-                .next()
-                .unwrap_or_else(|| panic!("the program ended: {said:#?}"))
-                .unwrap();
-            if let Some((_, rest)) = line.split_once("http://") {
-                let end = rest.find(|c: char| !(c.is_ascii_digit() || ".:".contains(c)));
-                break rest[..end.unwrap_or(rest.len())].to_owned();
-            }
-            said.push(line);
-        };
-        std::thread::spawn(move || lines.for_each(drop));
+        let [address] = addresses(process);
         Http(address)
     }
 
@@ -256,6 +238,28 @@ impl Http {
         assert_eq!(status, 200, "{path}: {text}");
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
     }
+}
+
+/// The first addresses that a program tells, as `host:port`. What it writes afterwards is read and thrown away.
+pub fn addresses<const N: usize>(process: &mut Running) -> [String; N] {
+    let stderr = process.0.stderr.take();
+    let mut lines = BufReader::new(stderr.expect("the program's output is read")).lines();
+    let mut said = Vec::new();
+    let addresses = [(); N].map(|()| {
+        loop {
+            let line = lines
+                .next()
+                .unwrap_or_else(|| panic!("the program ended: {said:#?}"))
+                .unwrap();
+            if let Some((_, rest)) = line.split_once("http://") {
+                let end = rest.find(|c: char| !(c.is_ascii_digit() || ".:".contains(c)));
+                break rest[..end.unwrap_or(rest.len())].to_owned();
+            }
+            said.push(line);
+        }
+    });
+    std::thread::spawn(move || lines.for_each(drop));
+    addresses
 }
 
 fn dechunked(mut rest: &[u8]) -> Vec<u8> {

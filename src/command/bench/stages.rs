@@ -43,8 +43,12 @@ pub(super) fn measure(
     let opening = Opening::whole(streams.map(|stream| stream.name.clone()).collect());
     let mut source = source.open(opening, runtime.handle())?;
     let mut stages = Stages::new(definition, &plan)?;
-    while let Read::Chunk(chunk) = source.read(2 << 20)? {
-        stages.take(&chunk)?;
+    loop {
+        match source.read(2 << 20)? {
+            Read::Chunk(chunk) => stages.take(&chunk)?,
+            Read::Idle => std::thread::yield_now(),
+            Read::End => break,
+        }
     }
     let views = stages.finish(figures)?;
     figures.add("views alone, all, one thread", views, "ns/record");

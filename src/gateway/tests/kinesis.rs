@@ -20,7 +20,7 @@ async fn gateway() -> (Gateway, std::net::SocketAddr) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let kinesis = listener.local_addr().unwrap();
     tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    let address = format!("kinesis:?region=us-east-1&endpoint=http://{kinesis}");
+    let address = format!("kinesis://?region=us-east-1&endpoint=http://{kinesis}");
     let spec: BackendSpec = address.parse().unwrap();
     let gateway = Gateway::with(|config| {
         config.topics = spec.clone();

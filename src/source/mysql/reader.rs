@@ -196,7 +196,7 @@ async fn page(
         let why = format!("its column `{}` is gone", key.column);
         return Err(Stopped::For(failed(shared, &name, why)));
     };
-    let writer = RowWriter::new(&statement.columns());
+    let writer = RowWriter::new(statement.columns());
     let mut rows = connection.exec_iter(&statement, params).await.map_err(by)?;
     let mut lines = Lines::default();
     let mut read = 0;
