@@ -75,7 +75,7 @@ impl IntakeLimits {
 
 impl Default for IntakeLimits {
     fn default() -> Self {
-        IntakeLimits::within(128 << 20)
+        IntakeLimits::within(96 << 20)
     }
 }
 

@@ -75,7 +75,7 @@ pub struct RunArgs {
     #[arg(long, hide = true, value_delimiter = ',')]
     addresses: Vec<String>,
     /// Megabytes of records that may be on their way to the views at once
-    #[arg(long, value_name = "MB", default_value_t = 128)]
+    #[arg(long, value_name = "MB", default_value_t = 96)]
     memory: u64,
 }
 

@@ -154,6 +154,17 @@ impl Lake {
         }
     }
 
+    /// Begins to bring a file to disk. Whoever needs it there still has to ask for it: begun early, that takes no time.
+    pub(crate) fn sync_soon(&self, path: &str) {
+        if let Some(folder) = &self.folder {
+            let file = folder.join(path);
+            // What goes wrong here goes wrong again when it is asked for.
+            tokio::task::spawn_blocking(move || {
+                let _ = std::fs::File::open(file).and_then(|file| file.sync_data());
+            });
+        }
+    }
+
     /// On a local lake, waits until these files and their names are on disk; elsewhere does nothing, since a
     /// store that answered has kept the object.
     ///

@@ -8,17 +8,18 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
+use futures::StreamExt;
 
 use super::outcome::Outcome;
 use super::restore::{BUCKET_TAG, BUCKETS_TAG, Found, ViewFiles};
 use super::stager::FileNumbers;
 use crate::archive::{MARK, Sealed};
-use crate::checkpoint::{NewTable, Position, RemovedFile, TableCommit};
+use crate::checkpoint::{NewTable, Position, RemovedFile, StagedFile, TableCommit};
 use crate::delta::Epoch;
 use crate::lake::Lake;
 use crate::reclock::SharedArchive;
 use crate::render::Gathered;
-use crate::serve::store::Dirty;
+use crate::serve::store::{Dirty, DirtyBucket};
 use crate::sink::{Changes, Committer, FileFacts, ParquetOptions, encode};
 
 /// A Delta table that commits write.
@@ -78,6 +79,9 @@ pub struct CommitterConfig {
     /// Called after each commit.
     pub committed: Arc<dyn Fn(&Committed) + Send + Sync>,
 }
+
+/// Buckets of a view that are written at the same time.
+const BUCKETS_AT_ONCE: usize = 4;
 
 /// Commits until all senders of `parts` are gone.
 pub fn commit_all(
@@ -279,7 +283,7 @@ impl State {
             );
             known.total = dirty.buckets_total;
         }
-        let mut adds = Vec::new();
+        let mut writes = Vec::new();
         for bucket in &dirty.buckets {
             if let Some(old) = self.view_files[view].files.remove(&bucket.bucket) {
                 removes.push(RemovedFile::from(&old));
@@ -287,13 +291,6 @@ impl State {
             if bucket.row_count() == 0 {
                 continue;
             }
-            let encoded = match encode(&target.schema, &[bucket.rows()], &self.config.options) {
-                Ok(encoded) => encoded,
-                Err(error) => {
-                    self.config.outcome.fail(error.to_string());
-                    return None;
-                }
-            };
             let tags = BTreeMap::from([
                 (BUCKET_TAG.to_owned(), bucket.bucket.to_string()),
                 (BUCKETS_TAG.to_owned(), dirty.buckets_total.to_string()),
@@ -303,18 +300,18 @@ impl State {
                 now_ms,
                 tags,
             };
-            let lake = &self.lake;
-            let staged = self
-                .config
-                .outcome
-                .retrying("write a view's file", async || {
-                    lake.stage(&target.path, encoded.clone(), facts.clone())
-                        .await
-                })
-                .await?;
-            self.view_files[view]
-                .files
-                .insert(bucket.bucket, staged.clone());
+            let written = self.write_bucket(&target, bucket.clone(), facts);
+            writes.push(async move { Some((bucket.bucket, written.await?)) });
+        }
+        // Encoding is the work; several buckets are at it at once.
+        let written: Vec<Option<(u32, StagedFile)>> = futures::stream::iter(writes)
+            .buffered(BUCKETS_AT_ONCE)
+            .collect()
+            .await;
+        let mut adds = Vec::new();
+        for written in written {
+            let (bucket, staged) = written?;
+            self.view_files[view].files.insert(bucket, staged.clone());
             adds.push(staged);
         }
         if !adds.is_empty() || !removes.is_empty() {
@@ -323,6 +320,39 @@ impl State {
             commit.removes.extend(removes);
         }
         Some(())
+    }
+
+    /// Writes one bucket of a view as a file.
+    fn write_bucket(
+        &self,
+        target: &Target,
+        bucket: DirtyBucket,
+        facts: FileFacts,
+    ) -> impl Future<Output = Option<StagedFile>> + use<> {
+        let (lake, outcome) = (self.lake.clone(), self.config.outcome.clone());
+        let (target, options) = (target.clone(), self.config.options.clone());
+        async move {
+            let schema = Arc::clone(&target.schema);
+            let encoding =
+                tokio::task::spawn_blocking(move || encode(&schema, &[bucket.rows()], &options));
+            let encoded = match encoding.await {
+                Ok(Ok(encoded)) => encoded,
+                Ok(Err(error)) => {
+                    outcome.fail(error.to_string());
+                    return None;
+                }
+                Err(panicked) => {
+                    outcome.fail(format!("a view could not be encoded: {panicked}"));
+                    return None;
+                }
+            };
+            outcome
+                .retrying("write a view's file", async || {
+                    let (encoded, facts) = (encoded.clone(), facts.clone());
+                    lake.stage(&target.path, encoded, facts).await
+                })
+                .await
+        }
     }
 
     /// Writes log checkpoints and removes what is old, beside the next commit's work.

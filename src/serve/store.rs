@@ -554,7 +554,7 @@ pub struct DirtyBuckets {
 
 /// A bucket to write anew. Its rows are decoded when they are asked for, so that one bucket at a time takes the
 /// memory of batches.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DirtyBucket {
     /// Its number, less than [`DirtyBuckets::buckets_total`].
     pub bucket: u32,

@@ -29,7 +29,9 @@ impl Lake {
     ) -> Result<StagedFile, LakeError> {
         let path = format!("part-{}.parquet", uuid::Uuid::from_u128(facts.id));
         let size = encoded.size();
-        self.put(&format!("{table}/{path}"), encoded.chunks).await?;
+        let place = format!("{table}/{path}");
+        self.put(&place, encoded.chunks).await?;
+        self.sync_soon(&place);
         Ok(StagedFile {
             path,
             size,

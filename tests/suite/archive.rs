@@ -56,7 +56,7 @@ fn chunk(stream: usize, partition: &str, first: u64, records: u64) -> Chunk {
         .map(|offset| record(stream, offset))
         .collect();
     // The last newline may be missing, unless the last record is blank.
-    let text = if first % 2 == 0 && !lines[lines.len() - 1].is_empty() {
+    let text = if first.is_multiple_of(2) && !lines[lines.len() - 1].is_empty() {
         lines.join("\n")
     } else {
         lines.join("\n") + "\n"
