@@ -46,7 +46,7 @@ pub struct DoorArgs {
     partitions: NonZeroU32,
     /// Make Kafka's topics when they are not there
     #[arg(long)]
-    create_topics: bool,
+    pub(super) create_topics: bool,
     /// Megabytes of a request's body
     #[arg(long, value_name = "MB", default_value_t = 10)]
     body: usize,

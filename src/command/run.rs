@@ -12,6 +12,7 @@ use super::gateway::{DoorArgs, log_folder};
 use crate::definition::Definition;
 use crate::emulator::EmulatorOptions;
 use crate::gateway::{Server as Gateway, serve as serve_gateway};
+use crate::kafka::{KafkaAddress, NewTopics, OnLostOffsets};
 use crate::reclock::IntakeLimits;
 use crate::runtime::{Cluster, Outcome, RunError, RunOptions};
 use crate::serve::format::grouped;
@@ -41,6 +42,9 @@ pub struct RunArgs {
         help = "Where records come from: dir:PATH, dir:s3://bucket/prefix, kafka://HOST:9092?topic_prefix=ID., kinesis://STREAM, mysql://USER@HOST/DATABASE, or emulator:[?rate=POSTS_A_SECOND&posts=N&seed=S] [default: what the gateway takes, else emulator:?rate=100]"
     )]
     source: Option<SourceSpec>,
+    /// What to do when Kafka no longer has records that were not read: end, or go on at the oldest or behind the newest
+    #[arg(long, value_enum, value_name = "ANSWER")]
+    on_lost_offsets: Option<LostOffsets>,
     /// Keep every record as it came in a folder or s3://bucket/prefix, readable again with --source dir:
     #[arg(long, value_name = "ARCHIVE")]
     archive: Option<String>,
@@ -79,6 +83,17 @@ pub struct RunArgs {
     memory: u64,
 }
 
+/// An answer to lost records.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LostOffsets {
+    /// End with an error that says how many are gone
+    Fail,
+    /// Go on at the oldest record that is there
+    Earliest,
+    /// Go on behind the newest record
+    Latest,
+}
+
 /// A codec by name.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum CodecName {
@@ -113,7 +128,23 @@ impl RunArgs {
             seed: EmulatorOptions::default().seed,
         };
         let unsaid = || self.gateway.map_or_else(emulator, |_| log());
-        self.source.clone().unwrap_or_else(unsaid)
+        match self.source.clone().unwrap_or_else(unsaid) {
+            SourceSpec::Kafka(address) => SourceSpec::Kafka(Box::new(self.kafka(*address))),
+            other => other,
+        }
+    }
+
+    /// The address with what the flags say of it.
+    fn kafka(&self, mut address: KafkaAddress) -> KafkaAddress {
+        if self.doors.create_topics {
+            address = address.with_create_topics(Some(NewTopics::default()));
+        }
+        match self.on_lost_offsets {
+            None => address,
+            Some(LostOffsets::Fail) => address.with_on_lost_offsets(OnLostOffsets::Fail),
+            Some(LostOffsets::Earliest) => address.with_on_lost_offsets(OnLostOffsets::Earliest),
+            Some(LostOffsets::Latest) => address.with_on_lost_offsets(OnLostOffsets::Latest),
+        }
     }
 
     /// The run that is asked for.
