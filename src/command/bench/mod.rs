@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use self::freshness::Writer;
 use super::Failure;
 use crate::definition::Definition;
-use crate::kafka::{KafkaAddress, list_topics};
+use crate::kafka::{KafkaAddress, NewTopics, create_topics, list_topics};
 use crate::reclock::IntakeLimits;
 use crate::runtime::{Outcome, RunError, RunOptions, run as run_dataflow};
 use crate::serve::http::{Served, serve};
@@ -188,12 +188,20 @@ fn topics_of(cluster: &KafkaAddress, input: &Path, prefix: &str) -> Result<Sourc
     let address = format!("kafka://{}?topic_prefix={prefix}", cluster.brokers());
     let known = list_topics(cluster)?;
     if !known.keys().any(|topic| topic.starts_with(prefix)) {
+        let topics = ["pin", "geo", "user"].map(|stream| format!("{prefix}{stream}"));
+        let partitions = Some(4);
+        let replication = Some(1);
+        create_topics(
+            cluster,
+            &topics,
+            NewTopics {
+                partitions,
+                replication,
+            },
+        )?;
         let posted = std::process::Command::new(std::env::current_exe()?)
             .args(["emulate", "--from", &format!("dir:{}", input.display())])
-            .args([
-                "--to",
-                &format!("{address}&create_topics=true&partitions=4"),
-            ])
+            .args(["--to", &address])
             .args(["--batch", "1000"])
             .status()?;
         if !posted.success() {

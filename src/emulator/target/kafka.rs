@@ -12,7 +12,7 @@ use super::address::KafkaTarget;
 use super::{Answer, Limits, Outcome, Target};
 use crate::emulator::Stream;
 use crate::emulator::outgoing::Outgoing;
-use crate::kafka::{Context, KafkaAddress};
+use crate::kafka::{Context, KafkaAddress, create_topics};
 
 /// A Kafka cluster.
 pub(super) struct Producer {
@@ -40,6 +40,9 @@ impl Producer {
             topics[stream as usize] = address
                 .topic_for(stream.name())
                 .unwrap_or_else(|| stream.name().to_owned());
+        }
+        if let Some(how) = address.create_topics {
+            create_topics(&address, &topics, how).map_err(|error| error.to_string())?;
         }
         let mut config = address.client_config();
         for (name, value) in SETTINGS {
