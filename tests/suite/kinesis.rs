@@ -134,6 +134,31 @@ fn latest_and_times_leave_out_what_came_before() {
 }
 
 #[test]
+fn a_bounded_source_reads_all_of_a_shard_that_was_just_made() {
+    // ferrokinesis dates the first records of a new shard into the next second.
+    with_each_server(|setting| {
+        let stream = "streaming-0a-pin";
+        setting.create(stream, 1);
+        let halves = setting
+            .client
+            .split_shard()
+            .stream_name(stream)
+            .shard_to_split("shardId-000000000000")
+            .new_starting_hash_key((1_u128 << 127).to_string());
+        let split = setting.runtime.block_on(halves.send());
+        split.expect("it is split");
+        setting.wait_active(stream);
+        let records = numbered(&["a", "b", "c", "d", "e"], 2000);
+        setting.put(stream, &records);
+        let mut lake = Lake::default();
+        let mut source = setting.open(stream, "", lake.opening(true));
+        lake.read_to_end(&mut source).expect("it is read");
+        let lines = lake.lines.remove(&0).unwrap_or_default();
+        assert_eq!(sorted(lines), sorted(texts(&records)));
+    });
+}
+
+#[test]
 fn processes_share_the_streams() {
     let ferro = Ferro::start();
     let setting = Setting::new(&ferro.endpoint);

@@ -206,13 +206,14 @@ impl Reader {
 /// Whether an answer shows that all was read that was there when the source was opened. `arrival` is when its last record arrived, if it has any.
 ///
 /// The server says by its own clock how far the answer is behind. Being less behind than we are open, it is past the opening. A server that always says 0 is believed
-/// once it has nothing more, or only what arrived since.
+/// once it has nothing more, or only what arrived since. Such servers exist, whose arrivals are moreover up to two seconds in the future when a shard is new.
 fn reached(opened: Opened, asked: Instant, behind_ms: i64, arrival: Option<i64>) -> bool {
     const INEXACT_MS: i64 = 1_000;
+    const CLOCKS_DIFFER_MS: i64 = 5_000;
     let open_ms = asked.duration_since(opened.at).as_millis() as i64;
     match (behind_ms, arrival) {
         (0, None) => true,
-        (0, Some(arrival)) => arrival > opened.wall_ms,
+        (0, Some(arrival)) => arrival > opened.wall_ms + CLOCKS_DIFFER_MS,
         (behind, _) => behind + INEXACT_MS < open_ms,
     }
 }
@@ -231,7 +232,8 @@ mod tests {
         for (asked_ms, behind_ms, arrival, expected) in [
             (0, 0, None, true),
             (0, 0, Some(499_000), false),
-            (0, 0, Some(500_001), true),
+            (0, 0, Some(505_000), false),
+            (0, 0, Some(505_001), true),
             (0, 5, None, false),
             (10_000, 20_000, Some(600_000), false),
             (10_000, 9_500, Some(400_000), false),
