@@ -39,6 +39,9 @@ impl FromStr for MysqlAddress {
     type Err = SourceError;
 
     fn from_str(address: &str) -> Result<Self, SourceError> {
+        // The two servers speak one protocol.
+        let address = address.replacen("mariadb://", "mysql://", 1);
+        let address = address.as_str();
         let wrong = |why: String| SourceError::Address {
             address: without_password(address),
             why,

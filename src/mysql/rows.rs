@@ -23,7 +23,11 @@ const BINARY: u16 = 63;
 /// Writes rows that have the same columns.
 pub struct RowWriter {
     columns: Vec<(Vec<u8>, Kind)>,
+    moments: Box<SpellMoment>,
 }
+
+/// Appends a moment, which is given as `2020-08-28 03:52:47`, as it is to be spelled.
+pub type SpellMoment = dyn Fn(&[u8], &mut Vec<u8>) + Send + Sync;
 
 /// What bytes of a column are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +51,14 @@ impl RowWriter {
         };
         RowWriter {
             columns: columns.iter().enumerate().map(prefix).collect(),
+            moments: Box::new(|moment, out| out.extend_from_slice(moment)),
         }
+    }
+
+    /// The same, with another spelling of DATETIME and TIMESTAMP.
+    pub fn spelling_moments(mut self, moments: Box<SpellMoment>) -> Self {
+        self.moments = moments;
+        self
     }
 
     /// Appends a row, without newline.
@@ -57,7 +68,7 @@ impl RowWriter {
         }
         for ((key, kind), value) in self.columns.iter().zip(row) {
             out.extend_from_slice(key);
-            write_value(*kind, value, out);
+            write_value(*kind, value, &self.moments, out);
         }
         out.push(b'}');
     }
@@ -86,7 +97,7 @@ fn kind(column: &Column) -> Kind {
     }
 }
 
-fn write_value(kind: Kind, value: &Value, out: &mut Vec<u8>) {
+fn write_value(kind: Kind, value: &Value, moments: &SpellMoment, out: &mut Vec<u8>) {
     // Writing to a vector cannot fail.
     let _ = match value {
         Value::NULL => out.write_all(b"null"),
@@ -115,25 +126,30 @@ fn write_value(kind: Kind, value: &Value, out: &mut Vec<u8>) {
             write!(out, "\"{year:04}-{month:02}-{day:02}\"")
         }
         Value::Date(year, month, day, hour, minute, second, micros) => {
+            let mut moment = Vec::with_capacity(26);
             let _ = write!(
-                out,
-                "\"{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
+                moment,
+                "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}"
             );
-            write_micros(*micros, out)
+            let _ = write_micros(*micros, &mut moment);
+            out.push(b'"');
+            moments(&moment, out);
+            out.write_all(b"\"")
         }
         Value::Time(negative, days, hours, minutes, seconds, micros) => {
             let sign = if *negative { "-" } else { "" };
             let hours = u64::from(*days) * 24 + u64::from(*hours);
             let _ = write!(out, "\"{sign}{hours:02}:{minutes:02}:{seconds:02}");
-            write_micros(*micros, out)
+            let _ = write_micros(*micros, out);
+            out.write_all(b"\"")
         }
     };
 }
 
 fn write_micros(micros: u32, out: &mut Vec<u8>) -> std::io::Result<()> {
     match micros {
-        0 => write!(out, "\""),
-        _ => write!(out, ".{micros:06}\""),
+        0 => Ok(()),
+        _ => write!(out, ".{micros:06}"),
     }
 }
 
@@ -189,7 +205,8 @@ mod tests {
             (Kind::Text, Value::NULL, "null"),
         ] {
             let mut out = Vec::new();
-            write_value(kind, &value, &mut out);
+            let as_they_are = |moment: &[u8], out: &mut Vec<u8>| out.extend_from_slice(moment);
+            write_value(kind, &value, &as_they_are, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), text);
         }
     }

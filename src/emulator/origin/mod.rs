@@ -16,6 +16,10 @@ mod generated;
 mod mysql;
 
 #[cfg(test)]
+#[path = "../../../tests/support/mariadb.rs"]
+#[expect(dead_code, reason = "other tests use the rest")]
+mod mariadb;
+#[cfg(test)]
 mod mysql_tests;
 
 use std::fmt;
@@ -28,6 +32,8 @@ use crate::emulator::dates::DateForm;
 use crate::emulator::order::{Draws, RowOrder};
 use crate::emulator::outgoing::{Dressing, Outgoing};
 use crate::emulator::{EmulatorError, EmulatorOptions};
+use crate::mysql::MysqlAddress;
+use crate::source::SourceError;
 
 use drawn::{Drawn, InTurn, Limited};
 use files::Files;
@@ -67,8 +73,8 @@ pub enum OriginAddress {
     Generated,
     /// Files in a folder.
     Files(std::path::PathBuf),
-    /// The three tables of a database. The address may hold a password.
-    MySql(String),
+    /// The three tables of a database.
+    MySql(Box<MysqlAddress>),
 }
 
 impl FromStr for OriginAddress {
@@ -80,9 +86,11 @@ impl FromStr for OriginAddress {
         match address.split_once(':') {
             None if address == "generated" => Ok(Self::Generated),
             Some(("dir", path)) if !path.is_empty() => Ok(Self::Files(path.into())),
-            Some(("mysql" | "mariadb", rest)) if rest.len() > 2 && rest.starts_with("//") => {
-                Ok(Self::MySql(format!("mysql:{rest}")))
-            }
+            Some(("mysql" | "mariadb", _)) => match address.parse() {
+                Ok(address) => Ok(Self::MySql(Box::new(address))),
+                Err(SourceError::Address { why, .. }) => Err(why),
+                Err(other) => Err(other.to_string()),
+            },
             _ => Err(wrong.to_owned()),
         }
     }
@@ -93,7 +101,7 @@ impl fmt::Display for OriginAddress {
         match self {
             Self::Generated => f.write_str("generated"),
             Self::Files(path) => write!(f, "dir:{}", path.display()),
-            Self::MySql(address) => f.write_str(&mysql::without_secrets(address)),
+            Self::MySql(address) => f.write_str(&address.describe()),
         }
     }
 }

@@ -1,104 +1,11 @@
 //! Tables of a MariaDB that the test starts for itself, in a folder that goes away with it.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-use mysql_async::Conn;
-use mysql_async::prelude::Queryable as _;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use super::mariadb::MariaDb;
 use super::*;
 use crate::emulator::Stream;
-
-/// A server of the test's own.
-struct Server {
-    process: Child,
-    port: u16,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn quiet(program: &str, folder: &Path) -> Command {
-    let mut command = Command::new(program);
-    command
-        .arg("--no-defaults")
-        .arg(format!("--datadir={}", folder.join("data").display()));
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    if std::env::var("USER").as_deref() == Ok("root")
-        || std::env::var("HOME").as_deref() == Ok("/root")
-    {
-        command.arg("--user=root");
-    }
-    command
-}
-
-impl Server {
-    /// `None` where there is no MariaDB.
-    fn start() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let installed = quiet("mariadb-install-db", folder.path())
-            .args(["--auth-root-authentication-method=normal", "--skip-test-db"])
-            .status();
-        match installed {
-            Ok(status) if status.success() => {}
-            other => {
-                eprintln!(
-                    "NOT TESTED AGAINST MARIADB: mariadb-install-db does not run here ({other:?})"
-                );
-                return None;
-            }
-        }
-        let port = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
-        let process = quiet("mariadbd", folder.path())
-            .arg(format!(
-                "--socket={}",
-                folder.path().join("socket").display()
-            ))
-            .arg(format!(
-                "--pid-file={}",
-                folder.path().join("pid").display()
-            ))
-            .arg(format!("--port={port}"))
-            .args([
-                "--bind-address=127.0.0.1",
-                "--skip-name-resolve",
-                "--innodb-buffer-pool-size=32M",
-            ])
-            .spawn()
-            .expect("mariadb-install-db is there, so mariadbd is too");
-        Some(Self {
-            process,
-            port,
-            _folder: folder,
-        })
-    }
-
-    async fn connect(&self) -> Conn {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            match Conn::from_url(format!("mysql://root@127.0.0.1:{}/", self.port)).await {
-                Ok(connection) => return connection,
-                Err(error) if Instant::now() > deadline => panic!("{error}"),
-                Err(_) => tokio::task::yield_now().await,
-            }
-        }
-    }
-}
 
 const TABLES: &str = "
 CREATE DATABASE pinterest_data CHARACTER SET utf8mb4;
@@ -139,10 +46,8 @@ fn sql(value: &Value) -> String {
     }
 }
 
-async fn fill(connection: &mut Conn) {
-    for statement in TABLES.split(';') {
-        connection.query_drop(statement).await.unwrap();
-    }
+fn fill(server: &MariaDb) {
+    server.sql(&format!("{TABLES};"));
     let columns: [&[&str]; 3] = [
         &["index", "unique_id", "title", "downloaded"],
         &["ind", "timestamp", "latitude", "longitude", "country"],
@@ -161,10 +66,10 @@ async fn fill(connection: &mut Conn) {
                 format!("({})", values.join(","))
             });
         let rows: Vec<String> = rows.collect();
-        connection
-            .query_drop(format!("INSERT INTO {table} VALUES {}", rows.join(",")))
-            .await
-            .unwrap();
+        let rows = rows.join(",");
+        server.sql(&format!(
+            "INSERT INTO pinterest_data.{table} VALUES {rows};"
+        ));
     }
 }
 
@@ -182,16 +87,14 @@ fn options(order: RowOrder, posts: Option<u64>) -> OriginOptions {
     }
 }
 
-async fn rows(address: &str, options: OriginOptions) -> Result<Vec<[Value; 3]>, EmulatorError> {
-    let mut origin = address
-        .parse::<OriginAddress>()
-        .unwrap()
-        .open(options)
-        .await?;
+async fn rows(address: &str, options: OriginOptions) -> Result<Vec<[Value; 3]>, String> {
+    let said = |error: EmulatorError| error.to_string();
+    let address = address.parse::<OriginAddress>()?;
+    let mut origin = address.open(options).await.map_err(said)?;
     let (mut posts, mut rows) = (1, Vec::new());
     while posts > 0 {
         let mut out = Vec::new();
-        posts = origin.next(7, &mut out).await?;
+        posts = origin.next(7, &mut out).await.map_err(said)?;
         for row in out.chunks(3) {
             let value = |at: usize| {
                 assert_eq!(row[at].stream, Stream::ALL[at]);
@@ -208,15 +111,11 @@ async fn rows(address: &str, options: OriginOptions) -> Result<Vec<[Value; 3]>, 
 
 #[test]
 fn tables_are_posted_row_by_row_in_every_order() {
-    let Some(server) = Server::start() else {
-        return;
-    };
+    let server = MariaDb::start(&[]);
+    fill(&server);
     let runtime = Runtime::new().unwrap();
     runtime.block_on(async {
-        let mut connection = server.connect().await;
-        fill(&mut connection).await;
-        let version: Option<String> = connection.query_first("SELECT VERSION()").await.unwrap();
-        eprintln!("tested against {}", version.unwrap());
+        eprintln!("tested against {}", server.sql("SELECT VERSION();").trim());
         let address = format!(
             "mysql://ann:se%40cret@127.0.0.1:{}/pinterest_data",
             server.port
@@ -259,8 +158,7 @@ fn tables_are_posted_row_by_row_in_every_order() {
         ] {
             let error = rows(&address, options(RowOrder::Sequential, None))
                 .await
-                .unwrap_err()
-                .to_string();
+                .unwrap_err();
             assert!(error.contains(why), "{error}");
             assert!(
                 !error.contains("se%40") && !error.contains("se@c"),
