@@ -52,7 +52,8 @@ impl Session {
         let scalars = datafusion_functions::all_default_functions()
             .into_iter()
             .chain(datafusion_functions_nested::all_default_nested_functions())
-            .chain(crate::function::all().into_iter().map(Arc::new));
+            .chain(crate::function::all().into_iter().map(Arc::new))
+            .chain([Arc::new(crate::function::date_part::function())]);
         let aggregates = datafusion_functions_aggregate::all_default_aggregate_functions()
             .into_iter()
             .chain(crate::function::aggregates().into_iter().map(Arc::new));

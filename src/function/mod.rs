@@ -11,6 +11,7 @@
 //! | `local_path(text)` | the text from its first `/` |
 //! | `full_name(first, last)` | both names with one space between |
 //! | `coordinates(latitude, longitude)` | both as a list of two doubles |
+//! | `date_part('year', timestamp)` | as DataFusion's, faster |
 //! | `percentile_disc(p) WITHIN GROUP (ORDER BY x)` | an aggregate: the value of `x` at the fraction `p` of its order |
 //!
 //! Nothing here knows a table, a column or a placeholder: those are in the dataflow's SQL.
@@ -27,6 +28,7 @@ mod ascii_only;
 mod blank_to_null;
 mod clean_tags;
 mod coordinates;
+pub mod date_part;
 mod full_name;
 mod local_path;
 mod parse;

@@ -17,7 +17,7 @@ use super::group_index::GroupIndex;
 use super::ordered_multiset::OrderedMultiset;
 use super::route::key_columns;
 use crate::bits::Bits;
-use crate::delta::Delta;
+use crate::delta::{Delta, Diff};
 use crate::plan::Rank;
 
 /// What is numbered, how, and which numbers are kept.
@@ -34,6 +34,8 @@ pub struct TopKShape {
     pub skip: u64,
     /// Whether the number is a last column of the output.
     pub emit_rank: bool,
+    /// Whether equal rows count as one. What was counted stays counted, so that a row is there until the last of them is gone.
+    pub distinct: bool,
 }
 
 /// The state of one top-k on one worker.
@@ -232,6 +234,9 @@ impl TopKState {
 
     fn encode(&self, rows: &RecordBatch) -> Result<Encoded, ArrowError> {
         let columns = |picked: &[usize]| -> Vec<ArrayRef> {
+            if self.shape.distinct {
+                return key_columns(rows, picked);
+            }
             picked
                 .iter()
                 .map(|&column| Arc::clone(rows.column(column)))
@@ -273,7 +278,8 @@ impl TopKState {
         let mut rank = 0u64;
         let mut previous: Option<&[u8]> = None;
         for (entry, count) in self.partitions[number as usize].iter() {
-            let count = count.max(0) as u64;
+            let most = if self.shape.distinct { 1 } else { Diff::MAX };
+            let count = count.clamp(0, most) as u64;
             if previous != Some(entry.order()) {
                 dense += 1;
                 rank = rows_before + 1;

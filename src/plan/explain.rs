@@ -163,6 +163,7 @@ impl Words {
                 limit,
                 skip,
                 emit_rank,
+                distinct,
             } => {
                 let schema = schema_of(*input);
                 let mut window = Vec::new();
@@ -177,6 +178,9 @@ impl Words {
                     format!("{}() OVER ({})", rank_name(*rank), window.join(" ")),
                     format!("keeps the numbers {first} to {last}"),
                 ];
+                if *distinct {
+                    details.push("equal rows count as one".to_owned());
+                }
                 if *emit_rank {
                     details.push("the number is the last column".to_owned());
                 }

@@ -194,6 +194,11 @@ impl Nodes {
     fn group_columns(&self, node: NodeId) -> Option<Vec<usize>> {
         match &self.list[node].op {
             Op::Aggregate { group, .. } => Some((0..group.len()).collect()),
+            Op::TopK {
+                input,
+                distinct: true,
+                ..
+            } => Some((0..self.list[*input].schema.fields().len()).collect()),
             Op::TopK { input, .. } => self.group_columns(*input),
             Op::Map { input, map } => {
                 let below = self.group_columns(*input)?;
@@ -207,6 +212,21 @@ impl Nodes {
             }
             _ => None,
         }
+    }
+}
+
+/// The plan that `plan` is the distinct rows of, all columns in their order.
+fn below_distinct(plan: &LogicalPlan) -> Option<&LogicalPlan> {
+    match plan {
+        LogicalPlan::SubqueryAlias(alias) => below_distinct(&alias.input),
+        LogicalPlan::Distinct(logical::Distinct::All(input)) => Some(input),
+        LogicalPlan::Aggregate(aggregate) if aggregate.aggr_expr.is_empty() => {
+            let columns = aggregate.input.schema().columns();
+            let all = columns.into_iter().map(LogicalExpr::Column);
+            all.eq(aggregate.group_expr.iter().cloned())
+                .then(|| aggregate.input.as_ref())
+        }
+        _ => None,
     }
 }
 
@@ -760,7 +780,18 @@ impl<'a> Lowering<'a> {
                 HELP,
             );
         };
-        let input = self.node(&window.input)?;
+        // Rows that are distinct only to be numbered need no operator of their own: the partitions count equal rows anyway. Without partitions they do,
+        // since one worker would get them all.
+        let mut by = call
+            .params
+            .partition_by
+            .iter()
+            .chain(call.params.order_by.iter().map(|sort| &sort.expr));
+        let plain = by.all(|expr| matches!(expr, LogicalExpr::Column(_)));
+        let repeated = (plain && !call.params.partition_by.is_empty())
+            .then(|| below_distinct(&window.input))
+            .flatten();
+        let input = self.node(repeated.unwrap_or(&window.input))?;
         let width = window.input.schema().fields().len();
         let columns: Vec<LogicalExpr> = window
             .input
@@ -798,6 +829,7 @@ impl<'a> Lowering<'a> {
                 limit,
                 skip: 0,
                 emit_rank: true,
+                distinct: repeated.is_some(),
             },
             Arc::new(Schema::new(fields)),
         );
@@ -894,6 +926,7 @@ impl<'a> Lowering<'a> {
                 limit: fetch,
                 skip,
                 emit_rank: false,
+                distinct: false,
             },
             Arc::clone(&extended),
         );

@@ -134,6 +134,8 @@ pub enum Op {
         skip: u64,
         /// Whether the number is returned as a last column.
         emit_rank: bool,
+        /// Whether equal rows count as one.
+        distinct: bool,
     },
     /// All rows of all inputs.
     Union {

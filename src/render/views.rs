@@ -180,6 +180,7 @@ fn top_k<'scope>(
         limit,
         skip,
         emit_rank,
+        distinct,
     } = &node.op
     else {
         unreachable!("called for top-k only");
@@ -194,6 +195,7 @@ fn top_k<'scope>(
         limit: *limit,
         skip: *skip,
         emit_rank: *emit_rank,
+        distinct: *distinct,
     };
     let mut state = TopKState::new(&schema, shape, Arc::clone(&node.schema))?;
     Ok(unary_epochs(

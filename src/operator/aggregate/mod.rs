@@ -17,9 +17,11 @@ mod sum;
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array,
+};
 use arrow::compute::kernels::cmp::distinct;
-use arrow::compute::take;
+use arrow::compute::{interleave, take};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 
@@ -78,32 +80,32 @@ impl AggregateState {
         }
         self.index.intern(&[], 1, &mut Vec::new())?;
         self.resize();
-        Ok(Some(Delta::insert(self.rows(&[0])?)))
+        Ok(Some(Delta::insert(self.rows(&[0], &[], &[0])?)))
     }
 
     /// Folds the changes of one epoch in, and returns what changes in the output.
     pub fn apply(&mut self, deltas: &[Delta]) -> Result<Vec<Delta>, ArrowError> {
         let mut numbers = vec![Vec::new(); deltas.len()];
         let mut touched: Vec<u32> = Vec::new();
-        for (delta, numbers) in deltas.iter().zip(&mut numbers) {
+        // For each touched group a row of it: what came has the columns of the key, which to read out of the index would cost more.
+        let mut origins: Vec<(usize, usize)> = Vec::new();
+        let mut keys: Vec<Vec<ArrayRef>> = Vec::with_capacity(deltas.len());
+        for (batch, (delta, numbers)) in deltas.iter().zip(&mut numbers).enumerate() {
             let columns = key_columns(&delta.rows, &self.group);
             self.index.intern(&columns, delta.len(), numbers)?;
             self.touched.resize(self.index.numbers());
-            for &number in numbers.iter() {
+            for (row, &number) in numbers.iter().enumerate() {
                 if !self.touched.set(number as usize, true) {
                     touched.push(number);
+                    origins.push((batch, row));
                 }
             }
+            keys.push(columns);
         }
+        let keys = pick(&keys, &origins)?;
         self.resize();
-        let exists =
-            |state: &Self, number: u32| state.only_group || state.counts[number as usize] != 0;
-        let before: Vec<u32> = touched
-            .iter()
-            .copied()
-            .filter(|&number| exists(self, number))
-            .collect();
-        let old = self.rows(&before)?;
+        let before = self.existing(&touched);
+        let old = self.rows(&touched, &keys, &before)?;
         for (delta, numbers) in deltas.iter().zip(&numbers) {
             for (&number, diff) in numbers.iter().zip(&delta.diffs) {
                 self.counts[number as usize] += diff;
@@ -121,15 +123,11 @@ impl AggregateState {
                 })?;
             }
         }
-        let after: Vec<u32> = touched
-            .iter()
-            .copied()
-            .filter(|&number| exists(self, number))
-            .collect();
-        let new = self.rows(&after)?;
+        let after = self.existing(&touched);
+        let new = self.rows(&touched, &keys, &after)?;
         for &number in &touched {
             self.touched.set(number as usize, false);
-            if !exists(self, number) {
+            if !self.exists(number) {
                 for (_, accumulator) in &mut self.aggregates {
                     accumulator.clear(number as usize);
                 }
@@ -159,49 +157,87 @@ impl AggregateState {
         }
     }
 
-    /// The output rows of `groups`, in that order.
-    fn rows(&self, groups: &[u32]) -> Result<RecordBatch, ArrowError> {
-        let mut columns = self.index.keys(groups)?;
+    fn exists(&self, number: u32) -> bool {
+        self.only_group || self.counts[number as usize] != 0
+    }
+
+    /// Which of `touched` are groups that exist: their places in it.
+    fn existing(&self, touched: &[u32]) -> Vec<u64> {
+        let places = (0..).zip(touched);
+        places
+            .filter(|&(_, &number)| self.exists(number))
+            .map(|(place, _)| place)
+            .collect()
+    }
+
+    /// The output rows of those of `touched`, whose keys are in `keys`, that are at `places`.
+    fn rows(
+        &self,
+        touched: &[u32],
+        keys: &[ArrayRef],
+        places: &[u64],
+    ) -> Result<RecordBatch, ArrowError> {
+        let all = places.len() == touched.len();
+        let mut columns = Vec::with_capacity(keys.len() + self.aggregates.len());
+        if all {
+            columns.extend(keys.iter().map(Arc::clone));
+        } else {
+            let indices = UInt64Array::from(places.to_vec());
+            for key in keys {
+                columns.push(take(key, &indices, None)?);
+            }
+        }
+        let groups: Vec<u32> = places
+            .iter()
+            .map(|&place| touched[place as usize])
+            .collect();
         for (_, accumulator) in &self.aggregates {
-            columns.push(accumulator.output(groups)?);
+            columns.push(accumulator.output(&groups)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(groups.len()));
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
     }
 }
 
-/// What turns `old` (the rows of groups `before`) into `new` (of `after`): both lists are in the order in which groups were touched.
+/// The rows at `origins` (batch, row) of batches with these columns.
+fn pick(
+    batches: &[Vec<ArrayRef>],
+    origins: &[(usize, usize)],
+) -> Result<Vec<ArrayRef>, ArrowError> {
+    let Some(first) = batches.first() else {
+        return Ok(Vec::new());
+    };
+    let column = |column: usize| {
+        let parts: Vec<&dyn Array> = batches.iter().map(|batch| &*batch[column]).collect();
+        interleave(&parts, origins)
+    };
+    (0..first.len()).map(column).collect()
+}
+
+/// What turns `old` (the rows of the groups at `before`) into `new` (at `after`): both are places in the list of touched groups, in order.
 fn difference(
-    before: &[u32],
+    before: &[u64],
     old: RecordBatch,
-    after: &[u32],
+    after: &[u64],
     new: RecordBatch,
 ) -> Result<Vec<Delta>, ArrowError> {
-    // Both are subsequences of the same list without repeats, so one walk pairs them up.
     let mut pairs: (Vec<u64>, Vec<u64>) = Default::default();
     let mut gone: Vec<u64> = Vec::new();
     let mut come: Vec<u64> = Vec::new();
-    let in_after: rustc_hash::FxHashMap<u32, u64> = if before.is_empty() {
-        Default::default()
-    } else {
-        after
-            .iter()
-            .enumerate()
-            .map(|(row, &group)| (group, row as u64))
-            .collect()
-    };
-    let mut paired = vec![false; after.len()];
-    for (row, group) in before.iter().enumerate() {
-        match in_after.get(group) {
-            Some(&partner) => {
-                pairs.0.push(row as u64);
+    let mut partners = (0..).zip(after).peekable();
+    for (row, place) in (0..).zip(before) {
+        while let Some((new_row, _)) = partners.next_if(|(_, other)| *other < place) {
+            come.push(new_row);
+        }
+        match partners.next_if(|(_, other)| *other == place) {
+            Some((partner, _)) => {
+                pairs.0.push(row);
                 pairs.1.push(partner);
-                paired[partner as usize] = true;
             }
-            None => gone.push(row as u64),
+            None => gone.push(row),
         }
     }
-    come.extend((0..after.len() as u64).filter(|&row| !paired[row as usize]));
+    come.extend(partners.map(|(row, _)| row));
     let changed = changed_rows(&old, &pairs.0, &new, &pairs.1)?;
     for (pair, _) in changed.iter().enumerate().filter(|(_, changed)| **changed) {
         gone.push(pairs.0[pair]);
@@ -213,8 +249,7 @@ fn difference(
             continue;
         }
         let diffs = vec![diff; picked.len()];
-        let all = picked.len() == rows.num_rows()
-            && picked.iter().enumerate().all(|(at, &row)| at as u64 == row);
+        let all = picked.len() == rows.num_rows() && picked.iter().is_sorted();
         let rows = if all {
             rows
         } else {

@@ -24,6 +24,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::nullif;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::column::KeptColumn;
@@ -107,6 +108,7 @@ pub struct Outcome {
 pub struct KeyedGroup {
     slots: Slots,
     tables: Vec<TableState>,
+    selections: Vec<Selection>,
     readers: Vec<Reader>,
     file_rows_max: usize,
     scratch: Vec<u32>,
@@ -132,9 +134,17 @@ struct Change {
     row: u32,
 }
 
-struct Reader {
-    members: Vec<ReaderMember>,
+/// Which keys have a row for a reader. Readers of the same tables share it, and with it the columns that they gather.
+#[derive(PartialEq)]
+struct Selection {
+    /// The members' tables, by their places in the group.
+    tables: Vec<usize>,
     presence: Presence,
+}
+
+struct Reader {
+    selection: usize,
+    members: Vec<ReaderMember>,
     schema: SchemaRef,
 }
 
@@ -189,6 +199,7 @@ impl KeyedGroup {
         Ok(KeyedGroup {
             slots: Slots::new(&key_types)?,
             tables,
+            selections: Vec::new(),
             readers: Vec::new(),
             file_rows_max,
             scratch: Vec::new(),
@@ -198,7 +209,7 @@ impl KeyedGroup {
     /// Adds a reader; its changes come at this place of [`Outcome::deltas`].
     pub fn read(&mut self, members: &[Member], presence: Presence, schema: SchemaRef) -> usize {
         let sets = 0..1u16 << members.len();
-        let members = members
+        let members: Vec<ReaderMember> = members
             .iter()
             .enumerate()
             .map(|(bit, member)| {
@@ -234,9 +245,18 @@ impl KeyedGroup {
                 }
             })
             .collect();
-        self.readers.push(Reader {
-            members,
+        let selection = Selection {
+            tables: members.iter().map(|member| member.table).collect(),
             presence,
+        };
+        let known = self.selections.iter().position(|known| *known == selection);
+        let selection = known.unwrap_or_else(|| {
+            self.selections.push(selection);
+            self.selections.len() - 1
+        });
+        self.readers.push(Reader {
+            selection,
+            members,
             schema,
         });
         self.readers.len() - 1
@@ -257,12 +277,14 @@ impl KeyedGroup {
         for (table, changes) in self.tables.iter_mut().zip(&mut changes) {
             table.drop_overtaken(changes);
         }
-        let touched: Vec<Vec<u32>> = (0..self.readers.len())
-            .map(|reader| self.touched(reader, &changes))
+        let len = self.slots.len();
+        self.tables.iter_mut().for_each(|table| table.resize(len));
+        let touched: Vec<Vec<u32>> = self
+            .selections
+            .iter()
+            .map(|selection| self.touched(selection, &changes))
             .collect();
-        for (reader, touched) in touched.iter().enumerate() {
-            self.emit(reader, touched, -1, &mut outcome.deltas[reader])?;
-        }
+        self.emit(&touched, -1, &mut outcome.deltas)?;
         for (table, changes) in changes.iter().enumerate() {
             self.collect_superseded(table, changes, &mut outcome.superseded)?;
             self.tables[table].write(
@@ -272,9 +294,7 @@ impl KeyedGroup {
                 &mut outcome.appended,
             )?;
         }
-        for (reader, touched) in touched.iter().enumerate() {
-            self.emit(reader, touched, 1, &mut outcome.deltas[reader])?;
-        }
+        self.emit(&touched, 1, &mut outcome.deltas)?;
         for (table, changes) in self.tables.iter_mut().zip(&changes) {
             for change in changes {
                 let slot = change.slot as usize;
@@ -359,22 +379,17 @@ impl KeyedGroup {
     }
 
     /// The slots of which a reader may have another row now.
-    fn touched(&mut self, reader: usize, changes: &[Vec<Change>]) -> Vec<u32> {
-        let len = self.slots.len();
-        let reader = &self.readers[reader];
-        for member in &reader.members {
-            self.tables[member.table].resize(len);
-        }
+    fn touched(&self, selection: &Selection, changes: &[Vec<Change>]) -> Vec<u32> {
         let mut touched = Vec::new();
-        for (index, member) in reader.members.iter().enumerate() {
+        for (index, &table) in selection.tables.iter().enumerate() {
             // A slot that an earlier member changed too is in the list already.
             let seen = |slot: u32| {
-                reader.members[..index]
+                selection.tables[..index]
                     .iter()
-                    .any(|earlier| self.tables[earlier.table].dirty.get(slot as usize))
+                    .any(|&earlier| self.tables[earlier].dirty.get(slot as usize))
             };
             touched.extend(
-                changes[member.table]
+                changes[table]
                     .iter()
                     .map(|change| change.slot)
                     .filter(|&slot| !seen(slot)),
@@ -383,79 +398,33 @@ impl KeyedGroup {
         touched
     }
 
-    /// Emits the reader's rows for `touched` keys: as they were before the epoch (`diff` -1), or as they are (+1).
+    /// Emits the rows of all readers for the keys that each selection has in `touched`: as they were before the epoch (`diff` -1), or as they are (+1).
     fn emit(
         &mut self,
-        reader: usize,
-        touched: &[u32],
+        touched: &[Vec<u32>],
         diff: i64,
-        deltas: &mut Vec<Delta>,
+        deltas: &mut [Vec<Delta>],
     ) -> Result<(), ArrowError> {
-        let KeyedGroup {
-            slots: keys,
-            tables,
-            readers,
-            ..
-        } = self;
-        let reader = &readers[reader];
-        let bits = |table: &TableState, slot: u32| {
-            if diff < 0 {
-                table.before.get(slot as usize)
-            } else {
-                table.present.get(slot as usize)
-            }
+        let moment = if diff < 0 {
+            Moment::Before
+        } else {
+            Moment::Now
         };
-        let slots: Vec<u32> = touched
-            .iter()
-            .copied()
-            .filter(|&slot| {
-                let set = reader
-                    .members
-                    .iter()
-                    .enumerate()
-                    .fold(0u8, |set, (bit, member)| {
-                        set | u8::from(bits(&tables[member.table], slot)) << bit
+        for (index, touched) in touched.iter().enumerate() {
+            let slots = self.selections[index].slots(&self.tables, touched, moment);
+            if slots.is_empty() {
+                continue;
+            }
+            let mut gathered = Gathered::new(&self.slots, &mut self.tables, &slots, moment);
+            for (reader, deltas) in self.readers.iter().zip(&mut *deltas) {
+                if reader.selection == index {
+                    deltas.push(Delta {
+                        rows: gathered.rows(reader)?,
+                        diffs: vec![diff; slots.len()],
                     });
-                reader.presence.holds(set)
-            })
-            .collect();
-        if slots.is_empty() {
-            return Ok(());
-        }
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(reader.schema.fields().len());
-        for member in &reader.members {
-            let absent = member.optional.then(|| {
-                BooleanArray::from_iter(
-                    slots
-                        .iter()
-                        .map(|&slot| Some(!bits(&tables[member.table], slot))),
-                )
-            });
-            let mut key_columns: Option<Vec<ArrayRef>> = None;
-            for place in &member.columns {
-                let column = match place {
-                    Place::Kept(kept) => tables[member.table].kept[*kept].gather(&slots)?,
-                    Place::Key(position) => {
-                        let gathered = match &key_columns {
-                            Some(gathered) => gathered,
-                            None => key_columns.insert(keys.gather(&slots)?),
-                        };
-                        Arc::clone(&gathered[*position])
-                    }
-                };
-                columns.push(match &absent {
-                    Some(absent) if absent.true_count() > 0 => nullif(&column, absent)?,
-                    _ => column,
-                });
+                }
             }
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(slots.len()));
-        let rows =
-            RecordBatch::try_new_with_options(Arc::clone(&reader.schema), columns, &options)?;
-        deltas.push(Delta {
-            rows,
-            diffs: vec![diff; slots.len()],
-        });
         Ok(())
     }
 
@@ -493,7 +462,107 @@ impl KeyedGroup {
     }
 }
 
+/// As of when rows are asked for.
+#[derive(Clone, Copy)]
+enum Moment {
+    /// Before the epoch that is being applied.
+    Before,
+    /// As things are.
+    Now,
+}
+
+impl Selection {
+    /// Those of `touched` for which there is a row.
+    fn slots(&self, tables: &[TableState], touched: &[u32], moment: Moment) -> Vec<u32> {
+        let has_row = |slot: u32| {
+            let set = self.tables.iter().rev().fold(0u8, |set, &table| {
+                set << 1 | u8::from(tables[table].has(slot, moment))
+            });
+            self.presence.holds(set)
+        };
+        let touched = touched.iter().copied();
+        touched.filter(|&slot| has_row(slot)).collect()
+    }
+}
+
+/// The columns of some slots, each gathered once however many readers want it.
+struct Gathered<'a> {
+    keys: &'a Slots,
+    tables: &'a mut [TableState],
+    slots: &'a [u32],
+    moment: Moment,
+    key_columns: Option<Vec<ArrayRef>>,
+    columns: FxHashMap<(usize, usize), ArrayRef>,
+}
+
+impl<'a> Gathered<'a> {
+    fn new(
+        keys: &'a Slots,
+        tables: &'a mut [TableState],
+        slots: &'a [u32],
+        moment: Moment,
+    ) -> Self {
+        Gathered {
+            keys,
+            tables,
+            slots,
+            moment,
+            key_columns: None,
+            columns: FxHashMap::default(),
+        }
+    }
+
+    /// The rows that `reader` has for the slots.
+    fn rows(&mut self, reader: &Reader) -> Result<RecordBatch, ArrowError> {
+        let mut columns = Vec::with_capacity(reader.schema.fields().len());
+        for member in &reader.members {
+            let absent = member.optional.then(|| {
+                let table = &self.tables[member.table];
+                let slots = self.slots.iter();
+                BooleanArray::from_iter(slots.map(|&slot| Some(!table.has(slot, self.moment))))
+            });
+            for &place in &member.columns {
+                let column = self.column(member.table, place)?;
+                columns.push(match &absent {
+                    Some(absent) if absent.true_count() > 0 => nullif(&column, absent)?,
+                    _ => column,
+                });
+            }
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(self.slots.len()));
+        RecordBatch::try_new_with_options(Arc::clone(&reader.schema), columns, &options)
+    }
+
+    fn column(&mut self, table: usize, place: Place) -> Result<ArrayRef, ArrowError> {
+        match place {
+            Place::Key(position) => {
+                let columns = match &self.key_columns {
+                    Some(columns) => columns,
+                    None => self.key_columns.insert(self.keys.gather(self.slots)?),
+                };
+                Ok(Arc::clone(&columns[position]))
+            }
+            Place::Kept(kept) => {
+                if let Some(column) = self.columns.get(&(table, kept)) {
+                    return Ok(Arc::clone(column));
+                }
+                let column = self.tables[table].kept[kept].gather(self.slots)?;
+                self.columns.insert((table, kept), Arc::clone(&column));
+                Ok(column)
+            }
+        }
+    }
+}
+
 impl TableState {
+    /// Whether there is a row in `slot`.
+    fn has(&self, slot: u32, moment: Moment) -> bool {
+        match moment {
+            Moment::Before => self.before.get(slot as usize),
+            Moment::Now => self.present.get(slot as usize),
+        }
+    }
+
     fn resize(&mut self, slots: usize) {
         if self.hashes.len() >= slots {
             return;
