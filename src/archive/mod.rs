@@ -4,8 +4,8 @@
 //! `name` for the topic and p of each source. An object ends when it has enough records or bytes, when its first record was written long enough ago, or
 //! when offsets have a gap. A blank line stands for an offset without record, as in chunks, so that offsets can be told from the archive alone.
 //!
-//! Of a record whose value is null (a tombstone) the blank line is all that is archived, which is what `behavior.on.null.values=ignore` means for the S3
-//! sink connector; a run over the archive does not delete what tombstones deleted.
+//! A record whose value is null (a tombstone) is a line too, which names the key that it deletes (see [`tombstone`]), so that a run over the archive
+//! deletes what the stream deleted.
 //!
 //! # Exactly once
 //! ```text
@@ -38,7 +38,7 @@ use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
-use crate::source::{Chunk, Position, Storage, position_key};
+use crate::source::{Chunk, Position, Storage, position_key, tombstone};
 pub use error::ArchiveError;
 use name::Folder;
 use part::{Object, Part, split_lines};
@@ -189,7 +189,8 @@ impl Archive {
     }
 
     fn add(&mut self, part: &mut Part, chunk: &Chunk) {
-        let (mut text, mut records) = (chunk.bytes.clone(), chunk.records);
+        let mut text = tombstone::write(&chunk.bytes, chunk.first_offset, &chunk.deletes);
+        let mut records = chunk.records;
         while records > 0 {
             if part.open.records == 0 {
                 part.starts.push_back(part.open.start);

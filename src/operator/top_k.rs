@@ -56,7 +56,8 @@ pub struct TopKState {
 /// A row in row format: bytes that compare as the rows do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
-    /// The first bytes as a number: most comparisons need no more, and so do not leave the node.
+    /// The first nine bytes, which hold a whole number and whether it is null: most comparisons need no more, and so do not leave the node.
+    mark: u8,
     prefix: u64,
     /// How many of the bytes are the order columns.
     order_length: u32,
@@ -65,8 +66,10 @@ struct Entry {
 
 impl Entry {
     fn new(bytes: &[u8], order_length: usize) -> Self {
+        let (mark, prefix) = prefix(bytes);
         Entry {
-            prefix: prefix(bytes),
+            mark,
+            prefix,
             order_length: order_length as u32,
             bytes: bytes.into(),
         }
@@ -79,8 +82,8 @@ impl Entry {
 
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.prefix
-            .cmp(&other.prefix)
+        (self.mark, self.prefix)
+            .cmp(&(other.mark, other.prefix))
             .then_with(|| self.bytes.cmp(&other.bytes))
     }
 }
@@ -91,18 +94,21 @@ impl PartialOrd for Entry {
     }
 }
 
-/// The first eight bytes, as the number that compares like them.
-fn prefix(bytes: &[u8]) -> u64 {
+/// The first nine bytes, as numbers that compare like them.
+fn prefix(bytes: &[u8]) -> (u8, u64) {
+    let Some((&mark, rest)) = bytes.split_first() else {
+        return (0, 0);
+    };
     let mut first = [0; 8];
-    let length = bytes.len().min(8);
-    first[..length].copy_from_slice(&bytes[..length]);
-    u64::from_be_bytes(first)
+    let length = rest.len().min(8);
+    first[..length].copy_from_slice(&rest[..length]);
+    (mark, u64::from_be_bytes(first))
 }
 
 /// A change of a row that is still in the batch's encoding.
 struct Change {
     partition: u32,
-    prefix: u64,
+    prefix: (u8, u64),
     batch: u32,
     row: u32,
     diff: i64,

@@ -13,6 +13,7 @@ mod kafka;
 mod kinesis;
 mod mysql;
 mod spec;
+pub mod tombstone;
 
 use std::collections::BTreeMap;
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use bytes::Bytes;
 use pinflow::archive::{Archive, ArchiveOptions, Sealed};
-use pinflow::source::{Chunk, Directory, Opening, Position, Storage};
+use pinflow::source::{Chunk, Delete, Directory, Opening, Position, Storage};
 use tempfile::TempDir;
 
 use super::directory::{Taken, drain, streams};
@@ -31,9 +32,14 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
+/// The key that is deleted at an offset, if one is.
+fn deleted(offset: u64) -> Option<Bytes> {
+    (offset % 17 == 9).then(|| Bytes::from(offset.to_string()))
+}
+
 /// A stream that can be read again from any offset: the record at each is known.
 fn record(stream: usize, offset: u64) -> String {
-    if offset % 17 == 3 {
+    if offset % 17 == 3 || deleted(offset).is_some() {
         return String::new();
     }
     format!(
@@ -67,7 +73,9 @@ fn chunk(stream: usize, partition: &str, first: u64, records: u64) -> Chunk {
         first_offset: first,
         records,
         bytes: text.into(),
-        deletes: Vec::new(),
+        deletes: (first..first + records)
+            .filter_map(|offset| deleted(offset).map(|key| Delete { offset, key }))
+            .collect(),
         end: Position {
             offset: first + records,
             token: String::new(),
@@ -191,6 +199,11 @@ fn check(storage: &Storage, total: u64, seed: u64) {
             .filter(|offset| !(600..650).contains(offset))
             .collect();
         assert_eq!(found.len(), offsets.len(), "seed {seed}, {key}");
+        let deletes: Vec<Delete> = (0..)
+            .zip(&offsets)
+            .filter_map(|(at, offset)| deleted(*offset).map(|key| Delete { offset: at, key }))
+            .collect();
+        assert_eq!(taken.deletes[key], deletes, "seed {seed}, {key}");
         for (offset, found) in offsets.into_iter().zip(found) {
             assert_eq!(
                 found,

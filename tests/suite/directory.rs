@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pinflow::source::{
-    Chunk, Directory, Opening, Position, Read, Source, SourceError, Storage, position_key,
+    Chunk, Delete, Directory, Opening, Position, Read, Source, SourceError, Storage, position_key,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -18,6 +18,7 @@ use crate::support::s3::S3;
 pub struct Taken {
     pub records: BTreeMap<String, Vec<String>>,
     pub positions: BTreeMap<String, Position>,
+    pub deletes: BTreeMap<String, Vec<Delete>>,
 }
 
 impl Taken {
@@ -34,7 +35,9 @@ impl Taken {
         records.extend(text.lines().map(str::to_owned));
         assert_eq!(chunk.first_offset + chunk.records, records.len() as u64);
         assert_eq!(chunk.end.offset, records.len() as u64);
-        self.positions.insert(key, chunk.end.clone());
+        self.positions.insert(key.clone(), chunk.end.clone());
+        let deletes = self.deletes.entry(key).or_default();
+        deletes.extend(chunk.deletes.iter().cloned());
     }
 
     pub fn of(&self, key: &str) -> Vec<&str> {

@@ -759,6 +759,27 @@ fn rank_keeps_ties() {
 }
 
 #[test]
+fn rank_of_distinct_rows_counts_equal_rows_once() {
+    check(
+        "SELECT g, n, place FROM (SELECT g, n, rank() OVER (PARTITION BY g ORDER BY n DESC) AS place FROM (SELECT DISTINCT g, n FROM c) d) t WHERE place <= 2",
+        C,
+        expect![[r#"
+            @1 + x | 3 | 2
+            @1 + x | 5 | 1
+            @1 + y | NULL | 1
+            @2 - x | 3 | 2
+            @2 - x | 5 | 1
+            @2 + x | 5 | 2
+            @2 + x | 9 | 1
+            @2 + y | 1 | 2
+            @3 - x | 5 | 2
+            @3 - y | 1 | 2
+            @3 + y | 9 | 2
+        "#]],
+    );
+}
+
+#[test]
 fn dense_rank_counts_places() {
     check(
         "SELECT g, k, place FROM (SELECT g, k, dense_rank() OVER (PARTITION BY g ORDER BY n DESC) AS place FROM c) t WHERE place <= 2",

@@ -46,7 +46,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::SystemTime;
 
-use super::{Chunk, Lag, Opening, Position, Read, Source, SourceError};
+use super::{Chunk, Lag, Opening, Position, Read, Source, SourceError, tombstone};
 use crate::decode::count_records;
 use piece::Piece;
 use shared::{Event, Shared};
@@ -107,13 +107,14 @@ impl Directory {
             });
         let first_offset = *offset;
         *offset += records;
+        let (bytes, deletes) = tombstone::read(bytes, first_offset);
         Some(Chunk {
             stream,
             partition: partition.to_string(),
             first_offset,
             records,
             bytes,
-            deletes: Vec::new(),
+            deletes,
             end: Position {
                 offset: *offset,
                 token: place.token(),

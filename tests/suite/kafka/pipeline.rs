@@ -123,10 +123,12 @@ fn a_tombstone_deletes_its_row() {
     producer.flush(PATIENCE).unwrap();
     let folder = tempfile::TempDir::new().unwrap();
     let lake = folder.path().join("lake");
+    let archive = folder.path().join("archive");
     let run = format!(
-        "run --http 127.0.0.1:0 --bounded --source kafka://{}?topic_prefix=deleted. --lake {}",
+        "run --http 127.0.0.1:0 --bounded --source kafka://{}?topic_prefix=deleted. --lake {} --archive {}",
         server.brokers(),
-        lake.display()
+        lake.display(),
+        archive.display()
     );
     finish(&run);
     assert_eq!(keys(&lake, "geo"), BTreeSet::from([0, 2]));
@@ -145,4 +147,8 @@ fn a_tombstone_deletes_its_row() {
     wait("the lake is as it was read", || {
         keys(&lake, "geo").len() == 2
     });
+    // The archive has the deletions, too.
+    let batch = folder.path().join("batch");
+    finish(&super::super::program::run(&archive, &batch, "--bounded"));
+    assert_same(&rows(&batch), &rows(&lake));
 }
