@@ -63,6 +63,9 @@ pub struct IntakeLimits {
 }
 
 impl IntakeLimits {
+    /// Megabytes on their way when nobody says otherwise.
+    pub const DEFAULT_MB: u64 = 96;
+
     /// Limits that keep at most about `budget_bytes` of records on their way.
     pub fn within(budget_bytes: u64) -> Self {
         IntakeLimits {
@@ -75,7 +78,7 @@ impl IntakeLimits {
 
 impl Default for IntakeLimits {
     fn default() -> Self {
-        IntakeLimits::within(96 << 20)
+        IntakeLimits::within(Self::DEFAULT_MB << 20)
     }
 }
 

@@ -79,7 +79,7 @@ pub struct RunArgs {
     #[arg(long, hide = true, value_delimiter = ',')]
     addresses: Vec<String>,
     /// Megabytes of records that may be on their way to the views at once
-    #[arg(long, value_name = "MB", default_value_t = 96)]
+    #[arg(long, value_name = "MB", default_value_t = IntakeLimits::DEFAULT_MB)]
     memory: u64,
 }
 

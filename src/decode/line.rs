@@ -13,9 +13,9 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::base64;
-use super::chunk::newlines_to_returns;
 use super::decoder::{Decoder, Reject};
 use super::fault::{Fault, Why};
+use super::framing::newlines_to_returns;
 use super::scan::Baseline;
 use super::strings::unescape;
 use super::value::{self, Kind, skip_blanks};

@@ -50,11 +50,11 @@
 
 mod base64;
 mod batch;
-mod chunk;
 mod column;
 mod date;
 mod decoder;
 mod fault;
+mod framing;
 mod keys;
 mod line;
 mod number;
@@ -66,7 +66,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use chunk::{Chunk, count_records, last_newline, push_record};
 pub use decoder::{Decoded, Decoder, Reject};
 pub use fault::UnsupportedColumn;
+pub use framing::{count_records, last_newline, push_record, record_at};
 pub use offsets::RowOffsets;

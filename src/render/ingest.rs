@@ -18,7 +18,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, StreamVec};
 
 use super::tombstone::Tombstones;
-use crate::decode::Decoder;
+use crate::decode::{self, Decoder};
 use crate::delta::{Delta, Epoch, WireBatch, take_rows};
 use crate::operator::keyed::{DELETED, FileId, KeyedRows};
 use crate::operator::map::{apply_isolating, reason};
@@ -378,16 +378,7 @@ impl StreamPipeline {
 
 /// The bytes of the record at `offset` of `chunk`.
 fn record_at(chunk: &Chunk, offset: u64) -> Bytes {
-    let mut start = 0;
-    for _ in chunk.first_offset..offset {
-        match memchr::memchr(b'\n', &chunk.bytes[start..]) {
-            Some(newline) => start += newline + 1,
-            None => return Bytes::new(),
-        }
-    }
-    let end = memchr::memchr(b'\n', &chunk.bytes[start..])
-        .map_or(chunk.bytes.len(), |newline| start + newline);
-    chunk.bytes.slice(start..end)
+    decode::record_at(&chunk.bytes, offset - chunk.first_offset).unwrap_or_default()
 }
 
 impl TablePipeline {

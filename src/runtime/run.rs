@@ -225,14 +225,7 @@ fn open_archive(
             "--archive is for one process; archive in a `run` of its own, or launch without it";
         return Err(RunError::Failed(why.to_owned()));
     }
-    let storage = if location.contains("://") {
-        Storage::Bucket(
-            Lake::open(location)?.store(),
-            object_store::path::Path::default(),
-        )
-    } else {
-        Storage::Folder(PathBuf::from(location))
-    };
+    let storage = Storage::at(location)?;
     let (name, streams) = (location.to_owned(), streams.to_vec());
     let options = ArchiveOptions::default();
     let mut archive = Archive::open(storage, name, streams, runtime.clone(), options);

@@ -2,15 +2,12 @@
 
 use std::str::FromStr;
 
-use object_store::path::Path;
-
 use super::{
     Directory, Emulated, KafkaSource, Kinesis, Mysql, Opening, Source, SourceError, Storage,
 };
 use crate::emulator::EmulatorOptions;
 use crate::kafka::KafkaAddress;
 use crate::kinesis::KinesisAddress;
-use crate::lake::Lake;
 use crate::mysql::MysqlAddress;
 
 /// Which source, and where.
@@ -99,16 +96,6 @@ impl FromStr for SourceSpec {
 }
 
 /// A folder that is there, or a bucket.
-fn storage_at(location: &str) -> Result<Storage, String> {
-    if !location.contains("://") {
-        let folder = std::path::PathBuf::from(location);
-        let there = folder.is_dir().then_some(Storage::Folder(folder));
-        return there.ok_or_else(|| "there is no such folder".to_owned());
-    }
-    let bucket = Lake::open(location).map_err(|error| error.to_string())?;
-    Ok(Storage::Bucket(bucket.store(), Path::default()))
-}
-
 impl SourceSpec {
     /// Opens the source; nothing is read yet.
     pub fn open(
@@ -135,10 +122,14 @@ impl SourceSpec {
                 Ok(Box::new(Mysql::open(address, opening, runtime)?))
             }
             SourceSpec::Directory(location) => {
-                let storage = storage_at(location).map_err(|why| SourceError::Address {
+                let refused = |why: String| SourceError::Address {
                     address: format!("dir:{location}"),
                     why,
-                })?;
+                };
+                let storage = Storage::at(location).map_err(|error| refused(error.to_string()))?;
+                if matches!(&storage, Storage::Folder(folder) if !folder.is_dir()) {
+                    return Err(refused("there is no such folder".to_owned()));
+                }
                 let source = Directory::open(storage, location.clone(), runtime, opening);
                 Ok(Box::new(source))
             }

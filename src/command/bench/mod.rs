@@ -133,8 +133,12 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
             return Err(why.into());
         }
         figures.add("Kafka to committed tables and views: wall", wall, "s");
-        figures.add("  records a second", done.records as f64 / wall, "/s");
-        figures.add("  CPU", Usage::now().cpu_s - before.cpu_s, "s");
+        figures.add(
+            "  records a second from Kafka",
+            done.records as f64 / wall,
+            "/s",
+        );
+        figures.add("  CPU from Kafka", Usage::now().cpu_s - before.cpu_s, "s");
     }
 
     let started = Instant::now();

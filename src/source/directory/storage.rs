@@ -14,6 +14,8 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use crate::lake::{Lake, LakeError};
+
 /// Where a source's files are.
 #[derive(Clone)]
 pub enum Storage {
@@ -49,6 +51,15 @@ pub(super) struct Listing {
 pub(super) type StorageFailure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Storage {
+    /// What `location` names: a folder, which need not be there yet, or `s3://bucket/prefix`.
+    pub fn at(location: &str) -> Result<Self, LakeError> {
+        if !location.contains("://") {
+            return Ok(Storage::Folder(PathBuf::from(location)));
+        }
+        let bucket = Lake::open(location)?;
+        Ok(Storage::Bucket(bucket.store(), Path::default()))
+    }
+
     /// Whether objects appear whole and never change by themselves.
     pub(super) fn is_bucket(&self) -> bool {
         matches!(self, Storage::Bucket(..))

@@ -1,0 +1,96 @@
+//! How bytes are framed into records: one a line.
+
+use bytes::Bytes;
+
+/// The record on line `line` of `bytes` (from 0), without its newline; `None` when there are not so many lines.
+///
+/// Reads from the start: meant for the rare record that fails after decoding.
+pub fn record_at(bytes: &Bytes, line: u64) -> Option<Bytes> {
+    let line = usize::try_from(line).ok()?;
+    let start = match line.checked_sub(1) {
+        None => 0,
+        Some(newlines_before) => memchr::memchr_iter(b'\n', bytes).nth(newlines_before)? + 1,
+    };
+    let rest = &bytes[start..];
+    if rest.is_empty() {
+        return None;
+    }
+    let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+    Some(bytes.slice(start..start + length))
+}
+
+/// How many records `bytes` holds: its lines, the last with or without newline.
+pub fn count_records(bytes: &[u8]) -> u64 {
+    let newlines = memchr::memchr_iter(b'\n', bytes).count() as u64;
+    newlines + u64::from(bytes.last().is_some_and(|&byte| byte != b'\n'))
+}
+
+/// Where the last newline is: everything up to and including it is whole records.
+pub fn last_newline(bytes: &[u8]) -> Option<usize> {
+    memchr::memrchr(b'\n', bytes)
+}
+
+/// Appends one record that came as a message (or a file) of its own, as one line.
+///
+/// Newlines inside become carriage returns. To JSON both are blanks between tokens and both are errors inside a string,
+/// so a pretty-printed record stays the same record and a broken one stays broken.
+pub fn push_record(chunk: &mut Vec<u8>, record: &[u8]) {
+    let start = chunk.len();
+    chunk.extend_from_slice(record);
+    newlines_to_returns(&mut chunk[start..]);
+    chunk.push(b'\n');
+}
+
+/// See [`push_record`].
+pub(super) fn newlines_to_returns(text: &mut [u8]) {
+    let mut from = 0;
+    while let Some(at) = memchr::memchr(b'\n', &text[from..]) {
+        text[from + at] = b'\r';
+        from += at + 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_lines_and_the_last_newline_is_optional() {
+        for (bytes, records) in [
+            ("", 0),
+            ("\n", 1),
+            ("a", 1),
+            ("a\n", 1),
+            ("a\nb", 2),
+            ("a\n\nb\n", 3),
+        ] {
+            assert_eq!(count_records(bytes.as_bytes()), records, "{bytes:?}");
+        }
+        assert_eq!(last_newline(b"a\nb\nc"), Some(3));
+        assert_eq!(last_newline(b"a"), None);
+    }
+
+    #[test]
+    fn a_record_is_found_by_its_line() {
+        let bytes = Bytes::from("first\n\nthird");
+        for (line, record) in [
+            (0, Some("first")),
+            (1, Some("")),
+            (2, Some("third")),
+            (3, None),
+        ] {
+            assert_eq!(
+                record_at(&bytes, line).as_deref(),
+                record.map(str::as_bytes)
+            );
+        }
+    }
+
+    #[test]
+    fn a_pretty_printed_message_becomes_one_line() {
+        let mut bytes = Vec::new();
+        push_record(&mut bytes, b"{\n  \"a\": 1\n}");
+        push_record(&mut bytes, b"{}");
+        assert_eq!(bytes, b"{\r  \"a\": 1\r}\n{}\n");
+    }
+}
