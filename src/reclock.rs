@@ -15,12 +15,12 @@
 //!    by this, not by the source.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::archive::Archive;
+use crate::archive::SharedArchive;
 use crate::delta::Epoch;
 use crate::source::{Chunk, Lag, Position, Read, Source, SourceError};
 
@@ -89,9 +89,6 @@ pub struct Intake {
     /// Gets every chunk as it came.
     archive: Option<SharedArchive>,
 }
-
-/// An archive that the intake fills and the committer seals.
-pub type SharedArchive = Arc<Mutex<Archive>>;
 
 /// Nothing is taken in while more than this waits to be written to the archive.
 const UNWRITTEN_MAX: usize = 64 << 20;

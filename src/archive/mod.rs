@@ -10,8 +10,10 @@
 //! # Exactly once
 //! ```text
 //!  claim a chunk ──append(epoch)──> objects in memory ──full──> written at once
-//!  end of a commit ──seal(epoch)──> the rest is written; marks ──> checkpoint ──committed(epoch)
+//!  end of a commit ──seal(epoch)──> the rest is written; marks ──> checkpoint ──committed(its marks)
 //! ```
+//! Each process archives the partitions that it reads; their marks travel to the one that commits, as the positions of the source do.
+//!
 //! `seal` gives, beside the positions of the source, a *mark* for each partition: where the object begins that holds its last committed record, and where
 //! that record ends. Both go into the checkpoint. An object that is still small is written again with the next seal, longer, under the same name; it never changes otherwise.
 //! After a crash the archive may hold more than the checkpoint knows. [`Archive::recover`] cuts the marked object where the mark says, and deletes
@@ -30,9 +32,9 @@ mod recover;
 mod seal;
 mod target;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
@@ -47,6 +49,9 @@ use target::Target;
 
 /// What marks in positions are named by. A checkpoint of a run without archive has none.
 pub const MARK: &str = "_archive/";
+
+/// An archive that the intake fills and the end of a commit seals.
+pub type SharedArchive = Arc<Mutex<Archive>>;
 
 /// The offsets that a mark names: of its object's first record, and behind its last committed one.
 fn range(mark: &Position) -> Option<(u64, u64)> {
@@ -81,13 +86,15 @@ impl Default for ArchiveOptions {
     }
 }
 
-/// See the module. It belongs to one process, and archives the partitions that this process reads.
+/// See the module.
 pub struct Archive {
     target: Target,
     streams: Vec<String>,
     runtime: Handle,
     options: ArchiveOptions,
     parts: BTreeMap<(usize, String), Part>,
+    /// Partitions that a checkpoint has a mark of, of all processes.
+    committed: BTreeSet<String>,
     writes: Vec<JoinHandle<Result<Option<Written>, ArchiveError>>>,
     unwritten: Arc<AtomicUsize>,
     open_bytes: usize,
@@ -109,6 +116,7 @@ impl Archive {
             runtime,
             options,
             parts: BTreeMap::new(),
+            committed: BTreeSet::new(),
             writes: Vec::new(),
             unwritten: Arc::default(),
             open_bytes: 0,
@@ -116,21 +124,27 @@ impl Archive {
         }
     }
 
-    /// Makes the archive what it was at the checkpoint with these positions. To be called before anything is appended, by one process, with the
-    /// positions of the partitions that it reads.
+    /// Makes the archive what it was at the checkpoint with these positions, as far as it is `mine` (stream, partition): to be called before anything
+    /// is appended, by each process for the partitions that it reads.
     pub async fn recover(
         &mut self,
         positions: &BTreeMap<String, Position>,
+        mine: impl Fn(&str, &str) -> bool,
     ) -> Result<(), ArchiveError> {
+        let marks = positions.keys().filter(|key| key.starts_with(MARK));
+        self.committed.extend(marks.cloned());
         for (key, position) in positions {
             let Some((stream, partition)) = self.split(key) else {
                 continue;
             };
+            if !mine(&self.streams[stream], &partition) {
+                continue;
+            }
             let mut part = self.new_part(stream, &partition);
             part.open = Object::at(position.offset);
             let mark = positions.get(&format!("{MARK}{key}")).and_then(range);
             if let Some((start, end)) = mark {
-                (part.committed, part.sealed) = (true, Some(end));
+                part.sealed = Some(end);
                 part.prepared = Arc::new(OnceCell::new_with(Some(())));
                 let roll = self.options.roll_records;
                 recover::recover(&self.target, &mut part, start, end, roll).await?;
@@ -267,14 +281,19 @@ impl Archive {
         }
     }
 
-    /// Notes that the checkpoint of `sealed` is there.
-    pub fn committed(&mut self, sealed: &Sealed) {
-        for part in self.parts.values_mut() {
-            let known = sealed
-                .positions
-                .contains_key(&format!("{MARK}{}", part.key));
-            if known && !std::mem::replace(&mut part.committed, true) {
-                let (target, folder) = (self.target.clone(), Arc::clone(&part.folder));
+    /// Notes that a checkpoint with these positions is there, marks of whatever process among them.
+    pub fn committed(&mut self, positions: &BTreeMap<String, Position>) {
+        for (mark, _) in positions.range(MARK.to_owned()..) {
+            let Some(key) = mark.strip_prefix(MARK) else {
+                break;
+            };
+            if self.committed.contains(mark) {
+                continue;
+            }
+            self.committed.insert(mark.clone());
+            if let Some((stream, partition)) = self.split(key) {
+                let folder = Folder::of(&self.streams, stream, &partition);
+                let target = self.target.clone();
                 // If this fails, the next recovery does it.
                 self.runtime
                     .spawn(async move { target.delete(&folder.mark()).await });
@@ -330,7 +349,6 @@ impl Archive {
             key: position_key(&self.streams[stream], partition),
             folder: Arc::new(Folder::of(&self.streams, stream, partition)),
             prepared: Arc::default(),
-            committed: false,
             sealed: None,
             open: Object::default(),
             starts: Default::default(),

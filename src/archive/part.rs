@@ -18,8 +18,6 @@ pub(super) struct Part {
     pub folder: Arc<Folder>,
     /// What must be done before anything is written.
     pub prepared: Arc<OnceCell<()>>,
-    /// Whether a checkpoint has a mark of the partition.
-    pub committed: bool,
     /// Behind the last record that was in a seal.
     pub sealed: Option<u64>,
     pub open: Object,

@@ -13,6 +13,7 @@ mod explain;
 mod keyed;
 mod lower;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::compute::SortOptions;
@@ -40,6 +41,20 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// The materialised views, in the definition's order.
     pub views: Vec<View>,
+}
+
+impl Plan {
+    /// Every node that the rows of these nodes come from, themselves included.
+    pub fn needed_by(&self, nodes: impl IntoIterator<Item = NodeId>) -> BTreeSet<NodeId> {
+        let mut needed = BTreeSet::new();
+        let mut open: Vec<NodeId> = nodes.into_iter().collect();
+        while let Some(node) = open.pop() {
+            if needed.insert(node) {
+                open.extend(self.nodes[node].op.inputs());
+            }
+        }
+        needed
+    }
 }
 
 /// A table: how its rows are made from the records of its stream, and which of its columns are kept in memory.

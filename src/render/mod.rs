@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+use timely::dataflow::operators::core::Concat;
 use timely::dataflow::operators::core::probe::{Handle as ProbeHandle, Probe};
 use timely::dataflow::{Scope, StreamVec};
 
@@ -187,7 +188,7 @@ pub fn build<'scope>(
     }
     // Views may read nothing of a table; the probes still wait for its rows.
     if let Some(stager) = stager {
-        let staged = stage::stage(
+        let (staged, marks) = stage::stage(
             appended,
             superseded,
             ingested.dead,
@@ -197,7 +198,7 @@ pub fn build<'scope>(
         );
         let done = stage::gather(
             unroute(staged),
-            unroute(ingested.bounds),
+            unroute(ingested.bounds.concat(marks)),
             boundaries,
             complete,
         );

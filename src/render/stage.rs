@@ -24,6 +24,7 @@ use crate::delta::{Delta, Epoch};
 use crate::operator::epochs::Stash;
 use crate::operator::keyed::{Appended, FileId, Superseded};
 use crate::operator::route::Routed;
+use crate::reclock::Bound;
 
 /// What a worker adds to a commit.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -71,6 +72,8 @@ pub struct Finished {
     pub epoch: Epoch,
     /// What the commit is made of.
     pub changes: Vec<StagedChange>,
+    /// How far the archive of this process is to be read.
+    pub marks: Vec<Bound>,
 }
 
 /// The two ends of the channel to a worker's stager.
@@ -86,7 +89,7 @@ fn send(stager: &StagerHandle, task: StageTask) {
     let _ = stager.tasks.send(task);
 }
 
-/// Builds the operator. `dead_letters` is the number that stands for their table.
+/// Builds the operator; returns what was staged, and the marks of archives. `dead_letters` is the number that stands for the table of dead letters.
 pub fn stage<'scope>(
     appended: Vec<StreamVec<'scope, Epoch, Appended>>,
     superseded: Vec<StreamVec<'scope, Epoch, Superseded>>,
@@ -94,7 +97,10 @@ pub fn stage<'scope>(
     boundaries: StreamVec<'scope, Epoch, Epoch>,
     dead_letters: usize,
     stager: StagerHandle,
-) -> StreamVec<'scope, Epoch, Routed<StagedChange>> {
+) -> (
+    StreamVec<'scope, Epoch, Routed<StagedChange>>,
+    StreamVec<'scope, Epoch, Routed<Bound>>,
+) {
     use timely::dataflow::operators::core::Concatenate;
     let scope = dead.scope();
     let mut builder = OperatorBuilder::new("Stage".to_owned(), scope);
@@ -103,15 +109,18 @@ pub fn stage<'scope>(
     let mut dead = builder.new_input(dead, Pipeline);
     let mut boundaries = builder.new_input(boundaries, Pipeline);
     let (output, staged) = builder.new_output::<Vec<Routed<StagedChange>>>();
+    let (marks_output, marks) = builder.new_output::<Vec<Routed<Bound>>>();
     let mut output = OutputBuilder::from(output);
+    let mut marks_output = OutputBuilder::from(marks_output);
     let activator = scope.activator_for(builder.operator_info().address);
 
     builder.build(move |_capabilities| {
         let mut appended_stash: Stash<Appended> = Stash::default();
         let mut superseded_stash: Stash<Superseded> = Stash::default();
         let mut dead_stash: Stash<Delta> = Stash::default();
-        let mut ends: BTreeMap<Epoch, Capability<Epoch>> = BTreeMap::new();
-        let mut waiting: BTreeMap<Epoch, Capability<Epoch>> = BTreeMap::new();
+        // For each output a capability.
+        let mut ends: BTreeMap<Epoch, [Capability<Epoch>; 2]> = BTreeMap::new();
+        let mut waiting: BTreeMap<Epoch, [Capability<Epoch>; 2]> = BTreeMap::new();
         let mut dead_file: FileId = 0;
         move |frontiers| {
             appended.for_each(|capability, data| appended_stash.push(capability.retain(0), data));
@@ -120,7 +129,7 @@ pub fn stage<'scope>(
             dead.for_each(|capability, data| dead_stash.push(capability.retain(0), data));
             boundaries.for_each(|capability, data| {
                 for epoch in data.drain(..) {
-                    ends.insert(epoch, capability.delayed(&epoch, 0));
+                    ends.insert(epoch, [0, 1].map(|port| capability.delayed(&epoch, port)));
                 }
             });
             let frontier = frontiers
@@ -149,22 +158,24 @@ pub fn stage<'scope>(
                     let (table, file, rows) = (dead_letters, dead_file, delta.rows);
                     send(&stager, StageTask::Append { table, file, rows });
                 }
-                if let Some(capability) = ends.remove(&epoch) {
+                if let Some(capabilities) = ends.remove(&epoch) {
                     send(&stager, StageTask::Finish { epoch });
                     dead_file += 1;
-                    waiting.insert(epoch, capability);
+                    waiting.insert(epoch, capabilities);
                 }
             }
             while let Ok(finished) = stager.finished.try_recv() {
-                if let Some(capability) = waiting.remove(&finished.epoch) {
-                    let changes = finished
-                        .changes
-                        .into_iter()
-                        .map(|data| Routed { worker: 0, data });
+                if let Some([for_changes, for_marks]) = waiting.remove(&finished.epoch) {
+                    let changes = finished.changes.into_iter();
                     output
                         .activate()
-                        .session(&capability)
-                        .give_iterator(changes);
+                        .session(&for_changes)
+                        .give_iterator(changes.map(to_leader));
+                    let marks = finished.marks.into_iter();
+                    marks_output
+                        .activate()
+                        .session(&for_marks)
+                        .give_iterator(marks.map(to_leader));
                 }
             }
             if !waiting.is_empty() {
@@ -172,7 +183,12 @@ pub fn stage<'scope>(
             }
         }
     });
-    staged
+    (staged, marks)
+}
+
+/// Worker 0 gathers what a commit is made of.
+fn to_leader<D>(data: D) -> Routed<D> {
+    Routed { worker: 0, data }
 }
 
 /// What worker 0 gathers for one commit.
@@ -182,15 +198,15 @@ pub struct Gathered {
     pub epoch: Epoch,
     /// The tables' changes.
     pub changes: Vec<StagedChange>,
-    /// Where partitions are to be read on: those that moved since the last commit.
-    pub bounds: Vec<crate::reclock::Bound>,
+    /// Where partitions are to be read on, and how far their archives are: those that moved since the last commit.
+    pub bounds: Vec<Bound>,
 }
 
 /// Gathers what all workers staged, and how far partitions were read, and hands it over when the commit is complete. Runs on every worker;
 /// the others have nothing to gather.
 pub fn gather<'scope>(
     staged: StreamVec<'scope, Epoch, StagedChange>,
-    bounds: StreamVec<'scope, Epoch, crate::reclock::Bound>,
+    bounds: StreamVec<'scope, Epoch, Bound>,
     boundaries: StreamVec<'scope, Epoch, Epoch>,
     complete: Arc<dyn Fn(Gathered) + Send + Sync>,
 ) -> StreamVec<'scope, Epoch, ()> {
@@ -203,7 +219,7 @@ pub fn gather<'scope>(
     let (_output, done) = builder.new_output::<Vec<()>>();
     builder.build(move |_capabilities| {
         let mut staged_stash: BTreeMap<Epoch, Vec<StagedChange>> = BTreeMap::new();
-        let mut bound_stash: BTreeMap<Epoch, Vec<crate::reclock::Bound>> = BTreeMap::new();
+        let mut bound_stash: BTreeMap<Epoch, Vec<Bound>> = BTreeMap::new();
         let mut ends: BTreeSet<Epoch> = BTreeSet::new();
         move |frontiers| {
             staged.for_each(|capability, data| {

@@ -81,25 +81,9 @@ pub fn render<'scope>(
 
 /// The first view that needs a node: what a fault in it is about.
 fn relation_of(plan: &Plan, node: NodeId) -> String {
-    let needs = |root: NodeId| {
-        let mut open = vec![root];
-        while let Some(next) = open.pop() {
-            if next == node {
-                return true;
-            }
-            open.extend(
-                plan.nodes[next]
-                    .op
-                    .inputs()
-                    .into_iter()
-                    .filter(|&input| input >= node),
-            );
-        }
-        false
-    };
     plan.views
         .iter()
-        .find(|view| needs(view.node))
+        .find(|view| plan.needed_by([view.node]).contains(&node))
         .map(|view| view.name.clone())
         .unwrap_or_default()
 }

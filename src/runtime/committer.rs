@@ -13,11 +13,10 @@ use futures::StreamExt;
 use super::outcome::Outcome;
 use super::restore::{BUCKET_TAG, BUCKETS_TAG, Found, ViewFiles};
 use super::stager::FileNumbers;
-use crate::archive::{MARK, Sealed};
+use crate::archive::{MARK, SharedArchive};
 use crate::checkpoint::{NewTable, Position, RemovedFile, StagedFile, TableCommit};
 use crate::delta::Epoch;
 use crate::lake::Lake;
-use crate::reclock::SharedArchive;
 use crate::render::Gathered;
 use crate::serve::store::{Dirty, DirtyBucket};
 use crate::sink::{Changes, Committer, FileFacts, ParquetOptions, encode};
@@ -182,17 +181,9 @@ impl State {
                 moved = true;
             }
         }
-        let sealed = self.seal(epoch, now_ms).await?;
         if self.config.archive.is_none() {
             self.positions
                 .retain(|partition, _| !partition.starts_with(MARK));
-        }
-        for (mark, position) in &sealed.positions {
-            moved |= self
-                .positions
-                .insert(mark.clone(), position.clone())
-                .as_ref()
-                != Some(position);
         }
         tables.retain(|_, commit| {
             commit.metadata.is_some() || !commit.adds.is_empty() || !commit.removes.is_empty()
@@ -227,7 +218,7 @@ impl State {
             archive
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .committed(&sealed);
+                .committed(&self.positions);
         }
         self.existing.extend(created);
         self.existing.sort_unstable();
@@ -242,22 +233,6 @@ impl State {
             duration_ms,
         });
         Some(())
-    }
-
-    /// Waits until the archive has every record of epochs up to `epoch`.
-    async fn seal(&self, epoch: Epoch, now_ms: i64) -> Option<Sealed> {
-        let Some(archive) = &self.config.archive else {
-            return Some(Sealed::default());
-        };
-        let sealing = archive
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .seal(epoch, now_ms);
-        sealing
-            .written()
-            .await
-            .map_err(|error| self.config.outcome.fail(error.to_string()))
-            .ok()
     }
 
     /// Writes the buckets of a view that changed, and names what they replace.

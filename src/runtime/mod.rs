@@ -11,14 +11,27 @@
 //! 1. The first thread that fails says why in [`Outcome`], and everything stops; what was committed stays.
 //! 2. Workers never wait for the lake, except when a stager is a whole queue behind.
 
+mod archive;
 mod committer;
 mod keeper;
 mod outcome;
+mod pace;
 pub mod replay;
 mod restore;
 mod run;
 mod stager;
+mod threads;
+mod worker;
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use outcome::Outcome;
 pub use replay::{Replay, ReplayError, replay};
 pub use run::{Cluster, RunError, RunOptions, RunSummary, run};
+
+/// The time of day, in milliseconds since 1970.
+fn now_ms() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as i64)
+}

@@ -8,9 +8,7 @@
 //! What is served is always a closed epoch, and the same one for all views. Nothing here knows where the changes
 //! come from.
 
-mod bucket;
 mod client;
-mod codec;
 pub mod filter;
 pub mod format;
 pub mod http;

@@ -136,6 +136,21 @@ impl SourceSpec {
         }
     }
 
+    /// Whether the process of `opening` reads this partition of a stream; every partition is read by one.
+    pub fn reads(&self, opening: &Opening, stream: &str, partition: &str) -> bool {
+        match self {
+            SourceSpec::Emulator { .. } => opening.process == 0,
+            // A Kinesis stream goes to one process with all its shards.
+            SourceSpec::Kinesis(_) => {
+                let kinesis = partition
+                    .split_once('/')
+                    .map_or(partition, |(name, _)| name);
+                opening.is_mine("", kinesis)
+            }
+            _ => opening.is_mine(stream, partition),
+        }
+    }
+
     /// The source for people: without secrets.
     pub fn describe(&self) -> String {
         match self {

@@ -103,7 +103,8 @@ fn lives(storage: &Storage, dice: &mut Dice, options: &ArchiveOptions, total: u6
             life.handle().clone(),
             options.clone(),
         );
-        life.block_on(archive.recover(&positions)).unwrap();
+        life.block_on(archive.recover(&positions, |_, _| true))
+            .unwrap();
         let key = |(stream, partition): (usize, &str)| format!("{}/{partition}", streams()[stream]);
         let mut next: Vec<u64> = PARTITIONS
             .iter()
@@ -118,7 +119,7 @@ fn lives(storage: &Storage, dice: &mut Dice, options: &ArchiveOptions, total: u6
                 let sealed = life
                     .block_on(archive.seal(epoch, epoch as i64 * 100).written())
                     .unwrap();
-                archive.committed(&sealed);
+                archive.committed(&sealed.positions);
                 return crashes;
             }
             epoch += 1;
@@ -165,7 +166,7 @@ fn lives(storage: &Storage, dice: &mut Dice, options: &ArchiveOptions, total: u6
             }
             positions.extend(sealed.positions.clone());
             if fate != 2 {
-                archive.committed(&sealed);
+                archive.committed(&sealed.positions);
             }
         }
         // Of what is being written, what has reached the store stays, and the rest never happens.
@@ -342,7 +343,8 @@ fn objects_of_someone_else_are_neither_overwritten_nor_deleted() {
         )
     };
     let mut archive = open();
-    life.block_on(archive.recover(&BTreeMap::new())).unwrap();
+    life.block_on(archive.recover(&BTreeMap::new(), |_, _| true))
+        .unwrap();
     archive.append(1, &chunk(0, "0", 0, 10));
     let error = life
         .block_on(archive.seal(1, 0).written())
@@ -357,7 +359,8 @@ fn objects_of_someone_else_are_neither_overwritten_nor_deleted() {
         token: String::new(),
     };
     let positions = BTreeMap::from([("pin/0".to_owned(), position)]);
-    life.block_on(archive.recover(&positions)).unwrap();
+    life.block_on(archive.recover(&positions, |_, _| true))
+        .unwrap();
     archive.append(1, &chunk(0, "0", 3, 1));
     assert!(life.block_on(archive.seal(1, 0).written()).is_err());
     assert_eq!(names(&place), ["pin+0+0000000005.json"]);
@@ -393,7 +396,7 @@ fn an_archive_that_lost_committed_records_is_not_continued() {
         .join("topics/pin/partition=0/pin+0+0000000000.json");
     std::fs::write(&object, "{}\n").unwrap();
     let error = life
-        .block_on(open().recover(&positions))
+        .block_on(open().recover(&positions, |_, _| true))
         .unwrap_err()
         .to_string();
     assert!(error.contains("holds fewer"), "{error}");

@@ -15,9 +15,15 @@ fn several_processes_answer_as_one_does() {
         );
         let (one, many) = (world.path().join("one"), world.path().join("many"));
         finish(&run(&source(&world), &one, "--bounded -w 1"));
-        let launch = run(&source(&world), &many, &format!("--bounded -w {workers}"));
+        let archive = world.path().join("archive");
+        let options = format!("--bounded -w {workers} --archive {}", archive.display());
+        let launch = run(&source(&world), &many, &options);
         finish(&launch.replacen("run", &format!("launch -n {processes}"), 1));
         assert_same(&rows(&many), &rows(&one));
+        // And together they archive what one reads.
+        let again = world.path().join("again");
+        finish(&run(&archive, &again, "--bounded -w 2"));
+        assert_same(&rows(&again), &rows(&one));
     }
 }
 
@@ -44,14 +50,19 @@ fn a_cluster_goes_on_where_another_number_of_processes_ended() {
         }
     }
     assert!(!files(&part).is_empty(), "there are first files");
-    finish(&run(&part, &lake, "--bounded -w 2"));
+    let archive = world.path().join("archive");
+    let archived = format!("--bounded --archive {}", archive.display());
+    finish(&run(&part, &lake, &format!("{archived} -w 2")));
     for (file, content) in files(&source(&world)) {
         let to = part.join(file.strip_prefix(source(&world)).unwrap());
         if !to.exists() {
             fs::write(to, content).unwrap();
         }
     }
-    let launch = run(&part, &lake, "--bounded -w 1");
+    let launch = run(&part, &lake, &format!("{archived} -w 1"));
     finish(&launch.replacen("run", "launch -n 2", 1));
     assert_same(&rows(&lake), &rows(&whole));
+    let again = world.path().join("again");
+    finish(&run(&archive, &again, "--bounded"));
+    assert_same(&rows(&again), &rows(&whole));
 }

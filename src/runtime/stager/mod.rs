@@ -5,22 +5,26 @@
 //!
 //! # Invariants
 //! 1. When the end of a commit is answered, every file of rows that came before is in the lake, and no row in them is one that was replaced before.
+//! 2. Then the archive, if it is this stager that looks after it, has every record that this process claimed before.
 
 mod gone;
 mod window;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 
 use self::gone::{Gone, KeyBytes};
 use self::window::{Step, Window};
 use super::outcome::Outcome;
+use crate::archive::{Sealing, SharedArchive};
 use crate::checkpoint::{RemovedFile, StagedFile};
+use crate::delta::Epoch;
 use crate::lake::{Lake, LakeError};
 use crate::operator::keyed::FileId;
 use crate::operator::route::mix;
+use crate::reclock::Bound;
 use crate::render::{Finished, StageTask, StagedChange, StagerHandle};
 use crate::sink::{FileFacts, ParquetFile, ParquetOptions};
 
@@ -71,6 +75,8 @@ pub struct StagerConfig {
     pub tables: Arc<Vec<StagedTable>>,
     /// How files are written.
     pub options: ParquetOptions,
+    /// What every record of this process is archived in as it came; one of its stagers looks after it.
+    pub archive: Option<SharedArchive>,
     /// Names for files.
     pub numbers: FileNumbers,
     /// The time in milliseconds since 1970.
@@ -144,15 +150,14 @@ impl Stager {
             }
             StageTask::Replace { table, file, keys } => {
                 if !self.windows[table].replace(file, &keys) {
-                    let target = &self.config.tables[table];
-                    let bytes = KeyBytes::new(&target.schema, &target.key);
-                    self.rewrites
-                        .entry((table, file))
-                        .or_default()
-                        .note(&bytes, &keys, usize::MAX);
+                    let bytes = self.windows[table].key_bytes();
+                    let rewrite = self.rewrites.entry((table, file)).or_default();
+                    rewrite.note(bytes, &keys, usize::MAX);
                 }
             }
             StageTask::Finish { epoch } => {
+                // The archive is written meanwhile.
+                let sealing = self.seal(epoch);
                 for table in 0..self.windows.len() {
                     let mut steps = Vec::new();
                     self.windows[table].end(|step| steps.push(step));
@@ -161,11 +166,38 @@ impl Stager {
                 for ((table, file), gone) in std::mem::take(&mut self.rewrites) {
                     self.rewrite(table, file, gone).await?;
                 }
+                let marks = match sealing {
+                    Some(sealing) => self.marks(sealing).await?,
+                    None => Vec::new(),
+                };
                 let changes = std::mem::take(&mut self.changes).into_values().collect();
-                return Some(Some(Finished { epoch, changes }));
+                return Some(Some(Finished {
+                    epoch,
+                    changes,
+                    marks,
+                }));
             }
         }
         Some(None)
+    }
+
+    /// Begins to write what is still to be archived of epochs up to `epoch`.
+    fn seal(&self, epoch: Epoch) -> Option<Sealing> {
+        let archive = self.config.archive.as_ref()?;
+        let mut archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(archive.seal(epoch, (self.config.now_ms)()))
+    }
+
+    /// How far the archive is, once it is written.
+    async fn marks(&self, sealing: Sealing) -> Option<Vec<Bound>> {
+        let sealed = sealing.written().await;
+        let sealed = sealed.map_err(|error| self.config.outcome.fail(error.to_string()));
+        let marks = sealed.ok()?.positions.into_iter();
+        let bound = |(partition, position)| Bound {
+            partition,
+            position,
+        };
+        Some(marks.map(bound).collect())
     }
 
     async fn take_steps(&mut self, table: usize, steps: Vec<Step>) -> Option<()> {
@@ -226,19 +258,15 @@ impl Stager {
     }
 
     async fn rewrite(&mut self, table: usize, file: FileId, gone: Gone) -> Option<()> {
+        let facts = self.facts();
         let target = &self.config.tables[table];
         let old = match self.current.get(&(table, file)) {
             Some(current) => current.clone(),
             None => target.restored.get(file as usize).cloned(),
         };
         let Some(old) = old else { return Some(()) };
-        let bytes = KeyBytes::new(&target.schema, &target.key);
-        let facts = self.facts();
-        let (lake, path, options) = (
-            &self.config.lake,
-            &self.config.tables[table].path,
-            &self.config.options,
-        );
+        let bytes = self.windows[table].key_bytes();
+        let (lake, path, options) = (&self.config.lake, &target.path, &self.config.options);
         let new = self
             .config
             .outcome
@@ -247,7 +275,7 @@ impl Stager {
                 lake.rewrite(
                     path,
                     &old.path,
-                    |batch| gone.stays(&bytes, batch, 0),
+                    |batch| gone.stays(bytes, batch, 0),
                     options,
                     facts.clone(),
                 )

@@ -53,6 +53,12 @@ impl Window {
         }
     }
 
+    /// How keys become bytes; only tables with a key have rows that are replaced.
+    pub(super) fn key_bytes(&self) -> &KeyBytes {
+        let keys = self.keys.as_ref();
+        keys.expect("rows are replaced in tables with a key alone")
+    }
+
     /// Takes rows in; older ones leave.
     pub(super) fn append(&mut self, file: FileId, rows: RecordBatch, step: impl FnMut(Step)) {
         self.rows += rows.num_rows();

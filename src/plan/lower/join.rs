@@ -1,0 +1,183 @@
+//! Joins: those of tables on their primary keys, which `plan/keyed.rs` finds, and all others.
+//!
+//! A general join returns the columns of its left input, then those of its right one, and knows no right joins: such a join is a left join of the
+//! swapped inputs, and a map puts the columns back in order.
+
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use datafusion_common::{JoinType, NullEquality};
+use datafusion_expr::{self as logical, Expr as LogicalExpr, LogicalPlan};
+
+use super::expr::{columns_of, is_identity};
+use super::map::nullable;
+use super::{Lowered, Lowering};
+use crate::definition::DefinitionError;
+use crate::plan::keyed::{Finder, column, over};
+use crate::plan::{Expr, JoinKind, NodeId, Op};
+
+impl Lowering<'_> {
+    /// The node of a tree of joins on primary keys (a scan of one table is the smallest), if `plan` is one.
+    pub(super) fn keyed(&mut self, plan: &LogicalPlan) -> Option<NodeId> {
+        let (op, op_schema, map) = {
+            let physical =
+                |expr: &LogicalExpr, input: &LogicalPlan| self.expr(expr, input.schema()).ok();
+            let finder = Finder {
+                tables: self.tables,
+                physical: &physical,
+            };
+            let tree = finder.find(plan)?;
+            finder.finish(tree, nullable(plan.schema().as_arrow()))?
+        };
+        let width = op_schema.fields().len();
+        let input = self.nodes.add(op, op_schema);
+        let identity = map.filter.is_none()
+            && map
+                .project
+                .as_ref()
+                .is_some_and(|project| is_identity(project, width));
+        if identity {
+            return Some(input);
+        }
+        Some(self.nodes.map(input, map))
+    }
+
+    pub(super) fn join(&mut self, join: &logical::Join) -> Lowered {
+        let kind = self.kind(join)?;
+        let swap = matches!(
+            join.join_type,
+            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti
+        );
+        let (left_plan, right_plan) = if swap {
+            (&join.right, &join.left)
+        } else {
+            (&join.left, &join.right)
+        };
+        let left = self.node(left_plan)?;
+        let right = self.node(right_plan)?;
+        let keys: Vec<(&LogicalExpr, &LogicalExpr)> = join
+            .on
+            .iter()
+            .map(|(l, r)| if swap { (r, l) } else { (l, r) })
+            .collect();
+        let left_keys = keys.iter().map(|pair| pair.0).collect();
+        let right_keys = keys.iter().map(|pair| pair.1).collect();
+        let left = self.side(left, left_plan, left_keys)?;
+        let right = self.side(right, right_plan, right_keys)?;
+        let on = std::iter::zip(left.keys, right.keys).collect();
+
+        let fields = |node: NodeId| {
+            self.nodes
+                .schema(node)
+                .fields()
+                .iter()
+                .map(|f| f.as_ref().clone())
+                .collect::<Vec<_>>()
+        };
+        let mut out_fields = fields(left.node);
+        let right_starts = out_fields.len();
+        let only_left = matches!(kind, JoinKind::Semi | JoinKind::Anti);
+        if !only_left {
+            out_fields.extend(fields(right.node));
+        }
+        // Where the columns of the logical pair of rows stand here: the inputs may be swapped, and have key columns besides.
+        let right_columns = right.columns.iter().map(|&place| right_starts + place);
+        let right_columns: Vec<usize> = right_columns.collect();
+        let pair = if swap {
+            [right_columns, left.columns.clone()].concat()
+        } else {
+            [left.columns.clone(), right_columns].concat()
+        };
+        let residual = match &join.filter {
+            None => None,
+            Some(condition) => self.residual(join, condition, &pair)?,
+        };
+        let joined = self.nodes.add(
+            Op::Join {
+                left: left.node,
+                right: right.node,
+                on,
+                kind,
+                residual,
+                null_equals_null: join.null_equality == NullEquality::NullEqualsNull,
+            },
+            Arc::new(Schema::new(out_fields)),
+        );
+        let returned = if only_left { left.columns } else { pair };
+        let schema = nullable(join.schema.as_arrow());
+        Ok(self.nodes.pick(joined, &returned, schema))
+    }
+
+    fn kind(&self, join: &logical::Join) -> Result<JoinKind, DefinitionError> {
+        use JoinType as T;
+        Ok(match join.join_type {
+            T::Inner => JoinKind::Inner,
+            T::Left | T::Right => JoinKind::Left,
+            T::Full => JoinKind::Full,
+            T::LeftSemi | T::RightSemi => JoinKind::Semi,
+            T::LeftAnti | T::RightAnti if join.null_aware => {
+                return self.refuse(
+                    &["NOT"],
+                    "NOT IN over a subquery that may return null is not maintained",
+                    "write NOT EXISTS (SELECT .. WHERE a = b), or add WHERE column IS NOT NULL to the subquery",
+                );
+            }
+            T::LeftAnti | T::RightAnti => JoinKind::Anti,
+            _ => {
+                return self.refuse(
+                    &["EXISTS", "IN", "OR"],
+                    "a subquery as one side of OR is not maintained",
+                    "split the view in two and UNION them",
+                );
+            }
+        })
+    }
+
+    /// An input with its keys as columns.
+    fn side(
+        &mut self,
+        input: NodeId,
+        plan: &LogicalPlan,
+        keys: Vec<&LogicalExpr>,
+    ) -> Result<Side, DefinitionError> {
+        let own = columns_of(plan);
+        let exprs: Vec<&LogicalExpr> = own.iter().chain(keys).collect();
+        let (node, mut columns) = self.compute(input, plan, &exprs)?;
+        let keys = columns.split_off(own.len());
+        Ok(Side {
+            node,
+            columns,
+            keys,
+        })
+    }
+
+    /// The condition beyond the equalities, over the pair of rows as the join has it.
+    fn residual(
+        &self,
+        join: &logical::Join,
+        condition: &LogicalExpr,
+        pair: &[usize],
+    ) -> Result<Option<Expr>, DefinitionError> {
+        let logical_pair = join
+            .left
+            .schema()
+            .join(join.right.schema())
+            .map_err(|error| {
+                self.text
+                    .error(&["ON"], error.find_root().to_string(), None)
+            })?;
+        let physical = self.expr(condition, &logical_pair)?;
+        let columns: Vec<Expr> = pair.iter().map(|&place| column("", place)).collect();
+        Ok(over(&physical, &columns))
+    }
+}
+
+/// One input of a join.
+struct Side {
+    /// The node, which may have computed keys as further columns.
+    node: NodeId,
+    /// Where the input's own columns stand.
+    columns: Vec<usize>,
+    /// Where the keys stand.
+    keys: Vec<usize>,
+}

@@ -1,0 +1,159 @@
+//! What the store hands out: rows that will not change any more.
+//!
+//! All of it shares its rows with the store, and is sorted and decoded when rows are asked for, by whoever asks.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use super::bucket::Bucket;
+use super::codec::{Codec, RowBytes};
+use crate::delta::{Diff, Epoch};
+
+/// All views at one epoch.
+#[derive(Clone, Debug)]
+pub struct Cut {
+    /// The epoch of every view in it.
+    pub epoch: Epoch,
+    /// The views, in the order they were given to [`super::LiveStore::new`].
+    pub views: Vec<FrozenView>,
+}
+
+impl Cut {
+    /// The view of this name.
+    pub fn view(&self, name: &str) -> Option<&FrozenView> {
+        self.views.iter().find(|view| *view.name == *name)
+    }
+}
+
+/// One view at one epoch. It shares its rows with the store until the store changes them.
+#[derive(Clone, Debug)]
+pub struct FrozenView {
+    /// The view.
+    pub name: Arc<str>,
+    /// The epoch it is at.
+    pub epoch: Epoch,
+    /// The last epoch that changed it.
+    pub changed: Epoch,
+    pub(super) rows: FrozenRows,
+}
+
+impl FrozenView {
+    /// Its columns.
+    pub fn schema(&self) -> &SchemaRef {
+        self.rows.codec.schema()
+    }
+
+    /// How many rows it has.
+    pub fn row_count(&self) -> u64 {
+        self.rows.count()
+    }
+
+    /// Its rows, sorted by the key's columns and then the others (each in the order of the view; nulls first).
+    pub fn rows(&self) -> RecordBatch {
+        self.rows.sorted(usize::MAX)
+    }
+
+    /// The first so many of its rows in that order; much cheaper than all of a large view.
+    pub fn first_rows(&self, limit: usize) -> RecordBatch {
+        self.rows.sorted(limit)
+    }
+}
+
+/// The rows of one view at one epoch.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The rows, sorted by the key's columns and then the others.
+    pub rows: RecordBatch,
+}
+
+/// What changed in all views since it was last asked.
+#[derive(Debug)]
+pub struct Dirty {
+    /// The epoch that the buckets are at.
+    pub epoch: Epoch,
+    /// One entry a view, in the order they were given to [`super::LiveStore::new`]; many have no dirty bucket.
+    pub views: Vec<DirtyBuckets>,
+}
+
+/// What changed in one view since it was last asked.
+#[derive(Debug)]
+pub struct DirtyBuckets {
+    /// The view.
+    pub view: Arc<str>,
+    /// How many buckets the view has. When it changes, all are dirty.
+    pub buckets_total: u32,
+    /// Those that changed, by number.
+    pub buckets: Vec<DirtyBucket>,
+}
+
+/// A bucket to write anew. Its rows are decoded when they are asked for, so that one bucket at a time takes the
+/// memory of batches.
+#[derive(Clone, Debug)]
+pub struct DirtyBucket {
+    /// Its number, less than [`DirtyBuckets::buckets_total`].
+    pub bucket: u32,
+    pub(super) rows: FrozenRows,
+}
+
+impl DirtyBucket {
+    /// How many rows it has: none, if all went.
+    pub fn row_count(&self) -> u64 {
+        self.rows.count()
+    }
+
+    /// Its rows, sorted as [`FrozenView::rows`].
+    pub fn rows(&self) -> RecordBatch {
+        self.rows.sorted(usize::MAX)
+    }
+}
+
+/// Buckets that will not change any more.
+#[derive(Clone, Debug)]
+pub(super) struct FrozenRows {
+    codec: Arc<Codec>,
+    buckets: Vec<Arc<Bucket>>,
+}
+
+impl FrozenRows {
+    /// Rows that `codec` encoded.
+    pub(super) fn new(codec: &Arc<Codec>, buckets: Vec<Arc<Bucket>>) -> FrozenRows {
+        FrozenRows {
+            codec: Arc::clone(codec),
+            buckets,
+        }
+    }
+
+    fn count(&self) -> u64 {
+        self.buckets.iter().map(|bucket| bucket.rows()).sum()
+    }
+
+    fn sorted(&self, limit: usize) -> RecordBatch {
+        type Entry<'a> = (u128, RowBytes<'a>, Diff);
+        let by_row = |a: &Entry<'_>, b: &Entry<'_>| -> Ordering {
+            a.0.cmp(&b.0).then_with(|| a.1.all().cmp(b.1.all()))
+        };
+        let mut entries: Vec<Entry<'_>> = self
+            .buckets
+            .iter()
+            .flat_map(|bucket| bucket.iter())
+            .map(|(row, count)| (row.prefix(), row, count))
+            .collect();
+        if limit < entries.len() {
+            // Every entry stands for at least one row, so the first `limit` entries suffice.
+            entries.select_nth_unstable_by(limit, by_row);
+            entries.truncate(limit);
+        }
+        entries.sort_unstable_by(by_row);
+        let rows: Vec<RowBytes<'_>> = entries
+            .iter()
+            .flat_map(|(_, row, count)| std::iter::repeat_n(*row, (*count).max(0) as usize))
+            .take(limit)
+            .collect();
+        self.codec.decode(&rows)
+    }
+}
