@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use crossbeam_channel::{Receiver, Sender};
 use tokio::runtime::Handle;
 
@@ -206,7 +207,7 @@ impl Parts {
             .served
             .iter()
             .position(|(name, _, _)| name == DEAD_LETTERS)
-            .unwrap_or_default();
+            .expect("dead letters are always served");
         thread("keeper", move || {
             let restored = (restored_epoch > 0).then_some(restored_epoch);
             if let Some(epoch) = restored.filter(|_| !letters.is_empty()) {
@@ -253,7 +254,18 @@ impl Parts {
                 self.runtime.block_on(reading)
             })
             .flatten()
-            .map(|rows| Delta::insert(canonical_letters(&rows)))
+            .filter_map(|rows| match canonical_letters(&rows) {
+                Ok(rows) => Some(Delta::insert(rows)),
+                Err(error) => {
+                    let why = format!(
+                        "{}/{} has other columns than this pinflow writes: {error}; move the table away, or use another lake",
+                        self.lake.location(),
+                        paths::DEAD_LETTERS
+                    );
+                    self.outcome.fail(why);
+                    None
+                }
+            })
             .collect()
     }
 
@@ -302,17 +314,12 @@ impl Parts {
 }
 
 /// Batches of dead letters as the live view has them.
-fn canonical_letters(rows: &RecordBatch) -> RecordBatch {
+fn canonical_letters(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = dead_letter_schema();
-    let columns = schema
-        .fields()
-        .iter()
-        .zip(rows.columns())
-        .map(|(field, column)| {
-            arrow::compute::cast(column, field.data_type()).unwrap_or_else(|_| Arc::clone(column))
-        })
-        .collect();
-    RecordBatch::try_new(schema, columns).unwrap_or_else(|_| rows.clone())
+    let fields = schema.fields().iter().zip(rows.columns());
+    let columns = fields.map(|(field, column)| arrow::compute::cast(column, field.data_type()));
+    let columns = columns.collect::<Result<_, _>>()?;
+    RecordBatch::try_new(schema, columns)
 }
 
 fn thread(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {

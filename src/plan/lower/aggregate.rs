@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use datafusion_common::ScalarValue;
-use datafusion_expr::expr::{AggregateFunction, Sort as SortExpr};
+use datafusion_expr::expr::{AggregateFunction, NullTreatment, Sort as SortExpr};
 use datafusion_expr::{self as logical, Expr as LogicalExpr};
 
 use super::expr::{number, sort_options};
@@ -165,9 +165,7 @@ impl Lowering<'_> {
         if !matches!(function, Function::ArrayAgg | Function::StringAgg(_)) {
             order.clear();
         }
-        if params
-            .null_treatment
-            .is_some_and(|t| format!("{t:?}").contains("Ignore"))
+        if params.null_treatment == Some(NullTreatment::IgnoreNulls)
             && matches!(function, Function::ArrayAgg)
         {
             return self.refuse(

@@ -112,6 +112,14 @@ pub(super) fn sort_options(sort: &SortExpr) -> SortOptions {
     }
 }
 
+/// A constant as a count; `None` if it is none.
+pub(super) fn whole_number(value: &ScalarValue) -> Option<u64> {
+    match value.cast_to(&DataType::UInt64).ok()? {
+        ScalarValue::UInt64(number) => number,
+        _ => None,
+    }
+}
+
 /// A constant as a number.
 pub(super) fn number(value: &ScalarValue) -> Option<f64> {
     match value.cast_to(&DataType::Float64).ok()? {

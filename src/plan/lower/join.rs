@@ -90,7 +90,7 @@ impl Lowering<'_> {
         };
         let residual = match &join.filter {
             None => None,
-            Some(condition) => self.residual(join, condition, &pair)?,
+            Some(condition) => Some(self.residual(join, condition, &pair)?),
         };
         let joined = self.nodes.add(
             Op::Join {
@@ -157,7 +157,7 @@ impl Lowering<'_> {
         join: &logical::Join,
         condition: &LogicalExpr,
         pair: &[usize],
-    ) -> Result<Option<Expr>, DefinitionError> {
+    ) -> Result<Expr, DefinitionError> {
         let logical_pair = join
             .left
             .schema()
@@ -168,7 +168,7 @@ impl Lowering<'_> {
             })?;
         let physical = self.expr(condition, &logical_pair)?;
         let columns: Vec<Expr> = pair.iter().map(|&place| column("", place)).collect();
-        Ok(over(&physical, &columns))
+        Ok(over(&physical, &columns).expect("a column can stand for a column anywhere"))
     }
 }
 

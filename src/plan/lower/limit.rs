@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion_expr::expr::Sort as SortExpr;
 use datafusion_expr::{self as logical, Expr as LogicalExpr, LogicalPlan};
 
-use super::expr::{columns_of, number, sort_options};
+use super::expr::{columns_of, sort_options, whole_number};
 use super::map::nullable;
 use super::{Lowered, Lowering};
 use crate::plan::{Op, Rank};
@@ -14,7 +14,7 @@ impl Lowering<'_> {
     pub(super) fn limit(&mut self, limit: &logical::Limit) -> Lowered {
         let constant = |expr: &Option<Box<LogicalExpr>>| match expr.as_deref() {
             None => Some(None),
-            Some(LogicalExpr::Literal(value, _)) => Some(number(value).map(|value| value as u64)),
+            Some(LogicalExpr::Literal(value, _)) => Some(whole_number(value)),
             Some(_) => None,
         };
         let (Some(skip), Some(fetch)) = (constant(&limit.skip), constant(&limit.fetch)) else {
