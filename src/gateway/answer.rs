@@ -5,6 +5,8 @@
 //! | no such topic, stream | 404, 40401 | 400, `ResourceNotFoundException` |
 //! | no such partition | 404, 40402 | 400, `InvalidArgumentException` |
 //! | the request makes no sense | 422 | 400, `ValidationException` |
+//! | an iterator, or where it shall begin, is wrong | | 400, `InvalidArgumentException` |
+//! | an iterator is too old | | 400, `ExpiredIteratorException` |
 //! | the consumer is in another state | 409, 40903 | |
 //! | the backend is away | 503, 50003 | 503, `ServiceUnavailable` |
 //!
@@ -64,7 +66,9 @@ impl From<Fault> for ProxyRefusal {
             Fault::NotFound(_) => (StatusCode::NOT_FOUND, 40401),
             Fault::NoPartition(_) => (StatusCode::NOT_FOUND, 40402),
             Fault::Exists(_) => (StatusCode::CONFLICT, 409),
-            Fault::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, 422),
+            Fault::Invalid(_) | Fault::Argument(_) | Fault::Expired(_) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, 422)
+            }
             Fault::State(_) => (StatusCode::CONFLICT, 40903),
             Fault::Throttled(_) => (StatusCode::TOO_MANY_REQUESTS, 429),
             Fault::Denied(_) => (StatusCode::FORBIDDEN, 40301),
@@ -105,15 +109,24 @@ impl StreamRefusal {
             message: message.into(),
         }
     }
+
+    /// 400: what is asked for is well written and cannot be had.
+    pub fn argument(message: impl Into<String>) -> Self {
+        StreamRefusal {
+            kind: "InvalidArgumentException",
+            ..StreamRefusal::invalid(message)
+        }
+    }
 }
 
 impl From<Fault> for StreamRefusal {
     fn from(fault: Fault) -> Self {
         let (status, kind) = match &fault {
             Fault::NotFound(_) => (StatusCode::BAD_REQUEST, "ResourceNotFoundException"),
-            Fault::NoPartition(_) | Fault::State(_) => {
+            Fault::NoPartition(_) | Fault::State(_) | Fault::Argument(_) => {
                 (StatusCode::BAD_REQUEST, "InvalidArgumentException")
             }
+            Fault::Expired(_) => (StatusCode::BAD_REQUEST, "ExpiredIteratorException"),
             Fault::Exists(_) => (StatusCode::BAD_REQUEST, "ResourceInUseException"),
             Fault::Invalid(_) => (StatusCode::BAD_REQUEST, "ValidationException"),
             Fault::Throttled(_) => (

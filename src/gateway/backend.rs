@@ -81,6 +81,12 @@ pub enum Fault {
     /// What is asked makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// An iterator, or what it shall begin at, is not of this stream, or cannot be had here.
+    #[error("{0}")]
+    Argument(String),
+    /// The iterator is too old: another one is needed.
+    #[error("{0}")]
+    Expired(String),
     /// The consumer is not in a state for it.
     #[error("{0}")]
     State(String),
@@ -164,6 +170,47 @@ pub struct ShardInfo {
     pub hashes: (String, String),
     /// The first sequence number, and the last one of a closed shard.
     pub sequences: (String, Option<String>),
+}
+
+/// Where reading a shard begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ShardStart {
+    /// At the oldest record that is still there.
+    Oldest,
+    /// Behind the newest record.
+    Latest,
+    /// At the record with this sequence number.
+    At(String),
+    /// Behind the record with this sequence number.
+    After(String),
+    /// At the first record that came at this time or later, in milliseconds since 1970.
+    Time(u64),
+}
+
+/// What was read of a shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardRecords {
+    /// The records, in order.
+    pub records: Vec<ShardRecord>,
+    /// The iterator to go on with; none when a closed shard was read to its end.
+    pub next: Option<String>,
+    /// How much older than the newest record the reader is, in milliseconds; 0 when it has read everything.
+    pub behind_ms: u64,
+    /// The shards that a closed one goes on in.
+    pub children: Vec<ShardInfo>,
+}
+
+/// A record of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardRecord {
+    /// Its sequence number, as it was told when it was put.
+    pub sequence: String,
+    /// Its partition key; empty if the backend does not know it.
+    pub key: String,
+    /// Its data.
+    pub data: Bytes,
+    /// About when it came, in milliseconds since 1970, if that is known.
+    pub arrived_ms: Option<u64>,
 }
 
 /// A partition of a topic.
@@ -300,6 +347,20 @@ pub trait Backend: Send + Sync {
         stream: &'a str,
         records: Vec<Record>,
     ) -> BoxFuture<'a, Result<Vec<Written>, Fault>>;
+    /// Where reading a shard begins, as a text that `read_shard` takes.
+    fn shard_iterator<'a>(
+        &'a self,
+        stream: &'a str,
+        shard: &'a str,
+        start: ShardStart,
+    ) -> BoxFuture<'a, Result<String, Fault>>;
+    /// Records of a stream from an iterator on: at most `limit` and about 10 MB, at least one if there is one. Does not wait for records to come.
+    fn read_shard<'a>(
+        &'a self,
+        stream: &'a str,
+        iterator: &'a str,
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, Result<ShardRecords, Fault>>;
     /// Makes everything durable and ends.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 /// Every route by method and path; what is none of them is counted as the last one.
-const ROUTES: [(&str, &str); 27] = [
+const ROUTES: [(&str, &str); 29] = [
     ("GET", "/topics"),
     ("GET", "/topics/{topic}"),
     ("POST", "/topics/{topic}"),
@@ -50,6 +50,8 @@ const ROUTES: [(&str, &str); 27] = [
     ("DELETE", "/streams/{stream}"),
     ("PUT", "/streams/{stream}/record"),
     ("PUT", "/streams/{stream}/records"),
+    ("GET", "/streams/{stream}/sharditerator"),
+    ("GET", "/streams/{stream}/records"),
     ("any", "other"),
 ];
 

@@ -3,7 +3,7 @@
 //! ```text
 //! POST /topics/{t}           -\                            /- embedded log  (topics/.. in the archive's layout)
 //! .. /consumers/{g}/..         >- stage, key, limits, doors -- Kafka
-//! PUT /streams/{s}/record(s) -/                            \- Kinesis
+//! .. /streams/{s}/record(s)  -/                            \- Kinesis
 //! ```
 //! The doors (`proxy`, `streams`) know HTTP and JSON, the backends (`embedded`, `kafka`, `kinesis`) know where records go; `backend.rs` is what lies between.
 //! Values are not parsed: they are pieces of the body, and are copied once, into the log or the client's queue.
@@ -19,6 +19,7 @@ pub mod backend;
 mod body;
 mod config;
 pub mod embedded;
+mod iterator;
 pub mod kafka;
 mod keys;
 pub mod kinesis;

@@ -37,17 +37,24 @@ impl Naming {
         }
     }
 
-    /// All topics that hold records of a stream.
+    /// All topics that records of a stream go to.
     pub fn topics(&self, stream: &str) -> Vec<String> {
-        let own = self.topic(stream, "").into_owned();
-        let mut topics = vec![own];
-        for name in &self.streams {
-            let shared = format!("{stream}.{name}");
-            if !topics.contains(&shared) {
-                topics.push(shared);
-            }
+        let mut topics = vec![self.topic(stream, "").into_owned()];
+        // Partition keys count only where the stream's name says nothing.
+        if self.ending(stream, &['-', '_', '.']).is_none() {
+            topics.extend(self.streams.iter().map(|name| format!("{stream}.{name}")));
         }
         topics
+    }
+
+    /// What a topic tells of the partition keys of a stream's records: the end that led them there, or nothing.
+    pub fn key<'a>(&self, stream: &str, topic: &'a str) -> &'a str {
+        if self.topic(stream, "") == topic {
+            return "";
+        }
+        let end = topic.strip_prefix(stream);
+        end.and_then(|end| end.strip_prefix('.'))
+            .unwrap_or_default()
     }
 
     /// The Kinesis stream whose records a topic holds.
@@ -55,7 +62,7 @@ impl Naming {
         let mapped = self.streams.iter().find_map(|name| {
             let stream = topic.strip_suffix(name.as_str())?.strip_suffix('.')?;
             // `x.pin` is the stream `x.pin`; `x-pin.pin` and `Shared.pin` cannot be told from it, except by the former's end.
-            self.ending(stream, &['-', '_']).is_some().then_some(stream)
+            (self.ending(stream, &['-', '_']) == Some(name)).then_some(stream)
         });
         mapped.unwrap_or(topic)
     }
@@ -110,12 +117,39 @@ mod tests {
         );
         assert_eq!(naming().stream("0ec6.pin"), "0ec6.pin");
         assert_eq!(
-            naming().topics("streaming-0ec6-geo"),
-            [
-                "streaming-0ec6-geo.geo",
-                "streaming-0ec6-geo.pin",
-                "streaming-0ec6-geo.user"
-            ]
+            naming().stream("streaming-0ec6-geo.pin"),
+            "streaming-0ec6-geo.pin",
+            "no record of `streaming-0ec6-geo` goes there"
         );
+    }
+
+    #[test]
+    fn a_stream_has_the_topics_that_its_records_go_to() {
+        for (stream, topics) in [
+            ("pin", vec!["pin"]),
+            ("0ec6.pin", vec!["0ec6.pin"]),
+            ("streaming-0ec6-geo", vec!["streaming-0ec6-geo.geo"]),
+            (
+                "Shared",
+                vec!["Shared", "Shared.pin", "Shared.geo", "Shared.user"],
+            ),
+        ] {
+            assert_eq!(naming().topics(stream), topics);
+            for key in ["0ec6_pin", "geo", "3f0e-uuid"] {
+                let topic = naming().topic(stream, key).into_owned();
+                assert!(topics.contains(&topic.as_str()), "{stream} {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_topic_of_a_shared_stream_tells_the_end_of_its_keys() {
+        assert_eq!(naming().key("Shared", "Shared.pin"), "pin");
+        assert_eq!(naming().key("Shared", "Shared"), "");
+        assert_eq!(
+            naming().key("streaming-0ec6-geo", "streaming-0ec6-geo.geo"),
+            ""
+        );
+        assert_eq!(naming().key("0ec6.pin", "0ec6.pin"), "");
     }
 }

@@ -169,7 +169,12 @@ impl Opened {
         };
         match spec {
             BackendSpec::Kafka(address) => {
-                let kafka = Kafka::at((**address).clone(), naming, config.new_topics)?;
+                let kafka = Kafka::at(
+                    (**address).clone(),
+                    naming,
+                    config.new_topics,
+                    Arc::clone(&config.now_ms),
+                )?;
                 Ok(Arc::new(kafka))
             }
             BackendSpec::Kinesis(address) => {

@@ -19,6 +19,13 @@ pub fn sequence(topic: &str, partition: u32, offset: u64) -> String {
     format!("49{hash:010}{partition:010}{offset:020}")
 }
 
+/// The offset in a sequence number, if it is one of this partition.
+pub fn offset_of(topic: &str, partition: u32, told: &str) -> Option<u64> {
+    let offset = told.get(told.len().checked_sub(20)?..)?.parse().ok()?;
+    // Everything else in it follows from the place, and must be as told.
+    (sequence(topic, partition, offset) == told).then_some(offset)
+}
+
 /// The first and the last hash of a shard's keys, if all shards have equal shares of 2^128.
 pub fn hash_range(shard: u32, shards: u32) -> (String, String) {
     let shards = u128::from(shards.max(1));
@@ -42,6 +49,21 @@ mod tests {
         assert!(numbers.is_sorted());
         assert!(numbers.iter().all(|number| number.len() == 42));
         assert_ne!(sequence("a.pin", 0, 0), sequence("a.geo", 0, 0));
+    }
+
+    #[test]
+    fn a_sequence_number_tells_its_offset_where_it_was_told() {
+        for offset in [0, 17, u64::MAX] {
+            let number = sequence("pin", 3, offset);
+            assert_eq!(offset_of("pin", 3, &number), Some(offset));
+            assert_eq!(offset_of("pin", 2, &number), None);
+            assert_eq!(offset_of("geo", 3, &number), None);
+        }
+        let beyond =
+            sequence("pin", 3, u64::MAX).replace("18446744073709551615", "99999999999999999999");
+        for wrong in ["", "7", "ä", &sequence("pin", 3, 1)[1..], beyond.as_str()] {
+            assert_eq!(offset_of("pin", 3, wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{blocking, no_topic};
 use crate::gateway::backend::{
     Consumed, Consumer, ConsumerSettings, Fault, Seek, Subscription, TopicPartition,
 };
-use crate::gateway::log::{Cursor, Log, LogError};
+use crate::gateway::log::{Cursor, Log, LogError, Most};
 
 /// What is read.
 enum Mode {
@@ -121,7 +121,7 @@ impl LogConsumer {
                 let Some(topic) = log.topic(&place.topic) else {
                     return Ok((Vec::new(), cursor));
                 };
-                let records = log.read(&topic, place.partition, &mut cursor, left)?;
+                let records = log.read(&topic, place.partition, &mut cursor, Most::bytes(left))?;
                 Ok((records, cursor))
             })
             .await?;

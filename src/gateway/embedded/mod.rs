@@ -5,10 +5,13 @@
 //! * A record without value, a tombstone, cannot be a line that a reader of this layout takes for a deletion: it is refused, alone, and
 //!   others of its request are kept.
 //! * A newline inside a value becomes a carriage return; to JSON they are the same.
+//! * A shard is read with what is left of its records: of a partition key only what led to the topic, and as time of arrival when the file was last written.
 //! * Deleting a stream forgets the stream and keeps its records: offsets that were handed out stay what they are.
 
 mod consumer;
+mod cursors;
 mod groups;
+mod read;
 mod streams;
 
 use std::collections::BTreeMap;
@@ -18,7 +21,7 @@ use futures::future::{BoxFuture, join_all};
 
 use super::backend::{
     Backend, Consumer, ConsumerSettings, Fault, PartitionInfo, Place, Record, Refusal, ShardInfo,
-    StreamInfo, StreamNames, TopicInfo, Written,
+    ShardRecords, ShardStart, StreamInfo, StreamNames, TopicInfo, Written,
 };
 use super::log::{Log, LogError, Topic};
 use super::naming::Naming;
@@ -26,6 +29,7 @@ use super::partitioner::{Partitioner, of_key};
 use super::shards::{hash_range, sequence, shard_id};
 use crate::decode::push_record;
 use consumer::LogConsumer;
+use cursors::Cursors;
 use groups::Groups;
 use streams::Streams;
 
@@ -39,6 +43,7 @@ pub struct Embedded {
     partitioner: Partitioner,
     streams: Arc<Streams>,
     groups: Arc<Groups>,
+    cursors: Arc<Cursors>,
     now_ms: NowMs,
     /// Partitions of a stream that is made on first use.
     shards: u32,
@@ -50,6 +55,7 @@ impl Embedded {
         Ok(Embedded {
             streams: Arc::new(Streams::open(log.root())?),
             groups: Arc::new(Groups::open(log.root())?),
+            cursors: Arc::default(),
             log,
             naming,
             partitioner: Partitioner::default(),
@@ -280,9 +286,10 @@ impl Backend for Embedded {
     fn stream<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<StreamInfo, Fault>> {
         Box::pin(async move {
             let known = self.streams.get(name).ok_or_else(|| no_stream(name))?;
-            let shards = (0..known.shards).map(|shard| ShardInfo {
+            let count = self.shard_count(name)?;
+            let shards = (0..count).map(|shard| ShardInfo {
                 id: shard_id(shard),
-                hashes: hash_range(shard, known.shards),
+                hashes: hash_range(shard, count),
                 sequences: (sequence(&self.naming.topic(name, ""), shard, 0), None),
                 ..ShardInfo::default()
             });
@@ -344,6 +351,24 @@ impl Backend for Embedded {
             written.sort_by_key(|(number, _)| *number);
             Ok(written.into_iter().map(|(_, written)| written).collect())
         })
+    }
+
+    fn shard_iterator<'a>(
+        &'a self,
+        stream: &'a str,
+        shard: &'a str,
+        start: ShardStart,
+    ) -> BoxFuture<'a, Result<String, Fault>> {
+        Box::pin(async move { self.iterator(stream, shard, start) })
+    }
+
+    fn read_shard<'a>(
+        &'a self,
+        stream: &'a str,
+        iterator: &'a str,
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, Result<ShardRecords, Fault>> {
+        Box::pin(self.read(stream, iterator, limit))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

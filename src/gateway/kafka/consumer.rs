@@ -8,58 +8,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
+use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
-use tokio::sync::oneshot;
 
 use super::ANSWER_WITHIN;
+use super::client::Client;
 use super::error::{blocking, failed};
 use crate::gateway::backend::{
     Consumed, Consumer, ConsumerSettings, Fault, Seek, Subscription, TopicPartition,
 };
-use crate::kafka::{Context, KafkaAddress};
+use crate::kafka::KafkaAddress;
 
 /// Once one record has come, how long to wait for another one.
 const NEXT_WITHIN: Duration = Duration::from_millis(10);
 
 /// How long leaving a group may take.
 const LEAVE_WITHIN: Duration = Duration::from_secs(10);
-
-/// The client. Dropping it waits for brokers, for ever if they are away; so that is done on a thread of its own, that nobody has to wait for.
-struct Client(Option<Arc<StreamConsumer<Context>>>);
-
-impl Client {
-    fn get(&self) -> &Arc<StreamConsumer<Context>> {
-        self.0
-            .as_ref()
-            .expect("the client is there until it is dropped")
-    }
-
-    /// Leaves the group, and tells when that is done.
-    fn leave(&mut self) -> oneshot::Receiver<()> {
-        let (tell, left) = oneshot::channel();
-        if let Some(client) = self.0.take() {
-            let leaving = std::thread::Builder::new().name("kafka consumer leaves".to_owned());
-            let started = leaving.spawn(move || {
-                drop(client);
-                // Nobody waits if the consumer was just dropped.
-                let _ = tell.send(());
-            });
-            if let Err(error) = started {
-                tracing::warn!("a consumer could not leave its group in peace: {error}");
-            }
-        }
-        left
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
 
 pub(super) struct KafkaConsumer {
     client: Client,
@@ -94,7 +60,7 @@ impl KafkaConsumer {
             .create_with_context(address.context())
             .map_err(|error| failed("a consumer cannot be made", &error))?;
         Ok(KafkaConsumer {
-            client: Client(Some(Arc::new(client))),
+            client: Client::new(client),
             auto_commit: settings.auto_commit,
             assigned: None,
             topics: Vec::new(),

@@ -3,8 +3,11 @@
 //! One producer for all requests, idempotent, acknowledged by all replicas that are in sync, with Kafka's own choice of partitions. What the brokers
 //! are and how to log in is `crate::kafka`'s affair.
 
+mod client;
 mod consumer;
 mod error;
+mod read;
+mod readers;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -17,15 +20,17 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
 
 use super::backend::{
-    Backend, Consumer, ConsumerSettings, Fault, Place, Record, Refusal, ShardInfo, StreamInfo,
-    StreamNames, TopicInfo, Written,
+    Backend, Consumer, ConsumerSettings, Fault, Place, Record, Refusal, ShardInfo, ShardRecords,
+    ShardStart, StreamInfo, StreamNames, TopicInfo, Written,
 };
+use super::embedded::NowMs;
 use super::naming::Naming;
 use super::shards::{hash_range, sequence, shard_id};
 use crate::kafka::{Context, KafkaAddress};
 use consumer::KafkaConsumer;
 use error::{ending, failed, refusal};
-use topics::{ASK_EVERY, Known, is_public};
+use readers::Readers;
+use topics::{ASK_EVERY, KNOWN_FOR, Known, is_public};
 
 /// How long brokers may take to answer what is not a record.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -49,6 +54,8 @@ pub struct Kafka {
     naming: Naming,
     new_topics: Option<NewTopics>,
     known: Mutex<Known>,
+    readers: Readers,
+    now_ms: NowMs,
 }
 
 impl Kafka {
@@ -57,6 +64,7 @@ impl Kafka {
         address: KafkaAddress,
         naming: Naming,
         new_topics: Option<NewTopics>,
+        now_ms: NowMs,
     ) -> Result<Kafka, Fault> {
         let mut config = address.client_config();
         config
@@ -76,10 +84,12 @@ impl Kafka {
                 .client_config()
                 .create_with_context(address.context())
                 .map_err(failed)?,
+            readers: Readers::of(address.clone()),
             address,
             naming,
             new_topics,
             known: Mutex::new(Known::default()),
+            now_ms,
         })
     }
 
@@ -243,31 +253,29 @@ impl Backend for Kafka {
 
     fn stream<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<StreamInfo, Fault>> {
         Box::pin(async move {
-            for topic in self.naming.topics(name) {
-                let info = match self.find(&topic).await {
-                    Err(Fault::NotFound(_)) => continue,
-                    info => info?,
-                };
-                let count = info.partitions.len() as u32;
-                let shards = info.partitions.iter().map(|partition| ShardInfo {
-                    id: shard_id(partition.partition),
-                    hashes: hash_range(partition.partition, count),
-                    sequences: (sequence(&topic, partition.partition, 0), None),
+            let topics = self.topics_of(name, KNOWN_FOR).await?;
+            let count = |topic: &TopicInfo| topic.partitions.len() as u32;
+            // The topics of a shared stream may differ, and records are told with the numbers of all their partitions.
+            let shards = topics.iter().map(count).max().unwrap_or(0);
+            let shard = |number: u32| {
+                let holder = topics.iter().find(|topic| number < count(topic));
+                let holder = holder.map_or(name, |topic| topic.name.as_str());
+                ShardInfo {
+                    id: shard_id(number),
+                    hashes: hash_range(number, shards),
+                    sequences: (sequence(holder, number, 0), None),
                     ..ShardInfo::default()
-                });
-                return Ok(StreamInfo {
-                    name: name.to_owned(),
-                    arn: format!("arn:aws:kinesis:kafka:000000000000:stream/{name}"),
-                    status: "ACTIVE".to_owned(),
-                    shards: shards.collect(),
-                    more_shards: false,
-                    retention_hours: 168,
-                    created: 0.0,
-                });
-            }
-            Err(Fault::NotFound(format!(
-                "Stream {name} under account 000000000000 not found."
-            )))
+                }
+            };
+            Ok(StreamInfo {
+                name: name.to_owned(),
+                arn: format!("arn:aws:kinesis:kafka:000000000000:stream/{name}"),
+                status: "ACTIVE".to_owned(),
+                shards: (0..shards).map(shard).collect(),
+                more_shards: false,
+                retention_hours: 168,
+                created: 0.0,
+            })
         })
     }
 
@@ -318,6 +326,24 @@ impl Backend for Kafka {
             written.sort_by_key(|(number, _)| *number);
             Ok(written.into_iter().map(|(_, written)| written).collect())
         })
+    }
+
+    fn shard_iterator<'a>(
+        &'a self,
+        stream: &'a str,
+        shard: &'a str,
+        start: ShardStart,
+    ) -> BoxFuture<'a, Result<String, Fault>> {
+        Box::pin(self.iterator(stream, shard, start))
+    }
+
+    fn read_shard<'a>(
+        &'a self,
+        stream: &'a str,
+        iterator: &'a str,
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, Result<ShardRecords, Fault>> {
+        Box::pin(self.read(stream, iterator, limit))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

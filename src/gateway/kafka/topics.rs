@@ -13,7 +13,7 @@ use super::{ANSWER_WITHIN, Kafka, NewTopics};
 use crate::gateway::backend::{Fault, PartitionInfo, TopicInfo};
 
 /// How old the knowledge of topics may be.
-const KNOWN_FOR: Duration = Duration::from_secs(30);
+pub(super) const KNOWN_FOR: Duration = Duration::from_secs(30);
 /// How often unknown topics may be asked for.
 pub(super) const ASK_EVERY: Duration = Duration::from_millis(500);
 /// What is known of the brokers' topics, and since when.
@@ -66,6 +66,30 @@ impl Kafka {
                 self.address.describe()
             ))
         })
+    }
+
+    /// The topics that hold records of a stream, as they were known so long ago; those that are not there are left out.
+    pub(super) async fn topics_of(
+        &self,
+        stream: &str,
+        at_most: Duration,
+    ) -> Result<Vec<TopicInfo>, Fault> {
+        let mut names = self.naming.topics(stream);
+        names.retain(|name| is_public(name));
+        let look = |topics: &BTreeMap<String, TopicInfo>| -> Vec<TopicInfo> {
+            let there = names.iter().filter_map(|name| topics.get(name).cloned());
+            there.collect()
+        };
+        let mut found = self.known(at_most, look).await?;
+        if found.is_empty() {
+            found = self.known(ASK_EVERY, look).await?;
+        }
+        if found.is_empty() {
+            return Err(Fault::NotFound(format!(
+                "Stream {stream} under account 000000000000 not found."
+            )));
+        }
+        Ok(found)
     }
 
     /// The topic, made if that is allowed.

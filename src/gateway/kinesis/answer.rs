@@ -58,6 +58,8 @@ pub(super) fn fault<E: ProvideErrorMetadata>(name: &str, call: &str, error: &Sdk
     match code {
         "ResourceNotFoundException" => Fault::NotFound(why),
         "ResourceInUseException" => Fault::Exists(why),
+        "InvalidArgumentException" => Fault::Argument(why),
+        "ExpiredIteratorException" => Fault::Expired(why),
         "ProvisionedThroughputExceededException"
         | "LimitExceededException"
         | "ThrottlingException"

@@ -4,6 +4,7 @@
 //! offsets are null there, and consumers are refused: Kinesis has no consumer groups to stand in for.
 
 mod answer;
+mod read;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,8 +15,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::backend::{
-    Backend, Consumer, ConsumerSettings, Fault, PartitionInfo, Record, Refusal, StreamInfo,
-    StreamNames, TopicInfo, Written,
+    Backend, Consumer, ConsumerSettings, Fault, PartitionInfo, Record, Refusal, ShardRecords,
+    ShardStart, StreamInfo, StreamNames, TopicInfo, Written,
 };
 use super::shards::shard_number;
 use answer::{fault, place, shard};
@@ -340,6 +341,24 @@ impl Backend for Kinesis {
         records: Vec<Record>,
     ) -> BoxFuture<'a, Result<Vec<Written>, Fault>> {
         Box::pin(self.send(stream, records))
+    }
+
+    fn shard_iterator<'a>(
+        &'a self,
+        stream: &'a str,
+        shard: &'a str,
+        start: ShardStart,
+    ) -> BoxFuture<'a, Result<String, Fault>> {
+        Box::pin(self.iterator(stream, shard, start))
+    }
+
+    fn read_shard<'a>(
+        &'a self,
+        _stream: &'a str,
+        iterator: &'a str,
+        limit: Option<usize>,
+    ) -> BoxFuture<'a, Result<ShardRecords, Fault>> {
+        Box::pin(self.read(iterator, limit))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

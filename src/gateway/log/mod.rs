@@ -41,7 +41,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 pub use error::LogError;
 pub use layout::check_topic;
-pub use reader::Cursor;
+pub use reader::{Cursor, Most};
 pub use view::Topic;
 
 use layout::{FULL_AT, partition_folder, sync_folder, topics_folder, wal_folder};
@@ -249,15 +249,26 @@ impl Log {
         answered.await.map_err(|_| LogError::Closed)?
     }
 
-    /// Records from the cursor on, which moves behind them: at most about `bytes_max` bytes, at least one record if there is one. Blocks.
+    /// Records from the cursor on, which moves behind them: at least one if there is one. Blocks.
     pub fn read(
         &self,
         topic: &Topic,
         partition: u32,
         cursor: &mut Cursor,
-        bytes_max: usize,
+        most: Most,
     ) -> Result<Vec<(u64, bytes::Bytes)>, LogError> {
-        reader::read(&self.root, topic, partition, cursor, bytes_max)
+        reader::read(&self.root, topic, partition, cursor, most)
+    }
+
+    /// When the file was last written that holds the record at `offset`, in milliseconds since 1970, and the offset behind the file's last record: none of the
+    /// records between has come later than that. The log keeps no other times. Blocks.
+    pub fn written(
+        &self,
+        topic: &Topic,
+        partition: u32,
+        offset: u64,
+    ) -> Result<(u64, u64), LogError> {
+        reader::written(&self.root, topic, partition, offset)
     }
 
     /// Why the log takes nothing in any more, if so.

@@ -71,10 +71,17 @@ fn check(log: &Log, expected: &Expected) {
         let mut cursor = Cursor::at(lines.len() as u64 / 2);
         let mut read = Vec::new();
         loop {
-            let records = log.read(&found, *partition, &mut cursor, 50).unwrap();
-            if records.is_empty() {
+            let most = Most {
+                records: 3,
+                bytes: 50,
+            };
+            let records = log.read(&found, *partition, &mut cursor, most).unwrap();
+            let Some((last, _)) = records.last() else {
                 break;
-            }
+            };
+            assert!(records.len() <= 3);
+            let (_, behind) = log.written(&found, *partition, *last).unwrap();
+            assert!(*last < behind && behind <= lines.len() as u64);
             read.extend(records);
         }
         let half: Vec<_> = lines.iter().enumerate().skip(lines.len() / 2).collect();

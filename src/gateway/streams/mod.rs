@@ -8,10 +8,13 @@
 //! | `DELETE /streams/{s}` | DeleteStream |
 //! | `PUT /streams/{s}/record` | PutRecord: the body's `Data` as compact JSON text, `PartitionKey`; `StreamName` is ignored, the path counts |
 //! | `PUT /streams/{s}/records` | PutRecords: `records`, each with `data`, a text, and `partition-key` |
+//! | `GET /streams/{s}/sharditerator?shard-id=` | GetShardIterator; TRIM_HORIZON, unless `iterator-type` says otherwise |
+//! | `GET /streams/{s}/records?Limit=` | GetRecords; the iterator is in the header `Shard-Iterator` |
 //!
 //! `Data` is text again: an object becomes its JSON, a string keeps its quotes. In PutRecords a string is its content; an object, of which
 //! the original mapping makes nothing useful, becomes its JSON. A request of which no record was kept is never 200.
 
+mod read;
 mod text;
 
 use std::sync::Arc;
@@ -52,7 +55,11 @@ pub fn routes() -> Router<Arc<App>> {
             get(describe).post(create).delete(delete),
         )
         .route("/streams/{stream}/record", put(put_record))
-        .route("/streams/{stream}/records", put(put_records))
+        .route(
+            "/streams/{stream}/records",
+            get(read::records).put(put_records),
+        )
+        .route("/streams/{stream}/sharditerator", get(read::iterator))
 }
 
 fn json_answer(value: &serde_json::Value) -> Response {
@@ -63,7 +70,7 @@ fn empty_answer() -> Response {
     ([(CONTENT_TYPE, STREAM_TYPE)], "").into_response()
 }
 
-async fn read(app: &App, request: Request<Body>) -> Result<Bytes, StreamRefusal> {
+async fn whole(app: &App, request: Request<Body>) -> Result<Bytes, StreamRefusal> {
     let body = body::read(request, app.limits.body_bytes).await;
     body.map_err(|(status, message)| StreamRefusal {
         status,
@@ -89,9 +96,7 @@ struct Page {
 }
 
 async fn list(State(app): State<Arc<App>>, Query(page): Query<Page>) -> Answered {
-    let limit = page.limit.map_or(Some(PAGE), |limit| limit.parse().ok());
-    let limit = limit.filter(|limit| (1..=10_000).contains(limit));
-    let limit = limit.ok_or_else(|| StreamRefusal::invalid("Limit is a number from 1 to 10000"))?;
+    let limit = limit(page.limit.as_deref())?.unwrap_or(PAGE);
     // `-` sorts before all names, and is what the course's mapping sends for "from the beginning".
     let after = page
         .after
@@ -101,6 +106,16 @@ async fn list(State(app): State<Arc<App>>, Query(page): Query<Page>) -> Answered
     Ok(json_answer(
         &json!({"HasMoreStreams": found.more, "StreamNames": found.names}),
     ))
+}
+
+/// How many things are asked for, if that is said.
+fn limit(given: Option<&str>) -> Result<Option<usize>, StreamRefusal> {
+    let Some(given) = given else { return Ok(None) };
+    let limit = given.parse().ok();
+    let limit = limit.filter(|limit| (1..=10_000).contains(limit));
+    limit
+        .map(Some)
+        .ok_or_else(|| StreamRefusal::invalid("Limit is a number from 1 to 10000"))
 }
 
 async fn describe(State(app): State<Arc<App>>, Path(stream): Path<String>) -> Answered {
@@ -150,7 +165,7 @@ async fn create(
     Path(stream): Path<String>,
     request: Request<Body>,
 ) -> Answered {
-    let body = read(&app, request).await?;
+    let body = whole(&app, request).await?;
     let wanted: Create = if body.is_empty() {
         Create::default()
     } else {
@@ -179,7 +194,7 @@ async fn put_record(
     Path(stream): Path<String>,
     request: Request<Body>,
 ) -> Answered {
-    let body = read(&app, request).await?;
+    let body = whole(&app, request).await?;
     let put: PutRecord<'_> = parse(&body)?;
     let data = put.data.ok_or_else(|| missing("data"))?;
     let record = Record {
@@ -253,7 +268,7 @@ async fn put_records(
     Path(stream): Path<String>,
     request: Request<Body>,
 ) -> Answered {
-    let body = read(&app, request).await?;
+    let body = whole(&app, request).await?;
     let put: PutRecords<'_> = parse(&body)?;
     let entries = put.records.ok_or_else(|| missing("records"))?;
     if entries.is_empty() {

@@ -1,3 +1,5 @@
+//! Consumer instances of the Kafka REST proxy's door, over the embedded log: subscribed or assigned, polled, committed, sought, and gone.
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

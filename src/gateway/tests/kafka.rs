@@ -9,19 +9,19 @@ use serde_json::{Value, json};
 use super::{Gateway, JSON, V2};
 use crate::gateway::BackendSpec;
 
-struct Cluster {
+pub(super) struct Cluster {
     // The cluster lives as long as this.
-    mock: MockCluster<'static, DefaultProducerContext>,
+    pub mock: MockCluster<'static, DefaultProducerContext>,
 }
 
 impl Cluster {
-    fn start() -> Cluster {
+    pub fn start() -> Cluster {
         Cluster {
             mock: MockCluster::new(1).unwrap(),
         }
     }
 
-    async fn gateway(&self) -> Gateway {
+    pub async fn gateway(&self) -> Gateway {
         let address = format!("kafka://{}", self.mock.bootstrap_servers());
         let spec: BackendSpec = address.parse().unwrap();
         Gateway::with(|config| {

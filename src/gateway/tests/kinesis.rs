@@ -6,6 +6,7 @@ use ferrokinesis::create_app;
 use ferrokinesis::store::StoreOptions;
 use serde_json::{Value, json};
 
+use super::shards::refused;
 use super::{BINARY, Gateway, JSON, send};
 use crate::gateway::BackendSpec;
 
@@ -225,4 +226,83 @@ async fn a_topic_is_a_stream_and_offsets_are_null() {
         .post("/consumers/g", super::V2, "{}")
         .await
         .is_error(501, 501, "neither offsets nor consumer groups");
+}
+
+#[tokio::test]
+async fn shards_are_read_as_kinesis_tells_them() {
+    let (gateway, _) = gateway().await;
+    create(&gateway, "pin", 2).await;
+    gateway.tells_what_was_put("pin", 2, "").await;
+    let places = gateway
+        .fill("pin", &[("k", "1"), ("k", "2"), ("k", "3")])
+        .await;
+    let shard = places[1].0.as_str();
+    let at = format!(
+        "&iterator-type=AT_SEQUENCE_NUMBER&sequence-number={}",
+        places[1].1
+    );
+    let iterator = gateway.iterator("pin", shard, &at).await;
+    let one = gateway.page("pin", &iterator, "?Limit=1").await;
+    assert_eq!(
+        (one.data(), one.all("PartitionKey")),
+        (vec!["2".to_owned()], vec!["k".to_owned()])
+    );
+    assert_eq!(gateway.page("pin", &one.next, "").await.data(), ["3"]);
+    let after = at.replace("=AT_", "=AFTER_");
+    let iterator = gateway.iterator("pin", shard, &after).await;
+    assert_eq!(gateway.page("pin", &iterator, "").await.data(), ["3"]);
+    let long_ago = "&iterator-type=AT_TIMESTAMP&timestamp=1.5";
+    let iterator = gateway.iterator("pin", shard, long_ago).await;
+    assert_eq!(
+        gateway
+            .page("pin", &iterator, "")
+            .await
+            .data()
+            .last()
+            .unwrap(),
+        "3"
+    );
+    let latest = gateway
+        .iterator("pin", shard, "&iterator-type=LATEST")
+        .await;
+    let nothing = gateway.page("pin", &latest, "").await;
+    assert!(nothing.records.is_empty());
+    gateway.fill("pin", &[("k", "4")]).await;
+    assert_eq!(gateway.page("pin", &nothing.next, "").await.data(), ["4"]);
+}
+
+#[tokio::test]
+async fn what_kinesis_says_to_wrong_iterators_is_passed_on() {
+    let (gateway, _) = gateway().await;
+    create(&gateway, "pin", 1).await;
+    let answer = gateway.ask("pin", "no iterator", "").await;
+    refused(
+        &answer,
+        "InvalidArgumentException",
+        "Invalid ShardIterator.",
+    );
+    for (stream, query, kind, message) in [
+        ("nowhere", "", "ResourceNotFoundException", "nowhere"),
+        (
+            "pin",
+            "&iterator-type=AT_TIMESTAMP&timestamp=99999999999",
+            "InvalidArgumentException",
+            "timestamp",
+        ),
+        (
+            "pin",
+            "&iterator-type=AT_SEQUENCE_NUMBER&sequence-number=7",
+            "InvalidArgumentException",
+            "StartingSequenceNumber",
+        ),
+    ] {
+        let path = format!("/streams/{stream}/sharditerator?shard-id=shardId-000000000000{query}");
+        refused(&gateway.get(&path).await, kind, message);
+    }
+    let path = "/streams/pin/sharditerator?shard-id=shardId-000000000009";
+    refused(
+        &gateway.get(path).await,
+        "ResourceNotFoundException",
+        "shardId-000000000009",
+    );
 }

@@ -3,8 +3,10 @@
 mod around;
 mod consumers;
 mod kafka;
+mod kafka_shards;
 mod kinesis;
 mod produce;
+mod shards;
 mod streams;
 
 use std::net::SocketAddr;

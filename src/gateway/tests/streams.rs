@@ -1,3 +1,5 @@
+//! The door of Kinesis through REST, over the embedded log: streams are made, described and removed, and records are put into the topics that feed tables.
+
 use serde_json::json;
 
 use super::Gateway;
@@ -206,7 +208,7 @@ async fn what_kinesis_would_refuse_is_refused() {
     );
     assert_eq!(gateway.get("/streams?Limit=0").await.status, 400);
     assert_eq!(
-        gateway.get("/streams/s/sharditerator").await.json()["__type"],
+        gateway.get("/streams/s/consumers").await.json()["__type"],
         "UnknownOperationException"
     );
     assert_eq!(
