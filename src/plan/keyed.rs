@@ -119,16 +119,7 @@ impl Finder<'_> {
     }
 
     fn join(&self, join: &datafusion_expr::Join) -> Option<KeyedTree> {
-        // A right join is a left join of the swapped inputs, with the columns put back in order.
-        let swap = matches!(
-            join.join_type,
-            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti
-        );
-        let (left_plan, right_plan) = if swap {
-            (&join.right, &join.left)
-        } else {
-            (&join.left, &join.right)
-        };
+        let (left_plan, right_plan, swap) = inputs(join);
         let left = self.find(left_plan)?;
         let right = self.find(right_plan)?;
         if left.tables.len() + right.tables.len() > Presence::MEMBERS_MAX {
@@ -358,6 +349,19 @@ pub(super) fn column(name: &str, index: usize) -> Expr {
 
 pub(super) fn as_column(expr: &Expr) -> Option<usize> {
     expr.downcast_ref::<Column>().map(Column::index)
+}
+
+/// The inputs of a join, and whether they are swapped: a right join is a left join of the swapped inputs, with the columns put back in order.
+pub(super) fn inputs(join: &datafusion_expr::Join) -> (&LogicalPlan, &LogicalPlan, bool) {
+    let swap = matches!(
+        join.join_type,
+        JoinType::Right | JoinType::RightSemi | JoinType::RightAnti
+    );
+    if swap {
+        (&join.right, &join.left, swap)
+    } else {
+        (&join.left, &join.right, swap)
+    }
 }
 
 /// `expr` with each column replaced by the expression that stands for it.

@@ -20,17 +20,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::nullif;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::column::KeptColumn;
+use super::readers::{Gathered, Moment, Place, Reader, ReaderMember, Selection};
 use super::slots::Slots;
+use super::table::{Change, TableState};
 use crate::bits::Bits;
-use crate::delta::{Delta, WireBatch, take_rows};
+use crate::delta::{Delta, WireBatch};
 use crate::plan::{Member, Presence};
 
 /// A data file of a table, for the length of a run. Files that existed at the start come first, in the same order on all workers; the
@@ -112,54 +112,6 @@ pub struct KeyedGroup {
     readers: Vec<Reader>,
     file_rows_max: usize,
     scratch: Vec<u32>,
-}
-
-struct TableState {
-    shape: TableShape,
-    kept: Vec<KeptColumn>,
-    present: Bits,
-    before: Bits,
-    dirty: Bits,
-    hashes: Vec<u64>,
-    files: Vec<FileId>,
-    open_file: FileId,
-    open_rows: usize,
-}
-
-/// A row that changes a table in this epoch.
-#[derive(Clone, Copy)]
-struct Change {
-    slot: u32,
-    batch: u32,
-    row: u32,
-}
-
-/// Which keys have a row for a reader. Readers of the same tables share it, and with it the columns that they gather.
-#[derive(PartialEq)]
-struct Selection {
-    /// The members' tables, by their places in the group.
-    tables: Vec<usize>,
-    presence: Presence,
-}
-
-struct Reader {
-    selection: usize,
-    members: Vec<ReaderMember>,
-    schema: SchemaRef,
-}
-
-struct ReaderMember {
-    table: usize,
-    columns: Vec<Place>,
-    /// Whether the reader has rows for keys without this member.
-    optional: bool,
-}
-
-/// Where a column's values are.
-#[derive(Clone, Copy)]
-enum Place {
-    Key(usize),
-    Kept(usize),
 }
 
 impl KeyedGroup {
@@ -459,210 +411,5 @@ impl KeyedGroup {
             });
         }
         Ok(())
-    }
-}
-
-/// As of when rows are asked for.
-#[derive(Clone, Copy)]
-enum Moment {
-    /// Before the epoch that is being applied.
-    Before,
-    /// As things are.
-    Now,
-}
-
-impl Selection {
-    /// Those of `touched` for which there is a row.
-    fn slots(&self, tables: &[TableState], touched: &[u32], moment: Moment) -> Vec<u32> {
-        let has_row = |slot: u32| {
-            let set = self.tables.iter().rev().fold(0u8, |set, &table| {
-                set << 1 | u8::from(tables[table].has(slot, moment))
-            });
-            self.presence.holds(set)
-        };
-        let touched = touched.iter().copied();
-        touched.filter(|&slot| has_row(slot)).collect()
-    }
-}
-
-/// The columns of some slots, each gathered once however many readers want it.
-struct Gathered<'a> {
-    keys: &'a Slots,
-    tables: &'a mut [TableState],
-    slots: &'a [u32],
-    moment: Moment,
-    key_columns: Option<Vec<ArrayRef>>,
-    columns: FxHashMap<(usize, usize), ArrayRef>,
-}
-
-impl<'a> Gathered<'a> {
-    fn new(
-        keys: &'a Slots,
-        tables: &'a mut [TableState],
-        slots: &'a [u32],
-        moment: Moment,
-    ) -> Self {
-        Gathered {
-            keys,
-            tables,
-            slots,
-            moment,
-            key_columns: None,
-            columns: FxHashMap::default(),
-        }
-    }
-
-    /// The rows that `reader` has for the slots.
-    fn rows(&mut self, reader: &Reader) -> Result<RecordBatch, ArrowError> {
-        let mut columns = Vec::with_capacity(reader.schema.fields().len());
-        for member in &reader.members {
-            let absent = member.optional.then(|| {
-                let table = &self.tables[member.table];
-                let slots = self.slots.iter();
-                BooleanArray::from_iter(slots.map(|&slot| Some(!table.has(slot, self.moment))))
-            });
-            for &place in &member.columns {
-                let column = self.column(member.table, place)?;
-                columns.push(match &absent {
-                    Some(absent) if absent.true_count() > 0 => nullif(&column, absent)?,
-                    _ => column,
-                });
-            }
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(self.slots.len()));
-        RecordBatch::try_new_with_options(Arc::clone(&reader.schema), columns, &options)
-    }
-
-    fn column(&mut self, table: usize, place: Place) -> Result<ArrayRef, ArrowError> {
-        match place {
-            Place::Key(position) => {
-                let columns = match &self.key_columns {
-                    Some(columns) => columns,
-                    None => self.key_columns.insert(self.keys.gather(self.slots)?),
-                };
-                Ok(Arc::clone(&columns[position]))
-            }
-            Place::Kept(kept) => {
-                if let Some(column) = self.columns.get(&(table, kept)) {
-                    return Ok(Arc::clone(column));
-                }
-                let column = self.tables[table].kept[kept].gather(self.slots)?;
-                self.columns.insert((table, kept), Arc::clone(&column));
-                Ok(column)
-            }
-        }
-    }
-}
-
-impl TableState {
-    /// Whether there is a row in `slot`.
-    fn has(&self, slot: u32, moment: Moment) -> bool {
-        match moment {
-            Moment::Before => self.before.get(slot as usize),
-            Moment::Now => self.present.get(slot as usize),
-        }
-    }
-
-    fn resize(&mut self, slots: usize) {
-        if self.hashes.len() >= slots {
-            return;
-        }
-        self.hashes.resize(slots, 0);
-        self.files.resize(slots, 0);
-        for bits in [&mut self.present, &mut self.before, &mut self.dirty] {
-            bits.resize(slots);
-        }
-        for column in &mut self.kept {
-            column.resize(slots);
-        }
-    }
-
-    /// Leaves the last change of each key: earlier ones of the same epoch were never visible.
-    fn drop_overtaken(&mut self, changes: &mut Vec<Change>) {
-        if self.dirty.count() == changes.len() {
-            return;
-        }
-        let mut last = Vec::with_capacity(self.dirty.count());
-        for change in changes.iter().rev() {
-            if self.dirty.set(change.slot as usize, false) {
-                last.push(*change);
-            }
-        }
-        for change in &last {
-            self.dirty.set(change.slot as usize, true);
-        }
-        last.reverse();
-        *changes = last;
-    }
-
-    /// Writes the changes into the kept columns, and hands the full rows on to be staged.
-    fn write(
-        &mut self,
-        inputs: &[KeyedRows],
-        changes: &[Change],
-        file_rows_max: usize,
-        appended: &mut Vec<Appended>,
-    ) -> Result<(), ArrowError> {
-        for of_batch in changes.chunk_by(|a, b| a.batch == b.batch) {
-            let input = &inputs[of_batch[0].batch as usize];
-            let rows = &input.rows.0;
-            // Deleted keys leave their slots as they are: nobody reads those.
-            let living: Vec<Change> = of_batch
-                .iter()
-                .copied()
-                .filter(|change| self.present.get(change.slot as usize))
-                .collect();
-            let of_batch = living.as_slice();
-            if of_batch.is_empty() {
-                continue;
-            }
-            for (column, &index) in self.kept.iter_mut().zip(&self.shape.kept) {
-                let writes = of_batch
-                    .iter()
-                    .map(|change| (change.slot, change.row as usize));
-                column.scatter(rows.column(index), writes)?;
-            }
-            let file = input
-                .file
-                .unwrap_or_else(|| self.file_for(of_batch.len(), file_rows_max));
-            for change in of_batch {
-                self.files[change.slot as usize] = file;
-            }
-            if input.file.is_none() {
-                let rows = if of_batch.len() == rows.num_rows() {
-                    rows.clone()
-                } else {
-                    take_rows(
-                        rows,
-                        &of_batch
-                            .iter()
-                            .map(|change| u64::from(change.row))
-                            .collect::<Vec<_>>(),
-                    )?
-                };
-                appended.push(Appended {
-                    table: self.shape.table,
-                    file,
-                    rows,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// The open file, or a new one if `rows` more would make it too long.
-    fn file_for(&mut self, rows: usize, file_rows_max: usize) -> FileId {
-        if self.open_rows > 0 && self.open_rows + rows > file_rows_max {
-            self.roll();
-        }
-        self.open_rows += rows;
-        self.open_file
-    }
-
-    fn roll(&mut self) {
-        if self.open_rows > 0 {
-            self.open_file += 1;
-            self.open_rows = 0;
-        }
     }
 }

@@ -9,7 +9,9 @@
 mod column;
 mod dictionary;
 mod group;
+mod readers;
 mod slots;
+mod table;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

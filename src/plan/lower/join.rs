@@ -13,7 +13,7 @@ use super::expr::{columns_of, is_identity};
 use super::map::nullable;
 use super::{Lowered, Lowering};
 use crate::definition::DefinitionError;
-use crate::plan::keyed::{Finder, column, over};
+use crate::plan::keyed::{Finder, column, inputs, over};
 use crate::plan::{Expr, JoinKind, NodeId, Op};
 
 impl Lowering<'_> {
@@ -44,15 +44,7 @@ impl Lowering<'_> {
 
     pub(super) fn join(&mut self, join: &logical::Join) -> Lowered {
         let kind = self.kind(join)?;
-        let swap = matches!(
-            join.join_type,
-            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti
-        );
-        let (left_plan, right_plan) = if swap {
-            (&join.right, &join.left)
-        } else {
-            (&join.left, &join.right)
-        };
+        let (left_plan, right_plan, swap) = inputs(join);
         let left = self.node(left_plan)?;
         let right = self.node(right_plan)?;
         let keys: Vec<(&LogicalExpr, &LogicalExpr)> = join
