@@ -22,6 +22,7 @@ mod support {
     pub mod kinesis;
     pub mod kinesis_local;
     pub mod mariadb;
+    pub mod python;
     pub mod s3;
 }
 

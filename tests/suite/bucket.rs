@@ -2,85 +2,20 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-
-use hyper::server::conn::http1::Builder;
-use hyper_util::rt::TokioIo;
-use s3s::auth::SimpleAuth;
-use s3s::service::S3ServiceBuilder;
-use tempfile::TempDir;
 
 use super::program::{
     Http, Running, assert_same, files, finish, pinflow, rows, run, source, wait, world,
 };
+use crate::support::s3::{BUCKET, KEY, S3, SECRET};
 
-const KEY: &str = "tests";
-const SECRET: &str = "a-secret-that-nobody-may-see";
-
-/// A server of S3 with one bucket, `bucket`.
-struct Bucket {
-    root: TempDir,
-    address: SocketAddr,
-    server: Option<tokio::runtime::Runtime>,
-}
-
-impl Bucket {
-    /// A bucket whose server does not run yet.
-    fn absent() -> Bucket {
-        let root = TempDir::new().unwrap();
-        fs::create_dir(root.path().join("bucket")).unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
-        Bucket {
-            root,
-            address,
-            server: None,
-        }
-    }
-
-    fn serve(&mut self) {
-        let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(self.root.path()).unwrap());
-        service.set_auth(SimpleAuth::from_single(KEY, SECRET));
-        let service = service.build();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let address = self.address;
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind(address))
-            .unwrap();
-        runtime.spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                let connection =
-                    Builder::new().serve_connection(TokioIo::new(socket), service.clone());
-                tokio::spawn(async move {
-                    let _ = connection.await;
-                });
-            }
-        });
-        self.server = Some(runtime);
-    }
-
-    fn running() -> Bucket {
-        let mut bucket = Bucket::absent();
-        bucket.serve();
-        bucket
-    }
-
-    /// Where an object or prefix is on disk.
-    fn path(&self, key: &str) -> PathBuf {
-        self.root.path().join("bucket").join(key)
-    }
-
+impl S3 {
     /// The program, which reaches the bucket.
     fn pinflow(&self, arguments: &str) -> Command {
         let mut command = pinflow(arguments);
         command
-            .env("AWS_ENDPOINT_URL", format!("http://{}", self.address))
+            .env("AWS_ENDPOINT_URL", self.endpoint())
             .env("AWS_REGION", "eu-west-1")
             .env("AWS_ACCESS_KEY_ID", KEY)
             .env("AWS_SECRET_ACCESS_KEY", SECRET);
@@ -90,9 +25,8 @@ impl Bucket {
     /// Puts a folder's files where a prefix has them.
     fn copy(&self, from: &Path, prefix: &str) {
         for (file, content) in files(from) {
-            let to = self
-                .path(prefix)
-                .join(file.strip_prefix(from).expect("a file of the folder"));
+            let name = file.strip_prefix(from).expect("a file of the folder");
+            let to = self.bucket_folder().join(prefix).join(name);
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             fs::write(to, content).unwrap();
         }
@@ -101,7 +35,7 @@ impl Bucket {
 
 fn arguments(options: &str) -> String {
     format!(
-        "run --http 127.0.0.1:0 --source dir:s3://bucket/world --lake s3://bucket/lake --tick 20 {options}"
+        "run --http 127.0.0.1:0 --source dir:s3://{BUCKET}/world --lake s3://{BUCKET}/lake --tick 20 {options}"
     )
 }
 
@@ -116,7 +50,7 @@ fn completed(mut command: Command) -> String {
 
 #[test]
 fn a_lake_and_a_source_in_s3_are_as_in_folders() {
-    let bucket = Bucket::running();
+    let bucket = S3::start();
     let world = world(
         300,
         "--layout topics --seed 31 --late 0.2 --updates 0.1 --broken 0.02 --partitions 2",
@@ -125,12 +59,12 @@ fn a_lake_and_a_source_in_s3_are_as_in_folders() {
     finish(&run(&source(&world), &local, "--bounded -w 2"));
     bucket.copy(&source(&world), "world");
     completed(bucket.pinflow(&arguments("--bounded -w 2")));
-    let first = rows(&bucket.path("lake"));
+    let first = rows(&bucket.bucket_folder().join("lake"));
     assert_same(&first, &rows(&local));
     // Again: nothing is new.
     completed(bucket.pinflow(&arguments("--bounded -w 2")));
-    assert_same(&rows(&bucket.path("lake")), &first);
-    for (file, content) in files(bucket.root.path()) {
+    assert_same(&rows(&bucket.bucket_folder().join("lake")), &first);
+    for (file, content) in files(&bucket.bucket_folder()) {
         assert!(
             memchr::memmem::find(&content, SECRET.as_bytes()).is_none(),
             "{} holds a secret",
@@ -141,7 +75,7 @@ fn a_lake_and_a_source_in_s3_are_as_in_folders() {
 
 #[test]
 fn a_run_on_s3_that_is_killed_ends_as_one_that_was_not() {
-    let bucket = Bucket::running();
+    let bucket = S3::start();
     let world = world(
         400,
         "--layout lines --seed 32 --late 0.2 --updates 0.1 --duplicates 0.2 --partitions 2",
@@ -154,20 +88,20 @@ fn a_run_on_s3_that_is_killed_ends_as_one_that_was_not() {
         let mut running = Running(command.spawn().unwrap());
         let http = Http::of(&mut running);
         wait("the run is well and has committed", || {
-            let checkpoints = fs::read_dir(bucket.path("lake/_checkpoints"));
+            let checkpoints = fs::read_dir(bucket.bucket_folder().join("lake/_checkpoints"));
             checkpoints.is_ok_and(|found| found.count() > 0) && http.get("/healthz", "*/*").0 == 200
         });
     }
     completed(bucket.pinflow(&arguments("--bounded -w 2")));
-    assert_same(&rows(&bucket.path("lake")), &rows(&local));
+    assert_same(&rows(&bucket.bucket_folder().join("lake")), &rows(&local));
 }
 
 #[test]
 fn a_run_waits_for_a_lake_that_is_away() {
-    let mut bucket = Bucket::absent();
+    let mut bucket = S3::absent();
     let world = world(50, "--layout lines --seed 33 --partitions 1");
     let mut command = bucket.pinflow(&format!(
-        "run --http 127.0.0.1:0 --source dir:{} --lake s3://bucket/lake --tick 20 --bounded -w 1",
+        "run --http 127.0.0.1:0 --source dir:{} --lake s3://{BUCKET}/lake --tick 20 --bounded -w 1",
         source(&world).display()
     ));
     let mut process = Running(command.spawn().unwrap());
@@ -180,5 +114,8 @@ fn a_run_waits_for_a_lake_that_is_away() {
     bucket.serve();
     said.for_each(drop);
     assert!(process.0.wait().unwrap().success());
-    assert_eq!(rows(&bucket.path("lake"))["tables/pin"].len(), 50);
+    assert_eq!(
+        rows(&bucket.bucket_folder().join("lake"))["tables/pin"].len(),
+        50
+    );
 }

@@ -1,11 +1,12 @@
 //! A lake as others see it: Python's `deltalake`, which shares no code of ours, reads the tables and finds the rows of the input.
 //!
-//! The reader is installed into `target/foreign-venv` at the first run. Where that cannot be done the test says so and checks nothing.
+//! The reader is installed at the first run. Where that cannot be done the test says so and checks nothing.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
+
+use crate::support::python::{complete, python_with};
 
 /// Reads the input and the lake, and compares the keys of the tables, the posts of a category, and a sum over a view.
 const SCRIPT: &str = r#"
@@ -36,44 +37,16 @@ print("same")
 "#;
 
 fn pinflow(arguments: &[&str]) {
-    let output = Command::new(env!("CARGO_BIN_EXE_pinflow"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pinflow"));
+    command
         .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{arguments:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
-/// A Python that has `deltalake`, or why there is none.
-fn reader() -> Result<PathBuf, String> {
-    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/foreign-venv");
-    let python = venv.join("bin/python");
-    let run =
-        |program: &Path, arguments: &[&str]| match Command::new(program).args(arguments).output() {
-            Ok(output) if output.status.success() => Ok(()),
-            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-            Err(error) => Err(format!("{}: {error}", program.display())),
-        };
-    if run(&python, &["-c", "import deltalake, pyarrow"]).is_err() {
-        run(
-            Path::new("python3"),
-            &["-m", "venv", &venv.display().to_string()],
-        )?;
-        run(
-            &python,
-            &["-m", "pip", "install", "--quiet", "deltalake", "pyarrow"],
-        )?;
-    }
-    Ok(python)
+        .current_dir(env!("CARGO_MANIFEST_DIR"));
+    complete(&mut command).unwrap();
 }
 
 #[test]
 fn a_foreign_reader_finds_the_rows_of_the_input() {
-    let python = match reader() {
+    let python = match python_with(&["deltalake", "pyarrow"]) {
         Ok(python) => python,
         Err(why) => {
             eprintln!(
@@ -104,14 +77,6 @@ fn a_foreign_reader_finds_the_rows_of_the_input() {
     ];
     pinflow(&run);
     pinflow(&run);
-    let output = Command::new(python)
-        .args(["-c", SCRIPT, &world, &lake])
-        .output()
-        .unwrap();
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout).trim(),
-        "same",
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let said = complete(Command::new(python).args(["-c", SCRIPT, &world, &lake]));
+    assert_eq!(said.as_deref().map(str::trim), Ok("same"));
 }

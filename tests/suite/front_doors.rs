@@ -1,39 +1,18 @@
 //! The front doors and the dataflow in one program, with nothing else installed: what is posted is in the tables.
 
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use super::program::{
     Http, Running, addresses, assert_same, finish, interrupt, pinflow, rows, run, source, wait,
     world,
 };
-
-/// A Python that has `requests`, or why there is none.
-fn python() -> Result<PathBuf, String> {
-    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients-venv");
-    let python = venv.join("bin/python");
-    let call = |program: &Path, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).output();
-        match output {
-            Ok(output) if output.status.success() => Ok(()),
-            Ok(output) => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
-            Err(error) => Err(format!("{}: {error}", program.display())),
-        }
-    };
-    if call(&python, &["-c", "import requests"]).is_err() {
-        call(
-            Path::new("python3"),
-            &["-m", "venv", &venv.display().to_string()],
-        )?;
-        call(&python, &["-m", "pip", "-q", "install", "requests"])?;
-    }
-    Ok(python)
-}
+use crate::support::python::{complete, python_with};
 
 #[test]
 fn the_calls_of_the_original_scripts_reach_the_views() {
-    let python = match python() {
+    let python = match python_with(&["requests"]) {
         Ok(python) => python,
         Err(why) => {
             eprintln!("NOT TESTED WITH PYTHON'S requests, which cannot be had here: {why}");
@@ -49,13 +28,8 @@ fn the_calls_of_the_original_scripts_reach_the_views() {
     let mut process = Running(pinflow(&arguments).spawn().unwrap());
     let [gateway, views] = addresses(&mut process);
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/gateway.py");
-    let called = Command::new(python)
-        .arg(script)
-        .arg(format!("http://{gateway}"))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&called.stderr);
-    assert!(called.status.success(), "{said}");
+    let mut client = Command::new(python);
+    complete(client.arg(script).arg(format!("http://{gateway}"))).unwrap();
     let views = Http(views);
     wait("the post is joined", || {
         let view = views.json("/views/posts_by_country_category").to_string();

@@ -1,5 +1,6 @@
 //! Kinesis as a source, against servers: every shape of streams, every way to begin, and restarts.
 
+use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use pinflow::source::{Read, Source};
@@ -9,6 +10,7 @@ use crate::support::kinesis::{
     Lake, STREAMS, Setting, numbered, sorted, texts, wait, with_each_server,
 };
 use crate::support::kinesis_local::KinesisLocal;
+use crate::support::python::{complete, python_with};
 
 #[test]
 fn one_kinesis_stream_a_table_and_only_what_is_new_after_a_restart() {
@@ -215,27 +217,7 @@ fn fan_out(setting: &Setting) {
 
 #[test]
 fn records_that_boto3_put_are_read() {
-    let python = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/kinesis-venv");
-    let run = |program: &std::path::Path, arguments: &[&str]| {
-        let output = std::process::Command::new(program).args(arguments).output();
-        let output = output
-            .unwrap_or_else(|error| panic!("{} cannot be started: {error}", program.display()));
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(
-            output.status.success(),
-            "{} {arguments:?}: {said}",
-            program.display()
-        );
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
-    if !python.join("bin/boto3-is-here").is_file() {
-        run(
-            "python3".as_ref(),
-            &["-m", "venv", &python.display().to_string()],
-        );
-        run(&python.join("bin/pip"), &["install", "--quiet", "boto3"]);
-        std::fs::write(python.join("bin/boto3-is-here"), "").expect("a file");
-    }
+    let python = python_with(&["boto3"]).unwrap();
     with_each_server(|setting| {
         setting.create("Kinesis-Prod-Stream", 3);
         let script = format!(
@@ -251,7 +233,7 @@ print(client.put_record(StreamName="Kinesis-Prod-Stream", Data=twice, PartitionK
 "#,
             setting.endpoint
         );
-        let sequence = run(&python.join("bin/python"), &["-c", &script]);
+        let sequence = complete(Command::new(&python).args(["-c", &script])).unwrap();
         let mut lake = Lake::default();
         lake.read_to_end(&mut setting.open("Kinesis-Prod-Stream", "", lake.opening(true)))
             .expect("it is read");

@@ -1,8 +1,9 @@
-//! What decoding promises: `rules` says it one rule a test, `oracle` holds it against `serde_json` on records that nobody would
+//! What decoding promises: `records` and `values` say it one rule a test, `oracle` holds it against `serde_json` on records that nobody would
 //! write.
 
 mod oracle;
-mod rules;
+mod records;
+mod values;
 
 use std::fmt::Write;
 use std::sync::Arc;

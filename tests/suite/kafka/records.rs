@@ -10,6 +10,7 @@ use rdkafka::producer::{BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::*;
+use crate::support::python::{complete, python_with};
 
 fn at(stream: &str, topic: &str, offset: u64) -> (String, Position) {
     let position = Position {
@@ -189,7 +190,7 @@ fn a_topic_that_was_made_again_is_noticed() {
 fn records_of_another_client_are_read() {
     let server = server();
     topic(&server, "py.pin", 4, &[]);
-    let python = python();
+    let python = python_with(&["confluent-kafka"]).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/produce.py");
     for (round, codec) in ["none", "gzip", "snappy", "lz4", "zstd"].iter().enumerate() {
         let mut command = Command::new(&python);
@@ -198,12 +199,7 @@ fn records_of_another_client_are_read() {
             .arg(server.brokers())
             .args(["py.pin", codec]);
         command.args([(round * 200).to_string(), (round * 200 + 200).to_string()]);
-        let output = command.output().unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        complete(&mut command).unwrap();
     }
     let chunks = read_all(&address(&server, "topic_prefix=py."), of("pin", true));
     let mut indexes = Vec::new();
@@ -224,35 +220,4 @@ fn records_of_another_client_are_read() {
     }
     indexes.sort_unstable();
     assert_eq!(indexes, (0..1000).collect::<Vec<_>>());
-}
-
-/// The Python of a virtual environment in `target/python`, made if it is not there.
-fn python() -> std::path::PathBuf {
-    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python");
-    let python = home.join("bin/python");
-    let has_it = |python: &Path| {
-        let imported = Command::new(python)
-            .args(["-c", "import confluent_kafka"])
-            .output();
-        imported.is_ok_and(|output| output.status.success())
-    };
-    if !has_it(&python) {
-        let made = Command::new("python3")
-            .args(["-m", "venv"])
-            .arg(&home)
-            .status();
-        assert!(
-            made.is_ok_and(|status| status.success()),
-            "no virtual environment: is python3-venv there?"
-        );
-        let installed = Command::new(&python)
-            .args(["-m", "pip", "-q", "install", "confluent-kafka"])
-            .status();
-        assert!(
-            installed.is_ok_and(|status| status.success()),
-            "confluent-kafka cannot be installed from PyPI"
-        );
-    }
-    assert!(has_it(&python), "confluent-kafka does not run");
-    python
 }

@@ -1,0 +1,171 @@
+//! A store that fails, or whose answers do not arrive.
+
+use super::*;
+
+/// What becomes of a put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// It is not done, and the answer says so.
+    Refused,
+    /// It is done, but the answer is lost.
+    AnswerLost,
+    /// It is done, the answer is lost, and so is that of the next read.
+    AnswerLostAndBlind,
+}
+
+/// A store that does a planned wrong to the next put whose path contains a text.
+#[derive(Debug, Default)]
+struct Faulty {
+    inner: object_store::memory::InMemory,
+    plan: Mutex<Option<(&'static str, Fault)>>,
+    blind: Mutex<bool>,
+}
+
+impl fmt::Display for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a faulty store")
+    }
+}
+
+fn away() -> object_store::Error {
+    object_store::Error::Generic {
+        store: "faulty",
+        source: "connection reset".into(),
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Faulty {
+    async fn put_opts(
+        &self,
+        path: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        let fault = self
+            .plan
+            .lock()
+            .unwrap()
+            .take_if(|(text, _)| path.as_ref().contains(*text))
+            .map(|(_, fault)| fault);
+        if fault == Some(Fault::Refused) {
+            return Err(away());
+        }
+        let answer = self.inner.put_opts(path, payload, options).await;
+        *self.blind.lock().unwrap() = fault == Some(Fault::AnswerLostAndBlind);
+        if fault.is_some() { Err(away()) } else { answer }
+    }
+    async fn put_multipart_opts(
+        &self,
+        path: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(path, options).await
+    }
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        if std::mem::take(&mut *self.blind.lock().unwrap()) {
+            return Err(away());
+        }
+        self.inner.get_opts(path, options).await
+    }
+    fn delete_stream(
+        &self,
+        paths: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(paths)
+    }
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_repeated_after_any_lost_answer_counts_once() {
+    for (place, name) in [
+        ("_checkpoints/", "the checkpoint"),
+        ("_delta_log/", "a log entry"),
+    ] {
+        for fault in [Fault::Refused, Fault::AnswerLost, Fault::AnswerLostAndBlind] {
+            let store = Arc::new(Faulty::default());
+            let lake = Lake::on(
+                store.clone(),
+                Path::from("lake"),
+                url::Url::parse("memory:///lake/").unwrap(),
+            );
+            let (mut committer, _) = open(&lake, "first").await;
+            committer
+                .commit(changes(
+                    1,
+                    [(PIN, change(&lake, PIN, 1, 0..10, true).await)],
+                ))
+                .await
+                .unwrap();
+
+            *store.plan.lock().unwrap() = Some((place, fault));
+            let second = changes(2, [(PIN, change(&lake, PIN, 2, 10..20, false).await)]);
+            let answer = committer.commit(second.clone()).await;
+            let case = format!("{fault:?} at {name}");
+            assert_eq!(answer.is_ok(), fault == Fault::AnswerLost, "{case}");
+            if let Err(error) = answer {
+                assert!(error.is_retryable(), "{case}: {error}");
+                // What was sealed is done; otherwise the same again.
+                match committer.number() {
+                    2 => committer.publish().await.unwrap(),
+                    _ => assert_eq!(committer.commit(second).await.unwrap(), 2, "{case}"),
+                }
+            }
+            committer
+                .commit(changes(
+                    3,
+                    [(PIN, change(&lake, PIN, 3, 20..30, false).await)],
+                ))
+                .await
+                .unwrap();
+            let recovered = open(&lake, "second").await.1.unwrap();
+            assert_eq!(
+                (recovered.number, recovered.rolled_forward),
+                (3, 0),
+                "{case}"
+            );
+            assert_eq!(
+                keys_of(&lake, &recovered, PIN).await,
+                (0..30).collect::<Vec<_>>(),
+                "{case}"
+            );
+            assert_eq!(
+                lake.list("tables/pin/_delta_log", None)
+                    .await
+                    .unwrap()
+                    .len(),
+                3,
+                "{case}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_commit_than_the_one_whose_outcome_is_open_is_refused() {
+    let store = Arc::new(Faulty::default());
+    let lake = Lake::on(
+        store.clone(),
+        Path::from("lake"),
+        url::Url::parse("memory:///lake/").unwrap(),
+    );
+    let (mut committer, _) = open(&lake, "first").await;
+    *store.plan.lock().unwrap() = Some(("_checkpoints/", Fault::AnswerLostAndBlind));
+    let error = committer.commit(changes(1, [])).await.unwrap_err();
+    assert!(matches!(error, LakeError::Unknown { .. }), "{error}");
+    let error = committer.commit(changes(2, [])).await.unwrap_err();
+    assert!(
+        matches!(error, LakeError::Unfinished { number: 1 }),
+        "{error}"
+    );
+    committer.commit(changes(1, [])).await.unwrap();
+}

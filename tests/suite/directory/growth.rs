@@ -1,0 +1,187 @@
+//! Files that come, grow, shrink and go while they are followed.
+
+use super::*;
+
+#[test]
+fn files_folders_and_lines_that_come_later_are_read() {
+    everywhere(|place| {
+        let in_bucket = matches!(place.storage, Storage::Bucket(..));
+        place.put("pin/a.jsonl", "{\"a\":1}\n");
+        let mut taken = Taken::default();
+        let mut source = place.follow(&taken);
+        let mut expect = |taken: &mut Taken, count: usize| {
+            read_until(&mut source, taken, 1 << 20, |taken| taken.count() == count).unwrap();
+        };
+        expect(&mut taken, 1);
+        if !in_bucket {
+            place.append("pin/a.jsonl", "{\"a\":2}\n{\"a\":");
+            expect(&mut taken, 2);
+            place.append("pin/a.jsonl", "3}\n");
+            expect(&mut taken, 3);
+        } else {
+            place.put("pin/a.jsonl", "{\"a\":1}\n{\"a\":2}\n{\"a\":3}\n");
+            expect(&mut taken, 3);
+        }
+        place.put("pin/b.jsonl", "{\"b\":1}");
+        place.put("pin/c.jsonl", "{\"c\":1}\n");
+        expect(&mut taken, 5);
+        place.put(
+            "topics/geo/partition=3/geo+3+0000000000.json",
+            "{\"g\":1}\n",
+        );
+        expect(&mut taken, 6);
+        place.put("user/2025/04/10/15/b", "{\"u\":1}");
+        expect(&mut taken, 7);
+        place.put("user/2025/04/10/15/a", "{\"u\":2}");
+        place.put("user/2025/04/11/00/x", "{\"u\":3}");
+        expect(&mut taken, 9);
+        assert_eq!(
+            taken.of("pin/pin"),
+            [
+                "{\"a\":1}",
+                "{\"a\":2}",
+                "{\"a\":3}",
+                "{\"b\":1}",
+                "{\"c\":1}"
+            ]
+        );
+        let user = taken.of("user/dated/user");
+        assert_eq!(user.len(), 3);
+        assert_eq!(user[0], "{\"u\":1}");
+        let lag = source.lag();
+        assert_eq!(lag.len(), 3);
+        assert!(lag.iter().all(|lag| lag.bytes == Some(0)), "{lag:?}");
+    });
+}
+
+#[test]
+fn what_comes_late_to_a_day_is_read_by_a_later_run_too() {
+    everywhere(|place| {
+        let object = |id: &str| format!("2025/04/10/15/x-pin-1-2025-04-10-15-00-0{id}");
+        place.put(&object("5-cc"), "{\"n\":1}");
+        let mut taken = place.whole();
+        assert_eq!(taken.count(), 1);
+        place.put(&object("1-aa"), "{\"n\":2}");
+        place.put("2025/04/12/00/x-pin-1-2025-04-12-00-00-00-aa", "{\"n\":3}");
+        let opening = |taken: &Taken| Opening {
+            positions: taken.positions.clone(),
+            ..Opening::whole(streams())
+        };
+        let now = opening(&taken);
+        drain(&mut place.open(now), &mut taken, 1).unwrap();
+        assert_eq!(
+            taken.of("pin/dated/x-pin"),
+            ["{\"n\":1}", "{\"n\":2}", "{\"n\":3}"]
+        );
+        let now = opening(&taken);
+        drain(&mut place.open(now), &mut taken, 1).unwrap();
+        assert_eq!(taken.count(), 3, "and nothing twice");
+    });
+}
+
+#[test]
+fn a_file_that_sorts_before_what_was_read_is_an_error() {
+    everywhere(|place| {
+        place.put("pin/b.jsonl", "{}\n");
+        let mut taken = Taken::default();
+        let mut source = place.follow(&taken);
+        read_until(&mut source, &mut taken, 1 << 20, |taken| taken.count() == 1).unwrap();
+        place.put("pin/a.jsonl", "{}\n");
+        for source in [&mut source, &mut place.follow(&taken)] {
+            let error = read_until(source, &mut taken.clone(), 1 << 20, |_| false).unwrap_err();
+            let text = error.to_string();
+            assert!(
+                text.contains("pin/a.jsonl") && text.contains("later ones sort later"),
+                "{text}"
+            );
+        }
+    });
+}
+
+#[test]
+fn files_that_were_read_may_be_deleted() {
+    in_folder(|place| {
+        for name in ["a", "b", "c"] {
+            place.put(&format!("pin/{name}.jsonl"), "{}\n");
+        }
+        let mut taken = place.whole();
+        std::fs::remove_file(place.folder.join("pin/a.jsonl")).unwrap();
+        std::fs::remove_file(place.folder.join("pin/c.jsonl")).unwrap();
+        place.put("pin/d.jsonl", "{}\n");
+        let mut source = place.follow(&taken);
+        read_until(&mut source, &mut taken, 1, |taken| taken.count() == 4).unwrap();
+    });
+}
+
+#[test]
+fn a_file_that_became_shorter_is_an_error() {
+    everywhere(|place| {
+        place.put("pin/a.jsonl", "{}\n{}\n");
+        let taken = place.whole();
+        place.put("pin/a.jsonl", "{}\n");
+        let error = drain(&mut place.follow(&taken), &mut taken.clone(), 1).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("it has 3 bytes, and 6 were read already"),
+            "{text}"
+        );
+    });
+}
+
+#[test]
+fn a_compressed_file_that_grew_is_an_error() {
+    everywhere(|place| {
+        place.put("pin/a.jsonl.gz", gzip("{}\n"));
+        let taken = place.whole();
+        place.put(
+            "pin/a.jsonl.gz",
+            [gzip("{}\n"), gzip("{\"a\":2}\n")].concat(),
+        );
+        let error = drain(&mut place.follow(&taken), &mut taken.clone(), 1).unwrap_err();
+        assert!(
+            error.to_string().contains("it is compressed and grew"),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn a_compressed_file_that_is_none_is_an_error() {
+    everywhere(|place| {
+        place.put("pin/a.jsonl.gz", "{}\n");
+        let opening = Opening::whole(streams());
+        let error = drain(&mut place.open(opening), &mut Taken::default(), 1).unwrap_err();
+        assert!(error.to_string().contains("it is not gzip"), "{error}");
+    });
+}
+
+#[test]
+fn a_poll_of_a_bucket_lists_only_what_is_new() {
+    let s3 = S3::start();
+    let place = Place {
+        folder: s3.bucket_folder(),
+        storage: Storage::Bucket(s3.store(), object_store::path::Path::default()),
+        runtime: s3.runtime.handle().clone(),
+    };
+    let folder = place.folder.join("topics/pin/partition=0");
+    std::fs::create_dir_all(&folder).unwrap();
+    let name = |n: usize| format!("pin+0+{n:010}.json");
+    for n in 0..2500 {
+        std::fs::write(folder.join(name(n)), format!("{{\"n\":{n}}}\n")).unwrap();
+    }
+    let mut taken = place.whole();
+    assert_eq!(taken.count(), 2500);
+    let mut source = place.follow(&taken);
+    let begun = s3.requests();
+    place.put(
+        &format!("topics/pin/partition=0/{}", name(2500)),
+        "{\"n\":2500}\n",
+    );
+    read_until(&mut source, &mut taken, 1 << 20, |taken| {
+        taken.count() == 2501
+    })
+    .unwrap();
+    let used = s3.requests() - begun;
+    // The folders, what is new, the object, and one count of all.
+    assert!(used <= 12, "{used} requests for one object among 2501");
+}
