@@ -62,11 +62,17 @@ pub fn hash_bytes(bytes: &[u8]) -> u64 {
     mix(hasher.finish())
 }
 
+/// The worker that owns the keys with this hash. Neither the bits by which a hash table chooses a place nor those that it compares first are used: among the keys
+/// of one worker they must still differ.
+fn owner(hash: u64, workers: usize) -> usize {
+    (hash >> 40) as u16 as usize % workers
+}
+
 /// For each worker the rows that are its own, in order; workers without rows are left out.
 pub fn partition(hashes: &[u64], workers: usize) -> Vec<(u64, Vec<u64>)> {
     let mut rows: Vec<Vec<u64>> = vec![Vec::new(); workers];
-    for (row, hash) in hashes.iter().enumerate() {
-        rows[(hash % workers as u64) as usize].push(row as u64);
+    for (row, &hash) in hashes.iter().enumerate() {
+        rows[owner(hash, workers)].push(row as u64);
     }
     rows.into_iter()
         .enumerate()

@@ -19,8 +19,8 @@ use timely::dataflow::{Scope, StreamVec};
 
 use super::tombstone::Tombstones;
 use crate::decode::{self, Decoder};
-use crate::delta::{Delta, Epoch, WireBatch, take_rows};
-use crate::operator::keyed::{DELETED, FileId, KeyedRows};
+use crate::delta::{Delta, Epoch, take_rows};
+use crate::operator::keyed::{DELETED, FileId, KeyedRows, PickedRows};
 use crate::operator::map::{apply_isolating, reason};
 use crate::operator::route::{Routed, hash_keys, key_columns, partition};
 use crate::operator::row_hash::hash_rows;
@@ -454,7 +454,7 @@ impl TablePipeline {
         (rows, Some(is_deleted))
     }
 
-    /// Cuts `rows` into one piece for each worker that owns some of their keys.
+    /// Tells each worker which of `rows` have keys that it owns.
     fn route(
         &self,
         rows: &RecordBatch,
@@ -472,18 +472,18 @@ impl TablePipeline {
                 (*hash).max(DELETED + 1)
             };
         }
-        let piece = |rows: RecordBatch, hashes: Vec<u64>| KeyedRows {
+        let piece = |rows: PickedRows, hashes: Vec<u64>| KeyedRows {
             table: self.place,
             partition: partition_hash,
             offset,
-            rows: WireBatch(rows),
+            rows,
             hashes,
             file,
         };
         if self.workers == 1 {
             return vec![Routed {
                 worker: 0,
-                data: piece(rows.clone(), hashes),
+                data: piece(PickedRows::all(rows.clone()), hashes),
             }];
         }
         let keys = key_columns(rows, &self.definition().key);
@@ -491,12 +491,10 @@ impl TablePipeline {
         partition(&owners, self.workers)
             .into_iter()
             .map(|(worker, picked)| {
-                let part =
-                    take_rows(rows, &picked).expect("row numbers come from the batch itself");
                 let hashes = picked.iter().map(|&row| hashes[row as usize]).collect();
                 Routed {
                     worker,
-                    data: piece(part, hashes),
+                    data: piece(PickedRows::some(rows.clone(), picked), hashes),
                 }
             })
             .collect()

@@ -4,6 +4,7 @@
 //! table is also written as JSON, for comparing runs.
 
 mod freshness;
+mod one_core;
 mod stages;
 
 use std::collections::BTreeMap;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use self::freshness::Writer;
+use self::one_core::on_one_core;
 use super::Failure;
 use crate::definition::Definition;
 use crate::kafka::{KafkaAddress, NewTopics, create_topics, list_topics};
@@ -151,6 +153,11 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         let alone = measured(args, &source, &lake, 1)?.wall;
         figures.add("with one worker: wall", alone, "s");
         figures.add("  times faster with all workers", alone / wall, "");
+        if let Some(alone) = on_one_core(|| measured(args, &source, &lake, 1)) {
+            let alone = alone?.wall;
+            figures.add("with one worker on one core: wall", alone, "s");
+            figures.add("  times faster with all of them", alone / wall, "");
+        }
     }
 
     if args.rate > 0 {

@@ -12,9 +12,9 @@ use super::Figures;
 use crate::command::Failure;
 use crate::decode::Decoder;
 use crate::definition::Definition;
-use crate::delta::{Delta, Epoch, WireBatch};
+use crate::delta::{Delta, Epoch};
 use crate::operator::fault::Faults;
-use crate::operator::keyed::{KeyedGroup, KeyedRows};
+use crate::operator::keyed::{KeyedGroup, KeyedRows, PickedRows};
 use crate::operator::map::apply;
 use crate::operator::row_hash::hash_rows;
 use crate::plan::{NodeId, Plan, lower};
@@ -120,7 +120,7 @@ impl<'a> Stages<'a> {
                 partition: 0,
                 offset: chunk.first_offset,
                 hashes: hash_rows(&rows)?,
-                rows: WireBatch(rows),
+                rows: PickedRows::all(rows),
                 file: None,
             });
             self.tables += started.elapsed();

@@ -20,13 +20,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
 use super::column::KeptColumn;
 use super::readers::{Gathered, Moment, Place, Reader, ReaderMember, Selection};
+use super::rows::{DELETED, KeyedRows};
 use super::slots::Slots;
 use super::table::{Change, TableState};
 use crate::bits::Bits;
@@ -36,26 +37,6 @@ use crate::plan::{Member, Presence};
 /// A data file of a table, for the length of a run. Files that existed at the start come first, in the same order on all workers; the
 /// others are numbered by the worker that fills them.
 pub type FileId = u32;
-
-/// In the place of a row's hash: the row has no more than a key, which is deleted.
-pub const DELETED: u64 = 0;
-
-/// Cleaned rows on their way to the worker that owns their keys.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct KeyedRows {
-    /// The table: its place in the group.
-    pub table: usize,
-    /// Rows of one table apply in the order of (partition, offset).
-    pub partition: u64,
-    /// The offset of the first record.
-    pub offset: u64,
-    /// The cleaned rows, all columns.
-    pub rows: WireBatch,
-    /// A hash of each full row, or [`DELETED`].
-    pub hashes: Vec<u64>,
-    /// The data file the rows were read from, when the state is restored; such rows are not staged again.
-    pub file: Option<FileId>,
-}
 
 /// Full rows to be staged.
 #[derive(Clone, Debug)]
@@ -295,12 +276,12 @@ impl KeyedGroup {
         changes: &mut Vec<Change>,
     ) -> Result<u64, ArrowError> {
         let mut slots = std::mem::take(&mut self.scratch);
-        let keys: Vec<ArrayRef> = self.tables[input.table]
+        let keys = self.tables[input.table]
             .shape
             .key
             .iter()
-            .map(|&key| Arc::clone(input.rows.0.column(key)))
-            .collect();
+            .map(|&key| input.rows.column(key))
+            .collect::<Result<Vec<_>, _>>()?;
         self.slots.intern(&keys, &mut slots)?;
         let len = self.slots.len();
         let table = &mut self.tables[input.table];
@@ -323,7 +304,7 @@ impl KeyedGroup {
             changes.push(Change {
                 slot,
                 batch,
-                row: row as u32,
+                row: input.rows.place(row),
             });
         }
         self.scratch = slots;

@@ -10,6 +10,7 @@ mod column;
 mod dictionary;
 mod group;
 mod readers;
+mod rows;
 mod slots;
 mod table;
 
@@ -22,9 +23,8 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-pub use group::{
-    Appended, DELETED, FileId, KeyedGroup, KeyedRows, Outcome, Superseded, TableShape,
-};
+pub use group::{Appended, FileId, KeyedGroup, Outcome, Superseded, TableShape};
+pub use rows::{DELETED, KeyedRows, PickedRows};
 
 use super::epochs::Stash;
 use super::route::Routed;

@@ -9,8 +9,9 @@
 use arrow::error::ArrowError;
 
 use super::column::KeptColumn;
-use super::group::{Appended, FileId, KeyedRows, TableShape};
+use super::group::{Appended, FileId, TableShape};
 use super::readers::Moment;
+use super::rows::KeyedRows;
 use crate::bits::Bits;
 use crate::delta::take_rows;
 
@@ -85,7 +86,7 @@ impl TableState {
     ) -> Result<(), ArrowError> {
         for of_batch in changes.chunk_by(|a, b| a.batch == b.batch) {
             let input = &inputs[of_batch[0].batch as usize];
-            let rows = &input.rows.0;
+            let rows = input.rows.batch();
             // Deleted keys leave their slots as they are: nobody reads those.
             let living: Vec<Change> = of_batch
                 .iter()
