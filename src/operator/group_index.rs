@@ -29,6 +29,9 @@ impl Span {
     }
 }
 
+/// The number of no key.
+const NONE: u32 = u32::MAX;
+
 /// Numbers for keys.
 pub struct GroupIndex {
     converter: RowConverter,
@@ -62,6 +65,8 @@ impl GroupIndex {
     }
 
     /// The number of each row's key, new ones for new keys. Without columns every row has the number 0.
+    ///
+    /// First what is probably each key's number is looked up, then keys are compared: memory answers questions that do not wait for one another together.
     pub fn intern(
         &mut self,
         columns: &[ArrayRef],
@@ -76,11 +81,19 @@ impl GroupIndex {
             numbers.resize(rows, 0);
             return Ok(());
         }
-        numbers.reserve(rows);
         let keys = self.converter.convert_columns(columns)?;
-        for key in &keys {
-            let number = self.number(key.as_ref())?;
-            numbers.push(number);
+        let hash = |row| self.hasher.hash_one(keys.row(row).as_ref());
+        let hashes: Vec<u64> = (0..rows).map(hash).collect();
+        let probably = |&hash: &u64| self.index.find(hash, |_| true).copied().unwrap_or(NONE);
+        numbers.extend(hashes.iter().map(probably));
+        let known = |&number: &u32| self.spans.get(number as usize).copied().unwrap_or_default();
+        let spans: Vec<Span> = numbers.iter().map(known).collect();
+        for (row, number) in numbers.iter_mut().enumerate() {
+            let (key, hash, span) = (keys.row(row), hashes[row], spans[row]);
+            let same = *number != NONE && span.hash == hash && span.of(&self.arena) == key.as_ref();
+            if !same {
+                *number = self.number(key.as_ref(), hash)?;
+            }
         }
         Ok(())
     }
@@ -121,8 +134,7 @@ impl GroupIndex {
             + self.index.capacity() * 5
     }
 
-    fn number(&mut self, key: &[u8]) -> Result<u32, ArrowError> {
-        let hash = self.hasher.hash_one(key);
+    fn number(&mut self, key: &[u8], hash: u64) -> Result<u32, ArrowError> {
         let GroupIndex {
             index,
             arena,

@@ -65,7 +65,7 @@ pub fn hash_bytes(bytes: &[u8]) -> u64 {
 /// The worker that owns the keys with this hash. Neither the bits by which a hash table chooses a place nor those that it compares first are used: among the keys
 /// of one worker they must still differ.
 fn owner(hash: u64, workers: usize) -> usize {
-    (hash >> 40) as u16 as usize % workers
+    ((hash >> 40) as u16 as usize * workers) >> 16
 }
 
 /// For each worker the rows that are its own, in order; workers without rows are left out.

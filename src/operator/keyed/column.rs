@@ -150,7 +150,7 @@ impl KeptColumn {
     pub fn scatter(
         &mut self,
         array: &ArrayRef,
-        writes: impl Iterator<Item = (u32, usize)>,
+        writes: impl Iterator<Item = (u32, usize)> + Clone,
     ) -> Result<(), ArrowError> {
         match &mut self.values {
             Values::Int32(fixed) => fixed.scatter(array, writes),
@@ -167,23 +167,18 @@ impl KeptColumn {
                 }
             }
             Values::Text { ids, dictionary } => {
-                let mut write = |slot: u32, text: Option<&[u8]>| {
-                    let id = text.map_or(NULL, |text| dictionary.acquire(text));
-                    dictionary.release(std::mem::replace(&mut ids[slot as usize], id));
+                let texts: Vec<Option<&[u8]>> = match array.as_string_view_opt() {
+                    Some(texts) => {
+                        let text = |row| texts.is_valid(row).then(|| texts.value(row).as_bytes());
+                        writes.clone().map(|(_, row)| text(row)).collect()
+                    }
+                    None => {
+                        let texts = array.as_binary_view();
+                        let text = |row| texts.is_valid(row).then(|| texts.value(row));
+                        writes.clone().map(|(_, row)| text(row)).collect()
+                    }
                 };
-                if let Some(texts) = array.as_string_view_opt() {
-                    for (slot, row) in writes {
-                        write(
-                            slot,
-                            texts.is_valid(row).then(|| texts.value(row).as_bytes()),
-                        );
-                    }
-                } else {
-                    let texts = array.as_binary_view();
-                    for (slot, row) in writes {
-                        write(slot, texts.is_valid(row).then(|| texts.value(row)));
-                    }
-                }
+                replace(ids, dictionary, writes, &texts);
             }
             Values::Rows {
                 ids,
@@ -191,14 +186,9 @@ impl KeptColumn {
                 converter,
             } => {
                 let rows = converter.convert_columns(std::slice::from_ref(array))?;
-                for (slot, row) in writes {
-                    let id = if array.is_null(row) {
-                        NULL
-                    } else {
-                        dictionary.acquire(rows.row(row).as_ref())
-                    };
-                    dictionary.release(std::mem::replace(&mut ids[slot as usize], id));
-                }
+                let row = |row| array.is_valid(row).then(|| rows.row(row).data());
+                let values: Vec<Option<&[u8]>> = writes.clone().map(|(_, at)| row(at)).collect();
+                replace(ids, dictionary, writes, &values);
             }
         }
         Ok(())
@@ -269,6 +259,18 @@ impl KeptColumn {
                 ids, dictionary, ..
             } => ids.capacity() * 4 + dictionary.bytes(),
         }
+    }
+}
+
+/// Writes `values` into the slots of `writes`, in order.
+fn replace(
+    ids: &mut [TextId],
+    dictionary: &mut Dictionary,
+    writes: impl Iterator<Item = (u32, usize)>,
+    values: &[Option<&[u8]>],
+) {
+    for ((slot, _), id) in writes.zip(dictionary.acquire(values)) {
+        dictionary.release(std::mem::replace(&mut ids[slot as usize], id));
     }
 }
 

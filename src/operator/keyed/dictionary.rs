@@ -61,9 +61,33 @@ impl Default for Dictionary {
 }
 
 impl Dictionary {
-    /// The number of `text`, counting one more use of it.
-    pub fn acquire(&mut self, text: &[u8]) -> TextId {
-        let hash = self.hasher.hash_one(text);
+    /// The numbers of `texts`, counting one more use of each; [`NULL`] where there is none.
+    ///
+    /// First what is probably each text's number is looked up, then they are compared: memory answers questions that do not wait for one another together.
+    pub fn acquire(&mut self, texts: &[Option<&[u8]>]) -> Vec<TextId> {
+        let mut hashes = Vec::with_capacity(texts.len());
+        let mut ids = Vec::with_capacity(texts.len());
+        for text in texts {
+            let hash = text.map_or(0, |text| self.hasher.hash_one(text));
+            let probably = text.and_then(|_| self.index.find(hash, |_| true));
+            hashes.push(hash);
+            ids.push(probably.copied().unwrap_or(NULL));
+        }
+        let known = |&id: &TextId| self.views.get(id as usize).copied().unwrap_or_default();
+        let views: Vec<u128> = ids.iter().map(known).collect();
+        for (row, text) in texts.iter().enumerate() {
+            let Some(text) = text else { continue };
+            let id = &mut ids[row];
+            if *id != NULL && resolve(&views[row], &self.blocks, &self.open) == *text {
+                self.uses[*id as usize] += 1;
+            } else {
+                *id = self.acquire_one(text, hashes[row]);
+            }
+        }
+        ids
+    }
+
+    fn acquire_one(&mut self, text: &[u8], hash: u64) -> TextId {
         let found = self.index.find(hash, |&id| {
             resolve(&self.views[id as usize], &self.blocks, &self.open) == text
         });
@@ -260,9 +284,13 @@ mod tests {
     #[test]
     fn equal_texts_share_a_number() {
         let mut dictionary = Dictionary::default();
-        let art = dictionary.acquire(b"art");
-        let long = dictionary.acquire("a text longer than a view".as_bytes());
-        assert_eq!(dictionary.acquire(b"art"), art);
+        let (art, text) = (b"art".as_slice(), b"a text longer than a view".as_slice());
+        let first = dictionary.acquire(&[Some(art), Some(text), None, Some(art)]);
+        let [art, long, NULL, again] = first[..] else {
+            panic!("{first:?}")
+        };
+        assert_eq!(art, again);
+        assert_eq!(dictionary.acquire(&[Some(text)]), [long]);
         assert_eq!(
             texts(&mut dictionary, &[long, NULL, art]),
             [
@@ -276,12 +304,15 @@ mod tests {
     #[test]
     fn unused_numbers_are_given_again_and_old_batches_stay_readable() {
         let mut dictionary = Dictionary::default();
-        let first = dictionary.acquire(b"the first text, quite long");
+        let [first] = dictionary.acquire(&[Some(b"the first text, quite long")])[..] else {
+            panic!("one text, one number")
+        };
         let batch = dictionary.gather([first].into_iter(), &DataType::Utf8View);
         dictionary.release(first);
         for round in 0..100 {
-            let id = dictionary.acquire(format!("text number {round:03}").as_bytes());
-            assert_eq!(id, first);
+            let text = format!("text number {round:03}");
+            let id = first;
+            assert_eq!(dictionary.acquire(&[Some(text.as_bytes())]), [id]);
             assert_eq!(
                 texts(&mut dictionary, &[id]),
                 [Some(format!("text number {round:03}"))]

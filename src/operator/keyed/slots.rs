@@ -14,6 +14,9 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::operator::route::mix;
 
+/// The slot of no key.
+const NONE: u32 = u32::MAX;
+
 /// The slots of a group of tables that share their keys.
 pub enum Slots {
     /// Keys of one BIGINT column.
@@ -61,22 +64,33 @@ impl Slots {
         match self {
             Slots::Integer { index, keys } => {
                 let column = columns[0].as_primitive::<Int64Type>();
-                slots.reserve(column.len());
-                for &key in column.values() {
-                    let hash = mix(key as u64);
-                    let slot =
-                        match index.find(hash, |&slot| keys[slot as usize] == key) {
-                            Some(&slot) => slot,
-                            None => {
-                                let slot = keys.len() as u32;
-                                keys.push(key);
-                                index.insert_unique(hash, slot, |&slot| {
-                                    mix(keys[slot as usize] as u64)
-                                });
-                                slot
-                            }
-                        };
-                    slots.push(slot);
+                // First what is probably each key's slot is looked up, then keys are compared: memory answers questions that do not wait for one another together.
+                let hash = |key: i64| mix(key as u64);
+                let probably = |&key: &i64| index.find(hash(key), |_| true).copied();
+                slots.extend(
+                    column
+                        .values()
+                        .iter()
+                        .map(|key| probably(key).unwrap_or(NONE)),
+                );
+                let known: Vec<i64> = slots
+                    .iter()
+                    .map(|&slot| keys.get(slot as usize).copied().unwrap_or_default())
+                    .collect();
+                for ((slot, &key), known) in slots.iter_mut().zip(column.values()).zip(known) {
+                    if *slot != NONE && known == key {
+                        continue;
+                    }
+                    let same = |&slot: &u32| keys[slot as usize] == key;
+                    *slot = match index.find(hash(key), same) {
+                        Some(&slot) => slot,
+                        None => {
+                            let slot = keys.len() as u32;
+                            keys.push(key);
+                            index.insert_unique(hash(key), slot, |&slot| hash(keys[slot as usize]));
+                            slot
+                        }
+                    };
                 }
             }
             Slots::Bytes {

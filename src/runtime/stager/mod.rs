@@ -1,7 +1,8 @@
 //! One thread beside each worker that turns rows into data files.
 //!
 //! Encoding Parquet is a large share of the whole work; here it goes on while the dataflow does. Rows wait in a [`Window`] until they are unlikely to be
-//! replaced, then are encoded at once and let go. The queue to the thread is short: when it is full, the worker waits, and so in the end does the source.
+//! replaced, then are encoded at once and let go; while a finished file is on its way into the lake the next is begun. The queue to the thread is short: when it
+//! is full, the worker waits, and so in the end does the source.
 //!
 //! # Invariants
 //! 1. When the end of a commit is answered, every file of rows that came before is in the lake, and no row in them is one that was replaced before.
@@ -10,10 +11,11 @@
 mod gone;
 mod window;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError};
 
 use arrow::datatypes::SchemaRef;
+use futures::FutureExt;
 
 use self::gone::{Gone, KeyBytes};
 use self::window::{Step, Window};
@@ -30,6 +32,8 @@ use crate::sink::{FileFacts, ParquetFile, ParquetOptions};
 
 /// How many tasks may wait; one is at most the rows of a chunk.
 const QUEUE: usize = 16;
+/// Files that are on their way into the lake while the next ones are encoded, at most: each of them is in memory.
+const ON_THE_WAY: usize = 2;
 
 /// A table as the stager sees it.
 #[derive(Clone)]
@@ -112,12 +116,22 @@ pub fn start(config: StagerConfig, runtime: &tokio::runtime::Handle) -> StagerHa
     StagerHandle { tasks, finished }
 }
 
+/// A file that is being put into the lake.
+struct OnTheWay {
+    table: usize,
+    file: FileId,
+    /// Answers with nothing when it failed for good; the outcome says why.
+    put: tokio::task::JoinHandle<Option<StagedFile>>,
+}
+
 struct Stager {
     config: StagerConfig,
     /// By table.
     windows: Vec<Window>,
     /// Files that get rows.
     open: BTreeMap<(usize, FileId), ParquetFile>,
+    /// Files that are being put into the lake, the oldest first.
+    on_the_way: VecDeque<OnTheWay>,
     /// What became of files that were written or rewritten by this run; `None` when no row was left.
     current: BTreeMap<(usize, FileId), Option<StagedFile>>,
     /// Rows that are to be taken out of files that were written.
@@ -133,6 +147,7 @@ impl Stager {
         Stager {
             windows: config.tables.iter().map(|t| Window::new(keys(t))).collect(),
             open: BTreeMap::new(),
+            on_the_way: VecDeque::new(),
             current: BTreeMap::new(),
             rewrites: BTreeMap::new(),
             changes: BTreeMap::new(),
@@ -162,6 +177,9 @@ impl Stager {
                     let mut steps = Vec::new();
                     self.windows[table].end(|step| steps.push(step));
                     self.take_steps(table, steps).await?;
+                }
+                while !self.on_the_way.is_empty() {
+                    self.arrive().await?;
                 }
                 for ((table, file), gone) in std::mem::take(&mut self.rewrites) {
                     self.rewrite(table, file, gone).await?;
@@ -236,7 +254,7 @@ impl Stager {
             .ok()
     }
 
-    /// Puts a complete file into the lake.
+    /// Sends a complete file on its way into the lake.
     async fn complete(&mut self, table: usize, file: FileId) -> Option<()> {
         let Some(open) = self.open.remove(&(table, file)) else {
             self.current.insert((table, file), None);
@@ -244,14 +262,31 @@ impl Stager {
         };
         let encoded = self.or_fail(open.finish())?;
         let facts = self.facts();
-        let (lake, path) = (&self.config.lake, &self.config.tables[table].path);
-        let staged = self
-            .config
-            .outcome
-            .retrying("write a data file", async || {
-                lake.stage(path, encoded.clone(), facts.clone()).await
-            })
-            .await?;
+        if self.on_the_way.len() == ON_THE_WAY {
+            self.arrive().await?;
+        }
+        let (lake, outcome) = (self.config.lake.clone(), self.config.outcome.clone());
+        let path = self.config.tables[table].path.clone();
+        let stage = move || {
+            let (lake, path) = (lake.clone(), path.clone());
+            let (encoded, facts) = (encoded.clone(), facts.clone());
+            async move { lake.stage(&path, encoded, facts).await }.boxed()
+        };
+        let put = async move { outcome.retrying("write a data file", stage).await };
+        let put = tokio::spawn(put);
+        self.on_the_way.push_back(OnTheWay { table, file, put });
+        Some(())
+    }
+
+    /// Waits for the file that has been on its way for longest.
+    async fn arrive(&mut self) -> Option<()> {
+        let OnTheWay { table, file, put } = self.on_the_way.pop_front()?;
+        let put = put.await;
+        let staged = put.unwrap_or_else(|panicked| {
+            let outcome = &self.config.outcome;
+            outcome.fail(format!("a data file could not be written: {panicked}"));
+            None
+        })?;
         self.change(table).adds.push(staged.clone());
         self.current.insert((table, file), Some(staged));
         Some(())

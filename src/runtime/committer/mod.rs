@@ -1,25 +1,26 @@
 //! The thread that commits: it joins what workers staged with what changed in the views, and writes the checkpoint.
 //!
 //! A commit needs two things that are made by different threads for the same epoch: the tables' files and positions (`Gathered`, from worker 0), and
-//! the views' changed buckets (from the keeper). Whichever comes first waits here.
+//! the views' changed buckets (from the keeper), which become files as soon as they come: mostly the workers' last files are being written meanwhile.
+
+mod views;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
-use futures::StreamExt;
 
+use self::views::Views;
 use super::outcome::Outcome;
-use super::restore::{BUCKET_TAG, BUCKETS_TAG, Found, ViewFiles};
+use super::restore::Found;
 use super::stager::FileNumbers;
 use crate::archive::{MARK, SharedArchive};
-use crate::checkpoint::{NewTable, Position, RemovedFile, StagedFile, TableCommit};
+use crate::checkpoint::{NewTable, Position, TableCommit};
 use crate::delta::Epoch;
-use crate::lake::Lake;
 use crate::render::Gathered;
-use crate::serve::store::{Dirty, DirtyBucket};
-use crate::sink::{Changes, Committer, FileFacts, ParquetOptions, encode};
+use crate::serve::store::Dirty;
+use crate::sink::{Changes, Committer, ParquetOptions};
 
 /// A Delta table that commits write.
 #[derive(Clone)]
@@ -79,8 +80,14 @@ pub struct CommitterConfig {
     pub committed: Arc<dyn Fn(&Committed) + Send + Sync>,
 }
 
-/// Buckets of a view that are written at the same time.
-const BUCKETS_AT_ONCE: usize = 4;
+/// What there is of a commit.
+struct Pending {
+    /// When its first part came.
+    started: Instant,
+    tables: Option<Gathered>,
+    /// What the views' tables gain and lose.
+    views: Option<Vec<TableCommit>>,
+}
 
 /// Commits until all senders of `parts` are gone.
 pub fn commit_all(
@@ -88,39 +95,46 @@ pub fn commit_all(
     parts: &crossbeam_channel::Receiver<CommitPart>,
     runtime: &tokio::runtime::Handle,
 ) {
-    let lake = config.committer.lake().clone();
+    let views = Views {
+        lake: config.committer.lake().clone(),
+        outcome: config.outcome.clone(),
+        options: config.options.clone(),
+        targets: config.views.clone(),
+        files: config.found.views.clone(),
+    };
     let mut state = State {
         positions: config.found.positions.clone(),
-        view_files: config.found.views.clone(),
         existing: config.found.existing.clone(),
-        lake,
+        views,
         config,
         tidying: None,
     };
-    let mut tables: BTreeMap<Epoch, Gathered> = BTreeMap::new();
-    let mut views: BTreeMap<Epoch, Dirty> = BTreeMap::new();
+    let mut pending: BTreeMap<Epoch, Pending> = BTreeMap::new();
     for part in parts {
+        let epoch = match &part {
+            CommitPart::Tables(gathered) => gathered.epoch,
+            CommitPart::Views(epoch, _) => *epoch,
+        };
+        let commit = pending.entry(epoch).or_insert_with(|| Pending {
+            started: Instant::now(),
+            tables: None,
+            views: None,
+        });
         match part {
-            CommitPart::Tables(gathered) => {
-                tables.insert(gathered.epoch, gathered);
-            }
-            CommitPart::Views(epoch, dirty) => {
-                views.insert(epoch, dirty);
+            CommitPart::Tables(gathered) => commit.tables = Some(gathered),
+            CommitPart::Views(_, dirty) => {
+                commit.views = runtime.block_on(state.stage_views(&dirty));
+                if commit.views.is_none() {
+                    return;
+                }
             }
         }
-        while let Some(epoch) = tables
-            .keys()
-            .next()
-            .copied()
-            .filter(|epoch| views.contains_key(epoch))
+        if commit.tables.is_some()
+            && commit.views.is_some()
+            && let Some(whole) = pending.remove(&epoch)
+            && runtime.block_on(state.commit(whole)).is_none()
         {
-            let (Some(gathered), Some(dirty)) = (tables.remove(&epoch), views.remove(&epoch))
-            else {
-                break;
-            };
-            if runtime.block_on(state.commit(gathered, dirty)).is_none() {
-                return;
-            }
+            return;
         }
     }
     if let Some(tidying) = state.tidying.take() {
@@ -130,16 +144,21 @@ pub fn commit_all(
 
 struct State {
     config: CommitterConfig,
-    lake: Lake,
+    views: Views,
     positions: BTreeMap<String, Position>,
-    view_files: Vec<ViewFiles>,
     existing: Vec<String>,
     tidying: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl State {
-    async fn commit(&mut self, gathered: Gathered, dirty: Dirty) -> Option<()> {
-        let started = Instant::now();
+    async fn stage_views(&mut self, dirty: &Dirty) -> Option<Vec<TableCommit>> {
+        let now_ms = (self.config.now_ms)();
+        let numbers = &mut self.config.numbers;
+        self.views.stage(dirty, now_ms, numbers).await
+    }
+
+    async fn commit(&mut self, pending: Pending) -> Option<()> {
+        let (gathered, views) = (pending.tables?, pending.views?);
         let epoch = gathered.epoch;
         let now_ms = (self.config.now_ms)();
         let mut tables: BTreeMap<String, TableCommit> = BTreeMap::new();
@@ -170,8 +189,10 @@ impl State {
             commit.adds.extend(change.adds);
             commit.removes.extend(change.removes);
         }
-        for (view, buckets) in dirty.views.iter().enumerate().take(self.config.views.len()) {
-            self.stage_view(view, buckets, now_ms, &mut tables).await?;
+        for (target, view) in self.config.views.iter().zip(views) {
+            let commit = tables.entry(target.path.clone()).or_default();
+            commit.adds.extend(view.adds);
+            commit.removes.extend(view.removes);
         }
         let mut moved = false;
         for bound in gathered.bounds {
@@ -224,7 +245,7 @@ impl State {
         self.existing.sort_unstable();
         self.existing.dedup();
         self.tidy();
-        let duration_ms = started.elapsed().as_millis() as u64;
+        let duration_ms = pending.started.elapsed().as_millis() as u64;
         (self.config.committed)(&Committed {
             number,
             epoch,
@@ -233,101 +254,6 @@ impl State {
             duration_ms,
         });
         Some(())
-    }
-
-    /// Writes the buckets of a view that changed, and names what they replace.
-    async fn stage_view(
-        &mut self,
-        view: usize,
-        dirty: &crate::serve::store::DirtyBuckets,
-        now_ms: i64,
-        tables: &mut BTreeMap<String, TableCommit>,
-    ) -> Option<()> {
-        let target = self.config.views[view].clone();
-        let known = &mut self.view_files[view];
-        let mut removes: Vec<RemovedFile> = known
-            .stray
-            .drain(..)
-            .map(|file| RemovedFile::from(&file))
-            .collect();
-        if known.total != dirty.buckets_total {
-            removes.extend(
-                std::mem::take(&mut known.files)
-                    .values()
-                    .map(RemovedFile::from),
-            );
-            known.total = dirty.buckets_total;
-        }
-        let mut writes = Vec::new();
-        for bucket in &dirty.buckets {
-            if let Some(old) = self.view_files[view].files.remove(&bucket.bucket) {
-                removes.push(RemovedFile::from(&old));
-            }
-            if bucket.row_count() == 0 {
-                continue;
-            }
-            let tags = BTreeMap::from([
-                (BUCKET_TAG.to_owned(), bucket.bucket.to_string()),
-                (BUCKETS_TAG.to_owned(), dirty.buckets_total.to_string()),
-            ]);
-            let facts = FileFacts {
-                id: self.config.numbers.draw(),
-                now_ms,
-                tags,
-            };
-            let written = self.write_bucket(&target, bucket.clone(), facts);
-            writes.push(async move { Some((bucket.bucket, written.await?)) });
-        }
-        // Encoding is the work; several buckets are at it at once.
-        let written: Vec<Option<(u32, StagedFile)>> = futures::stream::iter(writes)
-            .buffered(BUCKETS_AT_ONCE)
-            .collect()
-            .await;
-        let mut adds = Vec::new();
-        for written in written {
-            let (bucket, staged) = written?;
-            self.view_files[view].files.insert(bucket, staged.clone());
-            adds.push(staged);
-        }
-        if !adds.is_empty() || !removes.is_empty() {
-            let commit = tables.entry(target.path).or_default();
-            commit.adds.extend(adds);
-            commit.removes.extend(removes);
-        }
-        Some(())
-    }
-
-    /// Writes one bucket of a view as a file.
-    fn write_bucket(
-        &self,
-        target: &Target,
-        bucket: DirtyBucket,
-        facts: FileFacts,
-    ) -> impl Future<Output = Option<StagedFile>> + use<> {
-        let (lake, outcome) = (self.lake.clone(), self.config.outcome.clone());
-        let (target, options) = (target.clone(), self.config.options.clone());
-        async move {
-            let schema = Arc::clone(&target.schema);
-            let encoding =
-                tokio::task::spawn_blocking(move || encode(&schema, &[bucket.rows()], &options));
-            let encoded = match encoding.await {
-                Ok(Ok(encoded)) => encoded,
-                Ok(Err(error)) => {
-                    outcome.fail(error.to_string());
-                    return None;
-                }
-                Err(panicked) => {
-                    outcome.fail(format!("a view could not be encoded: {panicked}"));
-                    return None;
-                }
-            };
-            outcome
-                .retrying("write a view's file", async || {
-                    let (encoded, facts) = (encoded.clone(), facts.clone());
-                    lake.stage(&target.path, encoded, facts).await
-                })
-                .await
-        }
     }
 
     /// Writes log checkpoints and removes what is old, beside the next commit's work.
