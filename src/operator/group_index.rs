@@ -1,6 +1,6 @@
 //! Distinct keys numbered: the groups of an aggregation, the partitions of a top-k.
 //!
-//! A key is kept in Arrow's row format in one arena of bytes; its number indexes whatever state the caller keeps for it. Numbers of
+//! A key is kept in Arrow's row format in one arena of bytes, behind its length; its number indexes whatever state the caller keeps for it. Numbers of
 //! keys that are gone are given again.
 //!
 //! # Invariants
@@ -15,18 +15,45 @@ use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-/// Where a key's bytes are in the arena, and their hash: the index grows without looking at keys, and keys are compared only if their hashes are equal.
+/// Where a key is in the arena, and its hash: the index grows without looking at keys, and keys are compared only if their hashes are equal.
 #[derive(Clone, Copy, Default)]
 struct Span {
     start: u32,
-    length: u32,
-    hash: u64,
+    hash: u32,
 }
 
 impl Span {
+    /// The key's bytes.
     fn of(self, arena: &[u8]) -> &[u8] {
-        &arena[self.start as usize..self.start as usize + self.length as usize]
+        let (length, key) = length_of(&arena[self.start as usize..]);
+        &key[..length]
     }
+}
+
+/// Appends a key behind its length: one byte, or 255 and four more.
+fn put(arena: &mut Vec<u8>, key: &[u8]) {
+    match u8::try_from(key.len()) {
+        Ok(length) if length < u8::MAX => arena.push(length),
+        _ => {
+            arena.push(u8::MAX);
+            arena.extend_from_slice(&(key.len() as u32).to_le_bytes());
+        }
+    }
+    arena.extend_from_slice(key);
+}
+
+/// The length that [`put`] wrote, and what comes behind it.
+fn length_of(bytes: &[u8]) -> (usize, &[u8]) {
+    match bytes {
+        [u8::MAX, a, b, c, d, rest @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, rest),
+        [length, rest @ ..] => (usize::from(*length), rest),
+        [] => (0, bytes),
+    }
+}
+
+/// What a hash table asks for: the hash in its low bits, and in the high ones too.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 /// The number of no key.
@@ -82,9 +109,12 @@ impl GroupIndex {
             return Ok(());
         }
         let keys = self.converter.convert_columns(columns)?;
-        let hash = |row| self.hasher.hash_one(keys.row(row).as_ref());
-        let hashes: Vec<u64> = (0..rows).map(hash).collect();
-        let probably = |&hash: &u64| self.index.find(hash, |_| true).copied().unwrap_or(NONE);
+        let hash = |row| self.hasher.hash_one(keys.row(row).as_ref()) as u32;
+        let hashes: Vec<u32> = (0..rows).map(hash).collect();
+        let probably = |&hash: &u32| {
+            let found = self.index.find(spread(hash), |_| true);
+            found.copied().unwrap_or(NONE)
+        };
         numbers.extend(hashes.iter().map(probably));
         let known = |&number: &u32| self.spans.get(number as usize).copied().unwrap_or_default();
         let spans: Vec<Span> = numbers.iter().map(known).collect();
@@ -104,10 +134,13 @@ impl GroupIndex {
             return;
         }
         let span = self.spans[number as usize];
-        if let Ok(entry) = self.index.find_entry(span.hash, |&other| other == number) {
+        if let Ok(entry) = self
+            .index
+            .find_entry(spread(span.hash), |&other| other == number)
+        {
             entry.remove();
             self.free.push(number);
-            self.garbage += span.length as usize;
+            self.garbage += span.of(&self.arena).len();
         }
         if self.garbage > 1 << 20 && self.garbage > self.arena.len() / 2 {
             self.compact();
@@ -134,7 +167,7 @@ impl GroupIndex {
             + self.index.capacity() * 5
     }
 
-    fn number(&mut self, key: &[u8], hash: u64) -> Result<u32, ArrowError> {
+    fn number(&mut self, key: &[u8], hash: u32) -> Result<u32, ArrowError> {
         let GroupIndex {
             index,
             arena,
@@ -146,7 +179,7 @@ impl GroupIndex {
             let span = spans[number as usize];
             span.hash == hash && span.of(arena) == key
         };
-        if let Some(&found) = index.find(hash, same) {
+        if let Some(&found) = index.find(spread(hash), same) {
             return Ok(found);
         }
         let start = u32::try_from(arena.len()).map_err(|_| {
@@ -155,12 +188,8 @@ impl GroupIndex {
                     .into(),
             )
         })?;
-        let span = Span {
-            start,
-            length: key.len() as u32,
-            hash,
-        };
-        arena.extend_from_slice(key);
+        let span = Span { start, hash };
+        put(arena, key);
         let number = match free.pop() {
             Some(number) => {
                 spans[number as usize] = span;
@@ -171,7 +200,9 @@ impl GroupIndex {
                 (spans.len() - 1) as u32
             }
         };
-        index.insert_unique(hash, number, |&number| spans[number as usize].hash);
+        index.insert_unique(spread(hash), number, |&number| {
+            spread(spans[number as usize].hash)
+        });
         Ok(number)
     }
 
@@ -181,7 +212,7 @@ impl GroupIndex {
         for &number in &self.index {
             let span = &mut self.spans[number as usize];
             let start = arena.len() as u32;
-            arena.extend_from_slice(span.of(&self.arena));
+            put(&mut arena, span.of(&self.arena));
             span.start = start;
         }
         self.arena = arena;
@@ -219,5 +250,28 @@ mod tests {
                 .collect::<Vec<_>>(),
             ["b", "c"]
         );
+    }
+
+    #[test]
+    fn long_keys_and_keys_that_moved_are_read_back() {
+        let mut index = GroupIndex::new(&[DataType::Utf8View]).unwrap();
+        let mut numbers = Vec::new();
+        let texts: Vec<String> = (0..6000).map(|n| format!("{n:0>400}")).collect();
+        let columns: Vec<ArrayRef> = vec![Arc::new(StringViewArray::from_iter_values(&texts))];
+        index.intern(&columns, texts.len(), &mut numbers).unwrap();
+        let before = index.bytes();
+        for &number in &numbers[1..] {
+            index.release(number);
+        }
+        assert!(
+            index.bytes() < before / 2,
+            "the keys that are gone still take memory"
+        );
+        let keys = index.keys(&numbers[..1]).unwrap();
+        assert_eq!(keys[0].as_string_view().value(0), texts[0]);
+        index
+            .intern(&column(&[&texts[0]]), 1, &mut numbers)
+            .unwrap();
+        assert_eq!(numbers, [0]);
     }
 }

@@ -1,7 +1,10 @@
 //! The first rows of each partition: `ROW_NUMBER`, `RANK`, `DENSE_RANK` with a bound, and `ORDER BY .. LIMIT`.
 //!
-//! Each partition keeps its rows in an ordered multiset, so a change costs O(log n) and the answer is read from the front: O(k) rows, and ties.
+//! Each partition keeps its first rows in an ordered multiset (`partition`), so a change costs O(log n) and the answer is read from the front: O(k) rows, and ties.
 //! The order is made total by the row's other columns, so every choice between equals is always the same one.
+
+mod backlog;
+mod partition;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -13,8 +16,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, Rows, SortField};
 
+use self::partition::Partition;
 use super::group_index::GroupIndex;
-use super::ordered_multiset::OrderedMultiset;
 use super::route::key_columns;
 use crate::bits::Bits;
 use crate::delta::{Delta, Diff};
@@ -42,7 +45,7 @@ pub struct TopKShape {
 pub struct TopKState {
     shape: TopKShape,
     index: GroupIndex,
-    partitions: Vec<OrderedMultiset<Entry>>,
+    partitions: Vec<Partition>,
     touched: Bits,
     /// The columns of a row in row format: the order columns, as they are ordered, then all others. Partition columns are in `index`.
     rows: RowConverter,
@@ -77,6 +80,14 @@ impl Entry {
 
     fn order(&self) -> &[u8] {
         &self.bytes[..self.order_length as usize]
+    }
+
+    /// Whether a row, of which these are the bytes and their prefix, comes behind this one.
+    fn is_before(&self, prefix: (u8, u64), bytes: &[u8]) -> bool {
+        (self.mark, self.prefix)
+            .cmp(&prefix)
+            .then_with(|| (*self.bytes).cmp(bytes))
+            .is_lt()
     }
 }
 
@@ -133,6 +144,59 @@ impl Encoded {
     }
 }
 
+impl TopKShape {
+    /// Numbers rows that come in order, and tells `emit` those within the bound: the row, its number (0 if that is not shown), and how many times.
+    ///
+    /// Returns how many rows it looked at until the first that is not within the bound; nothing if there was none.
+    fn number<'a>(
+        &self,
+        rows: &mut dyn Iterator<Item = (&'a Entry, i64)>,
+        mut emit: impl FnMut(&'a Entry, u64, i64),
+    ) -> Option<usize> {
+        let last = self.skip.saturating_add(self.limit);
+        let most = if self.distinct { 1 } else { Diff::MAX };
+        let shown = |place: u64| if self.emit_rank { place } else { 0 };
+        let mut rows_before = 0u64;
+        let mut dense = 0u64;
+        let mut rank = 0u64;
+        let mut previous: Option<&[u8]> = None;
+        for (looked_at, (entry, count)) in rows.enumerate() {
+            let count = count.clamp(0, most) as u64;
+            if previous != Some(entry.order()) {
+                dense += 1;
+                rank = rows_before + 1;
+                previous = Some(entry.order());
+            }
+            match self.rank {
+                Rank::RowNumber => {
+                    // Equal rows are numbered one after the other.
+                    let first = (rows_before + 1).max(self.skip + 1);
+                    let until = (rows_before + count).min(last);
+                    if rows_before >= last {
+                        return Some(looked_at);
+                    }
+                    if self.emit_rank {
+                        (first..=until).for_each(|place| emit(entry, place, 1));
+                    } else if first <= until {
+                        emit(entry, 0, (until - first + 1) as i64);
+                    }
+                }
+                Rank::Rank | Rank::DenseRank => {
+                    let place = if self.rank == Rank::Rank { rank } else { dense };
+                    if place > last {
+                        return Some(looked_at);
+                    }
+                    if place > self.skip {
+                        emit(entry, shown(place), count as i64);
+                    }
+                }
+            }
+            rows_before += count;
+        }
+        None
+    }
+}
+
 impl TopKState {
     /// No rows yet. `input` and `schema` are the columns read and returned.
     pub fn new(input: &SchemaRef, shape: TopKShape, schema: SchemaRef) -> Result<Self, ArrowError> {
@@ -182,15 +246,22 @@ impl TopKState {
             self.index.intern(&partition, delta.len(), &mut numbers)?;
             self.touched.resize(self.index.numbers());
             self.partitions
-                .resize_with(self.index.numbers(), OrderedMultiset::default);
+                .resize_with(self.index.numbers(), Partition::default);
             let rows = self.encode(&delta.rows)?;
             for (row, (&number, &diff)) in numbers.iter().zip(&delta.diffs).enumerate() {
+                let (bytes, partition) = (rows.bytes(row), &mut self.partitions[number as usize]);
+                let prefix = prefix(bytes);
+                let fence = partition.fence();
+                if fence.is_some_and(|fence| fence.is_before(prefix, bytes)) {
+                    partition.defer(bytes, rows.order_length(row), diff);
+                    continue;
+                }
                 if !self.touched.set(number as usize, true) {
                     touched.push(number);
                 }
                 changes.push(Change {
                     partition: number,
-                    prefix: prefix(rows.bytes(row)),
+                    prefix,
                     batch,
                     row: row as u32,
                     diff,
@@ -221,6 +292,8 @@ impl TopKState {
             }
         }
         for &number in &touched {
+            let shape = &self.shape;
+            self.partitions[number as usize].settle(|rows| shape.number(rows, |_, _, _| {}));
             self.first_rows(number, 1, &mut edits);
         }
         edits.retain(|_, diff| *diff != 0);
@@ -266,65 +339,16 @@ impl TopKState {
             + self
                 .partitions
                 .iter()
-                .map(|set| {
-                    set.heap_bytes()
-                        + set
-                            .iter()
-                            .map(|(entry, _)| entry.bytes.len() + 16)
-                            .sum::<usize>()
-                })
+                .map(Partition::heap_bytes)
                 .sum::<usize>()
     }
 
     /// Adds `sign` times the rows of partition `number` that are within the bound, with their numbers.
     fn first_rows(&self, number: u32, sign: i64, edits: &mut BTreeMap<(u32, Entry, u64), i64>) {
-        let last = self.shape.skip.saturating_add(self.shape.limit);
-        let mut rows_before = 0u64;
-        let mut dense = 0u64;
-        let mut rank = 0u64;
-        let mut previous: Option<&[u8]> = None;
-        for (entry, count) in self.partitions[number as usize].iter() {
-            let most = if self.shape.distinct { 1 } else { Diff::MAX };
-            let count = count.clamp(0, most) as u64;
-            if previous != Some(entry.order()) {
-                dense += 1;
-                rank = rows_before + 1;
-                previous = Some(entry.order());
-            }
-            let mut emit = |place: u64, times: i64| {
-                let shown = if self.shape.emit_rank { place } else { 0 };
-                *edits.entry((number, entry.clone(), shown)).or_insert(0) += sign * times;
-            };
-            match self.shape.rank {
-                Rank::RowNumber => {
-                    // Equal rows are numbered one after the other.
-                    let first = (rows_before + 1).max(self.shape.skip + 1);
-                    let until = (rows_before + count).min(last);
-                    if rows_before >= last {
-                        return;
-                    }
-                    if self.shape.emit_rank {
-                        (first..=until).for_each(|place| emit(place, 1));
-                    } else if first <= until {
-                        emit(0, (until - first + 1) as i64);
-                    }
-                }
-                Rank::Rank | Rank::DenseRank => {
-                    let place = if self.shape.rank == Rank::Rank {
-                        rank
-                    } else {
-                        dense
-                    };
-                    if place > last {
-                        return;
-                    }
-                    if place > self.shape.skip {
-                        emit(place, count as i64);
-                    }
-                }
-            }
-            rows_before += count;
-        }
+        let first = &mut self.partitions[number as usize].first();
+        self.shape.number(first, |entry, place, times| {
+            *edits.entry((number, entry.clone(), place)).or_insert(0) += sign * times;
+        });
     }
 
     fn decode(&self, edits: BTreeMap<(u32, Entry, u64), i64>) -> Result<Delta, ArrowError> {
