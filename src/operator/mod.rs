@@ -21,4 +21,5 @@ pub mod ordered_multiset;
 pub mod quantile;
 pub mod route;
 pub mod row_hash;
+pub mod state_bytes;
 pub mod top_k;

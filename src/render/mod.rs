@@ -174,6 +174,7 @@ pub fn build<'scope>(
         |id| keyed_streams[&id].clone(),
         start,
         &faults,
+        &counters.state_bytes,
     )?;
     let mut views: Vec<StreamVec<'scope, Epoch, Delta>> = plan
         .views

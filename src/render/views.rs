@@ -17,18 +17,20 @@ use crate::operator::fault::Faults;
 use crate::operator::join::{JoinShape, join};
 use crate::operator::map::map_deltas;
 use crate::operator::route;
+use crate::operator::state_bytes::{StateBytes, StatePart};
 use crate::operator::top_k::{TopKShape, TopKState};
 use crate::plan::{Node, NodeId, Op, Plan};
 
 /// Renders all nodes of `plan`, given the streams of its keyed nodes; returns the stream of every node.
 ///
-/// `start` is the epoch at which rows that never change appear.
+/// `start` is the epoch at which rows that never change appear. Operators tell `state_bytes` how large their state is.
 pub fn render<'scope>(
     scope: Scope<'scope, Epoch>,
     plan: &Arc<Plan>,
     mut keyed: impl FnMut(NodeId) -> StreamVec<'scope, Epoch, Delta>,
     start: Epoch,
     faults: &Faults,
+    state_bytes: &StateBytes,
 ) -> Result<Vec<StreamVec<'scope, Epoch, Delta>>, ArrowError> {
     let mut streams: Vec<StreamVec<'scope, Epoch, Delta>> = Vec::with_capacity(plan.nodes.len());
     for (id, node) in plan.nodes.iter().enumerate() {
@@ -71,8 +73,11 @@ pub fn render<'scope>(
                     faults.clone(),
                 )?
             }
-            Op::Aggregate { .. } => aggregate(scope, node, &streams, &schema_of, start)?,
-            Op::TopK { .. } => top_k(scope, node, &streams, &schema_of)?,
+            Op::Aggregate { .. } => {
+                let part = state_bytes.part();
+                aggregate(scope, node, &streams, &schema_of, start, part)?
+            }
+            Op::TopK { .. } => top_k(scope, node, &streams, &schema_of, state_bytes.part())?,
         };
         streams.push(stream);
     }
@@ -112,6 +117,7 @@ fn aggregate<'scope>(
     streams: &[StreamVec<'scope, Epoch, Delta>],
     schema_of: &dyn Fn(NodeId) -> SchemaRef,
     start: Epoch,
+    mut part: StatePart,
 ) -> Result<StreamVec<'scope, Epoch, Delta>, ArrowError> {
     let Op::Aggregate {
         input,
@@ -138,6 +144,8 @@ fn aggregate<'scope>(
                 .apply(&deltas)
                 .expect("the input has the columns that the aggregation was made for"),
         );
+        let changes = deltas.iter().map(Delta::len).sum();
+        part.changed(changes, state.groups(), || state.bytes());
     });
     // Every worker must build the same operators, so those without the initial row add an empty constant.
     let initial = initial.unwrap_or_else(|| {
@@ -155,6 +163,7 @@ fn top_k<'scope>(
     node: &Node,
     streams: &[StreamVec<'scope, Epoch, Delta>],
     schema_of: &dyn Fn(NodeId) -> SchemaRef,
+    mut part: StatePart,
 ) -> Result<StreamVec<'scope, Epoch, Delta>, ArrowError> {
     let Op::TopK {
         input,
@@ -192,6 +201,8 @@ fn top_k<'scope>(
                     .apply(&deltas)
                     .expect("the input has the columns that the top-k was made for"),
             );
+            let changes = deltas.iter().map(Delta::len).sum();
+            part.changed(changes, state.partitions(), || state.bytes());
         },
     ))
 }

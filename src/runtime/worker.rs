@@ -140,8 +140,7 @@ impl WorkerShared {
                     );
                 });
                 if tells {
-                    self.status
-                        .set_state_bytes(self.counters.state_bytes.load(Ordering::Relaxed));
+                    self.status.set_state_bytes(self.counters.state_bytes.get());
                     let _ = events.send(ViewEvent::Closed(closed));
                 }
             }

@@ -115,7 +115,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Failure> {
         "MB",
     );
     figures.add(
-        "  state, bytes a post (keyed rows + live views)",
+        "  state, bytes a post (tables, operators, live views)",
         done.state_bytes as f64 / args.posts as f64,
         "B",
     );

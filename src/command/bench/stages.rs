@@ -17,6 +17,7 @@ use crate::operator::fault::Faults;
 use crate::operator::keyed::{KeyedGroup, KeyedRows, PickedRows};
 use crate::operator::map::apply;
 use crate::operator::row_hash::hash_rows;
+use crate::operator::state_bytes::StateBytes;
 use crate::plan::{NodeId, Plan, lower};
 use crate::render::{keyed_group, views};
 use crate::sink::{ParquetOptions, encode};
@@ -205,6 +206,7 @@ fn views_alone(plan: Arc<Plan>, epochs: Vec<EpochReads>) -> Result<Duration, Fai
                 |node| streams[&node].clone(),
                 0,
                 &Faults::default(),
+                &StateBytes::default(),
             );
             rendered.map(|nodes| {
                 for view in &plan.views {

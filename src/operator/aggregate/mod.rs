@@ -137,6 +137,11 @@ impl AggregateState {
         difference(&before, old, &after, new)
     }
 
+    /// How many groups there are at most.
+    pub fn groups(&self) -> usize {
+        self.index.numbers()
+    }
+
     /// The number of bytes the state takes in memory, about.
     pub fn bytes(&self) -> usize {
         self.index.bytes()

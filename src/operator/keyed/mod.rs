@@ -28,6 +28,7 @@ pub use rows::{DELETED, KeyedRows, PickedRows};
 
 use super::epochs::Stash;
 use super::route::Routed;
+use super::state_bytes::StateBytes;
 use crate::delta::{Delta, Epoch};
 
 /// What the rest of the dataflow sees of a group of tables.
@@ -45,8 +46,8 @@ pub struct KeyedStreams<'scope> {
 pub struct KeyedCounters {
     /// Records that changed nothing.
     pub duplicates: AtomicU64,
-    /// Bytes of state: the sum over workers of the last figure each of them gave.
-    pub state_bytes: AtomicU64,
+    /// Bytes of state, of these and of the operators of views. (Differential's arrangements, of joins on other columns than keys, are not counted.)
+    pub state_bytes: StateBytes,
 }
 
 /// Runs `group` on the rows that belong to this worker.
@@ -88,7 +89,7 @@ pub fn keyed<'scope>(
             Vec<timely::dataflow::operators::Capability<Epoch>>,
         > = Default::default();
         let mut ends: BTreeSet<Epoch> = BTreeSet::new();
-        let mut reported = 0u64;
+        let mut state_bytes = counters.state_bytes.part();
         move |frontiers| {
             rows.for_each(|capability, data| {
                 held.entry(*capability.time())
@@ -116,11 +117,7 @@ pub fn keyed<'scope>(
                 counters
                     .duplicates
                     .fetch_add(outcome.duplicates, Ordering::Relaxed);
-                let bytes = group.bytes() as u64;
-                counters
-                    .state_bytes
-                    .fetch_add(bytes.wrapping_sub(reported), Ordering::Relaxed);
-                reported = bytes;
+                state_bytes.tell(group.bytes());
                 for ((output, mut deltas), capability) in
                     outputs.iter_mut().zip(outcome.deltas).zip(&capabilities)
                 {

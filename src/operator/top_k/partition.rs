@@ -15,7 +15,7 @@ use crate::operator::ordered_multiset::OrderedMultiset;
 
 /// The rows of one partition. At least `NEAR` of them are up to the fence when it is chosen.
 #[derive(Debug)]
-pub(super) struct Partition<const NEAR: usize = 64> {
+pub(super) struct Partition<const NEAR: usize> {
     sorted: OrderedMultiset<Entry>,
     fence: Option<Entry>,
     backlog: Backlog,
