@@ -52,7 +52,7 @@ pub trait Accumulator {
     fn bytes(&self) -> usize;
 }
 
-/// `count(*)` and `count(column)`.
+/// `count(column)`, and `count(*)` with a filter.
 #[derive(Default)]
 pub struct Count {
     counts: Vec<i64>,

@@ -18,7 +18,8 @@ mod sum;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array,
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions,
+    UInt64Array,
 };
 use arrow::compute::kernels::cmp::distinct;
 use arrow::compute::{interleave, take};
@@ -36,7 +37,8 @@ use crate::plan::{Aggregate, Function};
 /// The state of one aggregation on one worker.
 pub struct AggregateState {
     group: Vec<usize>,
-    aggregates: Vec<(Aggregate, Box<dyn Accumulator>)>,
+    /// With the state of each; `count(*)` has none, for it is in `counts`.
+    aggregates: Vec<(Aggregate, Option<Box<dyn Accumulator>>)>,
     index: GroupIndex,
     /// Rows in each group; a group exists while it has any.
     counts: Vec<Diff>,
@@ -60,7 +62,11 @@ impl AggregateState {
             .collect();
         let aggregates = aggregates
             .iter()
-            .map(|aggregate| Ok((aggregate.clone(), accumulator_for(aggregate, input)?)))
+            .map(|aggregate| {
+                let needs_state = !counts_rows(aggregate);
+                let accumulator = needs_state.then(|| accumulator_for(aggregate, input));
+                Ok((aggregate.clone(), accumulator.transpose()?))
+            })
             .collect::<Result<Vec<_>, ArrowError>>()?;
         Ok(AggregateState {
             group: group.to_vec(),
@@ -111,6 +117,9 @@ impl AggregateState {
                 self.counts[number as usize] += diff;
             }
             for (aggregate, accumulator) in &mut self.aggregates {
+                let Some(accumulator) = accumulator else {
+                    continue;
+                };
                 let filter = aggregate
                     .filter
                     .map(|column| true_only(delta.rows.column(column).as_boolean()));
@@ -128,7 +137,7 @@ impl AggregateState {
         for &number in &touched {
             self.touched.set(number as usize, false);
             if !self.exists(number) {
-                for (_, accumulator) in &mut self.aggregates {
+                for accumulator in self.aggregates.iter_mut().filter_map(|(_, a)| a.as_mut()) {
                     accumulator.clear(number as usize);
                 }
                 self.index.release(number);
@@ -149,7 +158,8 @@ impl AggregateState {
             + self
                 .aggregates
                 .iter()
-                .map(|(_, accumulator)| accumulator.bytes())
+                .filter_map(|(_, accumulator)| accumulator.as_ref())
+                .map(|accumulator| accumulator.bytes())
                 .sum::<usize>()
     }
 
@@ -157,7 +167,7 @@ impl AggregateState {
         let groups = self.index.numbers();
         self.counts.resize(groups, 0);
         self.touched.resize(groups);
-        for (_, accumulator) in &mut self.aggregates {
+        for accumulator in self.aggregates.iter_mut().filter_map(|(_, a)| a.as_mut()) {
             accumulator.resize(groups);
         }
     }
@@ -197,7 +207,13 @@ impl AggregateState {
             .map(|&place| touched[place as usize])
             .collect();
         for (_, accumulator) in &self.aggregates {
-            columns.push(accumulator.output(&groups)?);
+            columns.push(match accumulator {
+                Some(accumulator) => accumulator.output(&groups)?,
+                None => {
+                    let counts = groups.iter().map(|&group| self.counts[group as usize]);
+                    Arc::new(Int64Array::from_iter_values(counts))
+                }
+            });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(groups.len()));
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)
@@ -299,6 +315,13 @@ fn true_only(filter: &BooleanArray) -> BooleanArray {
     } else {
         filter.clone()
     }
+}
+
+/// Whether it is the number of a group's rows, all of them.
+fn counts_rows(aggregate: &Aggregate) -> bool {
+    aggregate.function == Function::Count
+        && aggregate.argument.is_none()
+        && aggregate.filter.is_none()
 }
 
 /// The state for one aggregate.
