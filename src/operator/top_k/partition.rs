@@ -2,8 +2,8 @@
 //!
 //! What stands far behind mostly stays there, and nobody asks for its place. So rows are put in order up to a *fence*, somewhat behind the last row that is
 //! asked for; changes of rows behind it go to a backlog as they come. When so many of the first rows have gone that the answer could reach beyond
-//! the fence, the backlog is put in order, and a new fence is chosen. A change behind the fence costs O(1), and O(log n) when it is put in order, which
-//! happens once.
+//! the fence, the backlog is put in order, and a new fence is chosen. A change costs O(log n), amortised: the backlog is sorted when it has doubled, so that rows that come and
+//! go do not pile up in it, and each change enters the order at most once.
 //!
 //! # Invariants
 //! 1. The count of a row is the sum of what `sorted` and `backlog` have of it.

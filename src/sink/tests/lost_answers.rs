@@ -98,14 +98,7 @@ async fn a_commit_repeated_after_any_lost_answer_counts_once() {
                 Path::from("lake"),
                 url::Url::parse("memory:///lake/").unwrap(),
             );
-            let (mut committer, _) = open(&lake, "first").await;
-            committer
-                .commit(changes(
-                    1,
-                    [(PIN, change(&lake, PIN, 1, 0..10, true).await)],
-                ))
-                .await
-                .unwrap();
+            let mut committer = begun(&lake, "first").await;
 
             *store.plan.lock().unwrap() = Some((place, fault));
             let second = changes(2, [(PIN, change(&lake, PIN, 2, 10..20, false).await)]);

@@ -132,6 +132,14 @@ async fn open(lake: &Lake, writer: &str) -> (Committer, Option<Recovered>) {
     Committer::open(lake.clone(), writer.into()).await.unwrap()
 }
 
+/// A committer that has committed the pins 0 to 9 as the first file of their table.
+async fn begun(lake: &Lake, writer: &str) -> Committer {
+    let (mut committer, _) = open(lake, writer).await;
+    let pins = change(lake, PIN, 1, 0..10, true).await;
+    committer.commit(changes(1, [(PIN, pins)])).await.unwrap();
+    committer
+}
+
 fn files<'a>(recovered: &'a Recovered, table: &str) -> &'a [StagedFile] {
     &recovered.tables[table].files
 }

@@ -72,14 +72,7 @@ async fn what_is_committed_is_there_after_a_restart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_after_the_checkpoint_is_rolled_forward_once() {
     let (_dir, lake) = here();
-    let (mut committer, _) = open(&lake, "first").await;
-    committer
-        .commit(changes(
-            1,
-            [(PIN, change(&lake, PIN, 1, 0..10, true).await)],
-        ))
-        .await
-        .unwrap();
+    let mut committer = begun(&lake, "first").await;
     let tables = [
         (PIN, change(&lake, PIN, 2, 10..20, false).await),
         (VIEW, change(&lake, VIEW, 3, 0..1, true).await),
@@ -115,14 +108,7 @@ async fn a_crash_after_the_checkpoint_is_rolled_forward_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_before_the_checkpoint_leaves_nothing_to_see() {
     let (_dir, lake) = here();
-    let (mut committer, _) = open(&lake, "first").await;
-    committer
-        .commit(changes(
-            1,
-            [(PIN, change(&lake, PIN, 1, 0..10, true).await)],
-        ))
-        .await
-        .unwrap();
+    let committer = begun(&lake, "first").await;
     change(&lake, PIN, 2, 10..20, false).await;
     drop(committer);
     let (mut committer, recovered) = open(&lake, "second").await;

@@ -5,14 +5,7 @@ use super::*;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_second_writer_loses_and_is_told_who_holds_the_lake() {
     let (_dir, lake) = here();
-    let (mut first, _) = open(&lake, "first").await;
-    first
-        .commit(changes(
-            1,
-            [(PIN, change(&lake, PIN, 1, 0..10, true).await)],
-        ))
-        .await
-        .unwrap();
+    let mut first = begun(&lake, "first").await;
     let (mut second, _) = open(&lake, "second").await;
     first
         .commit(changes(
@@ -71,14 +64,7 @@ async fn a_writer_that_slept_through_the_pruning_of_its_place_loses_too() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn someone_elses_hand_in_a_table_is_found_before_anything_is_promised() {
     let (_dir, lake) = here();
-    let (mut committer, _) = open(&lake, "first").await;
-    committer
-        .commit(changes(
-            1,
-            [(PIN, change(&lake, PIN, 1, 0..10, true).await)],
-        ))
-        .await
-        .unwrap();
+    let mut committer = begun(&lake, "first").await;
     let vacuum = Bytes::from_static(br#"{"commitInfo":{"operation":"VACUUM END"}}"#);
     lake.put(&paths::log_entry(PIN, 1), vec![vacuum])
         .await
