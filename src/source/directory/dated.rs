@@ -2,12 +2,14 @@
 //!
 //! Firehose writes several objects at once, tries again when it could not deliver, and ends names with a random id: names do not tell in which order
 //! objects come. So the objects of a day are read in the order of their modification (then of their names), and a position holds, for the last two days,
-//! how far that order was read. A pass lists these days and nothing before them.
+//! how far that order was read: up to which moment, and which objects of that very moment, for a store may tell no more than seconds. A pass lists these
+//! days and nothing before them.
 //!
 //! # Invariants
 //! 1. Objects are complete when they appear.
 //! 2. An object is read once it has been seen for a moment, so that those of the same moment are seen before any of them is read.
-//! 3. Days are read in their order. What is delivered more than a day late is not looked for.
+//! 3. An object that was begun is finished before any other is read: from then on the position's days say all that was read.
+//! 4. Days are read in their order. What is delivered more than a day late is not looked for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use std::time::{Duration, Instant};
 use super::assemble::Assembler;
 use super::feed::{Job, feed};
 use super::layout::{self, dated, is_dated_file};
-use super::place::{DatedToken, Days, Horizon, Order, ReadTo};
+use super::place::{DatedToken, Days, Object, Order, ReadTo};
 use super::shared::{Pause, Shared};
 use super::storage::{Entry, StorageFailure, join};
 use crate::source::{SourceError, position_key};
@@ -78,9 +80,8 @@ struct Follower {
 /// Where a partition stands.
 struct Cursor {
     days: Days,
-    /// The object that was begun last, and how much of it was read.
-    file: String,
-    read: ReadTo,
+    /// Until the first pass: the object that was begun last, and how much of it was read.
+    begun: Option<(String, ReadTo)>,
 }
 
 impl Follower {
@@ -126,10 +127,10 @@ impl Follower {
                 self.shared.changed(&name, why)
             })?,
         };
+        let read = token.read.parse().unwrap_or(ReadTo::START);
         self.cursors.push(Cursor {
             days: token.days,
-            read: token.read.parse().unwrap_or(ReadTo::START),
-            file: token.file,
+            begun: (!token.file.is_empty()).then_some((token.file, read)),
         });
         let assembler = Assembler::new(&self.shared, stream, &name);
         self.assemblers.push(assembler);
@@ -165,7 +166,7 @@ impl Follower {
     async fn pass(&mut self, bounded: bool) -> Result<bool, SourceError> {
         let days = self.days().await;
         let days = days.map_err(|error| self.shared.storage_failed(&self.folder, error))?;
-        let mut read = false;
+        let mut read = self.finish_begun(&days).await?;
         let mut waiting = vec![false; self.cursors.len()];
         let now = Instant::now();
         for (day, folder) in days {
@@ -185,20 +186,15 @@ impl Follower {
                 self.first_seen.remove(&object.name);
                 let cursor = &self.cursors[place];
                 let before = days.entry(place).or_insert_with(|| cursor.days.clone());
-                let start = if object.name == cursor.file {
-                    cursor.read
-                } else {
-                    ReadTo::START
-                };
                 jobs.push(Job {
                     path: object.name.as_str().into(),
                     size: Some(size),
-                    start,
+                    start: ReadTo::START,
                     complete: true,
                     order: Order::Days(Arc::new(before.clone())),
                     to: place,
                 });
-                before.note(day, object.clone());
+                before.note(day, object);
                 ends.push(place);
             }
             if jobs.is_empty() {
@@ -211,15 +207,7 @@ impl Follower {
                 let gauge = &self.assemblers[*place].gauge;
                 gauge.ahead.store(bytes, Ordering::Relaxed);
             }
-            let last: Vec<(String, usize)> = jobs
-                .iter()
-                .map(|job| (job.path.to_string(), job.to))
-                .collect();
             feed(&self.shared, jobs, &mut self.assemblers, &mut |_| ()).await?;
-            for (file, place) in last {
-                self.cursors[place].file = file;
-                self.cursors[place].read = ReadTo::START;
-            }
             for (place, days) in days {
                 self.cursors[place].days = days;
                 self.assemblers[place]
@@ -233,12 +221,52 @@ impl Follower {
         Ok(read)
     }
 
+    /// Reads what is left of the objects that were begun, and notes that they are read; tells whether something was left.
+    async fn finish_begun(&mut self, days: &[(i64, String)]) -> Result<bool, SourceError> {
+        let mut read = false;
+        for (place, cursor) in self.cursors.iter_mut().enumerate() {
+            let Some((file, start)) = cursor.begun.take() else {
+                continue;
+            };
+            let holds = |folder: &str| {
+                file.strip_prefix(folder)
+                    .is_some_and(|rest| rest.starts_with('/'))
+            };
+            let Some((day, folder)) = days.iter().find(|(_, folder)| holds(folder)) else {
+                continue;
+            };
+            let files = self.shared.storage.all_files(folder).await;
+            let mut files = files
+                .map_err(|error| self.shared.storage_failed(folder, error))?
+                .into_iter();
+            // One that is gone is done.
+            let Some(entry) = files.find(|entry| entry.path == file) else {
+                continue;
+            };
+            let size = entry.size.unwrap_or(0);
+            if start != ReadTo::Stored(size) {
+                read = true;
+                let job = Job {
+                    path: file.as_str().into(),
+                    size: Some(size),
+                    start,
+                    complete: true,
+                    order: Order::Days(Arc::new(cursor.days.clone())),
+                    to: place,
+                };
+                feed(&self.shared, vec![job], &mut self.assemblers, &mut |_| ()).await?;
+            }
+            cursor.days.note(*day, object(entry));
+        }
+        Ok(read)
+    }
+
     /// The objects of a day that were not read, in their order: with the place of their partition, and their size.
     fn unread(
         &mut self,
         day: i64,
         files: Vec<Entry>,
-    ) -> Result<Vec<(usize, Horizon, u64)>, SourceError> {
+    ) -> Result<Vec<(usize, Object, u64)>, SourceError> {
         let mut found = Vec::new();
         for file in files {
             let name = file.path.rsplit('/').next().unwrap_or(&file.path);
@@ -255,16 +283,8 @@ impl Follower {
             }
             let place = self.partition(stream, partition)?;
             let size = file.size.unwrap_or(0);
-            let object = Horizon {
-                modified: file.modified.unwrap_or(0),
-                name: file.path,
-            };
-            let cursor = &mut self.cursors[place];
-            if cursor.days.has_read(day, &object) {
-                continue;
-            }
-            if object.name == cursor.file && cursor.read == ReadTo::Stored(size) {
-                cursor.days.note(day, object);
+            let object = object(file);
+            if self.cursors[place].days.has_read(day, &object) {
                 continue;
             }
             if let Some(format) = OTHER_FORMATS.iter().find(|end| object.name.ends_with(*end)) {
@@ -310,6 +330,13 @@ impl Follower {
         }
         found.sort();
         Ok(found)
+    }
+}
+
+fn object(entry: Entry) -> Object {
+    Object {
+        modified: entry.modified.unwrap_or(0),
+        name: entry.path,
     }
 }
 

@@ -4,7 +4,7 @@
 //!   *uncompressed* text were; `n` is how many files sort before it.
 //! * Dated objects: JSON, see [`DatedToken`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -121,27 +121,48 @@ pub(super) struct Days {
     pub days: BTreeMap<i64, Horizon>,
 }
 
-/// The last object that was read of a day, in the order of modification and name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Horizon {
+/// An object of a day; they are read in this order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Object {
     /// Milliseconds since 1970.
     pub modified: i64,
     /// The object's path in the store.
     pub name: String,
 }
 
+/// What was read of a day: all that was modified before a moment, and of that moment some objects.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Horizon {
+    /// Milliseconds since 1970.
+    modified: i64,
+    /// The objects of that moment that were read. Others of it may appear yet: a store may tell no more than the second.
+    names: BTreeSet<String>,
+}
+
 impl Days {
     /// Whether an object was read.
-    pub(super) fn has_read(&self, day: i64, object: &Horizon) -> bool {
+    pub(super) fn has_read(&self, day: i64, object: &Object) -> bool {
         match self.days.get(&day) {
-            Some(horizon) => object <= horizon,
+            Some(horizon) if object.modified == horizon.modified => {
+                horizon.names.contains(&object.name)
+            }
+            Some(horizon) => object.modified < horizon.modified,
             None => self.days.keys().next().is_some_and(|first| day < *first),
         }
     }
 
     /// Notes that an object was read. Days before yesterday are done then.
-    pub(super) fn note(&mut self, day: i64, object: Horizon) {
-        self.days.insert(day, object);
+    pub(super) fn note(&mut self, day: i64, object: Object) {
+        let horizon = self.days.entry(day).or_default();
+        if object.modified > horizon.modified {
+            *horizon = Horizon {
+                modified: object.modified,
+                names: BTreeSet::new(),
+            };
+        }
+        if object.modified == horizon.modified {
+            horizon.names.insert(object.name);
+        }
         let last = self.days.keys().next_back().copied().unwrap_or(day);
         // The day before the last keeps its place, so that what is delivered late is found; yesterday without any object is still open.
         self.days.entry(last - 1).or_default();
@@ -178,7 +199,7 @@ mod tests {
         let mut days = Days::default();
         days.note(
             20_188,
-            Horizon {
+            Object {
                 modified: 5,
                 name: "a".into(),
             },
@@ -195,15 +216,21 @@ mod tests {
 
     #[test]
     fn yesterday_stays_open_and_the_days_before_are_done() {
-        let object = |modified: i64, name: &str| Horizon {
+        let object = |modified: i64, name: &str| Object {
             modified,
             name: name.into(),
         };
         let mut days = Days::default();
         assert!(!days.has_read(10, &object(1, "a")));
         days.note(10, object(100, "m"));
-        assert!(days.has_read(10, &object(100, "a")) && days.has_read(10, &object(99, "z")));
+        assert!(days.has_read(10, &object(100, "m")) && days.has_read(10, &object(99, "z")));
         assert!(!days.has_read(10, &object(100, "n")) && !days.has_read(11, &object(1, "a")));
+        assert!(
+            !days.has_read(10, &object(100, "a")),
+            "one of the same moment"
+        );
+        days.note(10, object(100, "a"));
+        assert!(days.has_read(10, &object(100, "a")) && days.has_read(10, &object(100, "m")));
         assert!(!days.has_read(9, &object(1, "a")) && days.has_read(8, &object(900, "a")));
         days.note(11, object(200, "x"));
         assert!(days.has_read(9, &object(900, "a")), "two days ago is done");

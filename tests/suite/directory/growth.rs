@@ -80,6 +80,49 @@ fn what_comes_late_to_a_day_is_read_by_a_later_run_too() {
 }
 
 #[test]
+fn objects_of_the_same_moment_are_told_apart_by_their_names() {
+    everywhere(|place| {
+        let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(1_744_300_000);
+        let mut taken = Taken::default();
+        // The last one comes first by name, and each run sees one more.
+        for (number, id) in ["5-cc", "7-bb", "1-aa"].into_iter().enumerate() {
+            let object = format!("2025/04/10/15/x-pin-1-2025-04-10-15-00-0{id}");
+            place.put(&object, format!("{{\"n\":{number}}}"));
+            place.set_modified(&object, moment);
+            for _ in 0..2 {
+                let opening = Opening {
+                    positions: taken.positions.clone(),
+                    ..Opening::whole(streams())
+                };
+                drain(&mut place.open(opening), &mut taken, 1).unwrap();
+                assert_eq!(taken.count(), number + 1);
+            }
+        }
+    });
+}
+
+#[test]
+fn what_comes_late_to_yesterday_does_not_bring_back_what_was_read_of_today() {
+    everywhere(|place| {
+        let object =
+            |day: u32, id: &str| format!("2025/04/{day}/00/x-pin-1-2025-04-{day}-00-00-00-{id}");
+        place.put(&object(11, "aa"), "{\"n\":1}");
+        place.put(&object(12, "aa"), "{\"n\":2}");
+        let mut taken = place.whole();
+        place.put(&object(11, "bb"), "{\"n\":3}");
+        for _ in 0..2 {
+            let opening = Opening {
+                positions: taken.positions.clone(),
+                ..Opening::whole(streams())
+            };
+            drain(&mut place.open(opening), &mut taken, 1).unwrap();
+            let expected = ["{\"n\":1}", "{\"n\":2}", "{\"n\":3}"];
+            assert_eq!(taken.of("pin/dated/x-pin"), expected);
+        }
+    });
+}
+
+#[test]
 fn a_file_that_sorts_before_what_was_read_is_an_error() {
     everywhere(|place| {
         place.put("pin/b.jsonl", "{}\n");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use pinflow::source::{
     Chunk, Delete, Directory, Opening, Position, Read, Source, SourceError, Storage, position_key,
@@ -80,6 +80,14 @@ impl Place {
         let hidden = file.with_file_name(".writing");
         std::fs::write(&hidden, text).unwrap();
         std::fs::rename(hidden, file).unwrap();
+    }
+
+    fn set_modified(&self, path: &str, when: SystemTime) {
+        let file = std::fs::File::options()
+            .append(true)
+            .open(self.folder.join(path))
+            .unwrap();
+        file.set_modified(when).unwrap();
     }
 
     fn append(&self, path: &str, text: &str) {
