@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use crate::lake::LakeError;
 
+/// What a run that panicked says.
+const PANICKED: &str =
+    "a thread of pinflow panicked; the message above says where: please report it";
+
 /// Shared by all threads of a process.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome(Arc<Inner>);
@@ -46,6 +50,11 @@ impl Outcome {
             .clone()
     }
 
+    /// Watches the calling thread until what is returned is dropped: if it panics, the run fails. Its messages would be waited for without end otherwise.
+    pub fn watch_thread(&self) -> Watch {
+        Watch(self.clone())
+    }
+
     /// Calls `action` until it succeeds or fails for good, pausing longer each time; a failure for good ends the run.
     ///
     /// While the store is away the run waits: memory stays within the source's budget, because nothing is taken in meanwhile. When the run is to
@@ -74,5 +83,39 @@ impl Outcome {
                 }
             }
         }
+    }
+}
+
+/// See [`Outcome::watch_thread`].
+#[derive(Debug)]
+pub struct Watch(Outcome);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(PANICKED);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_fails_the_run() {
+        let outcome = Outcome::default();
+        let watched = outcome.clone();
+        let good = std::thread::spawn(move || drop(watched.watch_thread()));
+        good.join().expect("it does not panic");
+        assert_eq!(outcome.failure(), None);
+        let watched = outcome.clone();
+        let bad = std::thread::spawn(move || {
+            let _watch = watched.watch_thread();
+            panic!("on purpose");
+        });
+        assert!(bad.join().is_err());
+        assert_eq!(outcome.failure().as_deref(), Some(PANICKED));
+        assert!(outcome.is_stopping());
     }
 }

@@ -81,19 +81,17 @@ impl Parts {
         let tables = Arc::new(self.staged_tables());
 
         let config = self.committer_config(committer, &tables, &parquet, &commits);
-        let runtime = self.runtime.clone();
+        let (runtime, outcome) = (self.runtime.clone(), self.outcome.clone());
         let committing = thread("committer", move || {
+            let _watch = outcome.watch_thread();
             commit_all(config, &commit_inbox, &runtime)
         });
         let keeping = self.start_keeper(event_inbox, commit_parts.clone());
         let shared = self.worker_shared(tables, parquet, events, commit_parts, &commits);
         let worked = run_workers(shared, self.options.cluster.as_ref());
         for handle in [keeping, committing] {
-            if handle.join().is_err() {
-                self.outcome.fail(
-                    "a thread of pinflow panicked; the message above says where: please report it",
-                );
-            }
+            // One that panicked has told the outcome.
+            let _ = handle.join();
         }
         if let Err(error) = worked {
             self.outcome.fail(error);
@@ -208,7 +206,9 @@ impl Parts {
             .iter()
             .position(|(name, _, _)| name == DEAD_LETTERS)
             .expect("dead letters are always served");
+        let outcome = self.outcome.clone();
         thread("keeper", move || {
+            let _watch = outcome.watch_thread();
             let restored = (restored_epoch > 0).then_some(restored_epoch);
             if let Some(epoch) = restored.filter(|_| !letters.is_empty()) {
                 // They come before the first epoch of this run, as the tables' rows do.

@@ -95,6 +95,7 @@ pub(super) fn run_workers(shared: WorkerShared, cluster: Option<&Cluster>) -> Re
 impl WorkerShared {
     /// Builds the worker's part of the dataflow, and turns it until it is done or the run has failed.
     fn work(self: &Arc<Self>, worker: &mut Worker) -> Result<(), String> {
+        let _watch = self.outcome.watch_thread();
         let index = worker.index();
         let events = self.events.clone();
         let config = self.worker_config(index, worker.peers(), events.clone());

@@ -98,6 +98,7 @@ pub fn start(config: StagerConfig, runtime: &tokio::runtime::Handle) -> StagerHa
         .name("stager".to_owned())
         .spawn(move || {
             let outcome = config.outcome.clone();
+            let _watch = outcome.watch_thread();
             let mut stager = Stager::new(config);
             for task in inbox {
                 match runtime.block_on(stager.perform(task)) {
