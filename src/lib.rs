@@ -19,6 +19,7 @@ pub mod plan;
 pub mod reclock;
 pub mod render;
 pub mod runtime;
+pub mod segmented;
 pub mod serve;
 pub mod sink;
 pub mod source;

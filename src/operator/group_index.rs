@@ -1,54 +1,29 @@
-//! Distinct keys numbered: the groups of an aggregation, the partitions of a top-k.
+//! Distinct keys numbered: the groups of an aggregation, the partitions of a top-k, the keys of a table.
 //!
-//! A key is kept in Arrow's row format in one arena of bytes, behind its length; its number indexes whatever state the caller keeps for it. Numbers of
+//! A key is kept as short bytes ([`GroupKeys`]) in an [`Arena`]; its number indexes whatever state the caller keeps for it. Numbers of
 //! keys that are gone are given again.
 //!
 //! # Invariants
 //! 1. A number is in `free` exactly when it is not in `index`.
-//! 2. `garbage` is the length of the arena's spans that belong to no number.
+//! 2. `used` and `garbage` are the sums of the lengths of the arena's keys that belong to a number, and to none.
 
 use std::hash::BuildHasher;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
-use arrow::row::{RowConverter, SortField};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-/// Where a key is in the arena, and its hash: the index grows without looking at keys, and keys are compared only if their hashes are equal.
+use super::arena::{Address, Arena};
+use super::group_key::{EncodedKeys, GroupKeys};
+use crate::segmented::Segmented;
+
+/// Where a key is, and its hash: the index grows without looking at keys, and keys are compared only if their hashes are equal.
 #[derive(Clone, Copy, Default)]
-struct Span {
-    start: u32,
+#[repr(C, packed)]
+struct Known {
+    address: Address,
     hash: u32,
-}
-
-impl Span {
-    /// The key's bytes.
-    fn of(self, arena: &[u8]) -> &[u8] {
-        let (length, key) = length_of(&arena[self.start as usize..]);
-        &key[..length]
-    }
-}
-
-/// Appends a key behind its length: one byte, or 255 and four more.
-fn put(arena: &mut Vec<u8>, key: &[u8]) {
-    match u8::try_from(key.len()) {
-        Ok(length) if length < u8::MAX => arena.push(length),
-        _ => {
-            arena.push(u8::MAX);
-            arena.extend_from_slice(&(key.len() as u32).to_le_bytes());
-        }
-    }
-    arena.extend_from_slice(key);
-}
-
-/// The length that [`put`] wrote, and what comes behind it.
-fn length_of(bytes: &[u8]) -> (usize, &[u8]) {
-    match bytes {
-        [u8::MAX, a, b, c, d, rest @ ..] => (u32::from_le_bytes([*a, *b, *c, *d]) as usize, rest),
-        [length, rest @ ..] => (usize::from(*length), rest),
-        [] => (0, bytes),
-    }
 }
 
 /// What a hash table asks for: the hash in its low bits, and in the high ones too.
@@ -61,34 +36,39 @@ const NONE: u32 = u32::MAX;
 
 /// Numbers for keys.
 pub struct GroupIndex {
-    converter: RowConverter,
+    codec: GroupKeys,
     hasher: DefaultHashBuilder,
     index: HashTable<u32>,
-    arena: Vec<u8>,
-    spans: Vec<Span>,
+    arena: Arena,
+    known: Segmented<Known>,
     free: Vec<u32>,
+    used: usize,
     garbage: usize,
     no_columns: bool,
+    /// The keys of the batch that was looked up last.
+    scratch: EncodedKeys,
 }
 
 impl GroupIndex {
     /// No keys yet; keys are of these types.
     pub fn new(types: &[DataType]) -> Result<Self, ArrowError> {
         Ok(GroupIndex {
-            converter: RowConverter::new(types.iter().cloned().map(SortField::new).collect())?,
+            codec: GroupKeys::new(types)?,
             hasher: DefaultHashBuilder::default(),
             index: HashTable::new(),
-            arena: Vec::new(),
-            spans: Vec::new(),
+            arena: Arena::default(),
+            known: Segmented::default(),
             free: Vec::new(),
+            used: 0,
             garbage: 0,
             no_columns: types.is_empty(),
+            scratch: EncodedKeys::default(),
         })
     }
 
     /// All numbers ever given are below this.
     pub fn numbers(&self) -> usize {
-        self.spans.len()
+        self.known.len()
     }
 
     /// The number of each row's key, new ones for new keys. Without columns every row has the number 0.
@@ -102,29 +82,30 @@ impl GroupIndex {
     ) -> Result<(), ArrowError> {
         numbers.clear();
         if self.no_columns {
-            if self.spans.is_empty() {
-                self.spans.push(Span::default());
-            }
+            self.known.grow(1, Known::default());
             numbers.resize(rows, 0);
             return Ok(());
         }
-        let keys = self.converter.convert_columns(columns)?;
-        let hash = |row| self.hasher.hash_one(keys.row(row).as_ref()) as u32;
+        let mut keys = std::mem::take(&mut self.scratch);
+        self.codec.encode(columns, rows, &mut keys)?;
+        let hash = |row| self.hasher.hash_one(keys.key(row)) as u32;
         let hashes: Vec<u32> = (0..rows).map(hash).collect();
         let probably = |&hash: &u32| {
             let found = self.index.find(spread(hash), |_| true);
             found.copied().unwrap_or(NONE)
         };
         numbers.extend(hashes.iter().map(probably));
-        let known = |&number: &u32| self.spans.get(number as usize).copied().unwrap_or_default();
-        let spans: Vec<Span> = numbers.iter().map(known).collect();
+        let known = |&number: &u32| self.known.get(number as usize).copied().unwrap_or_default();
+        let known: Vec<Known> = numbers.iter().map(known).collect();
         for (row, number) in numbers.iter_mut().enumerate() {
-            let (key, hash, span) = (keys.row(row), hashes[row], spans[row]);
-            let same = *number != NONE && span.hash == hash && span.of(&self.arena) == key.as_ref();
+            let (key, hash, known) = (keys.key(row), hashes[row], known[row]);
+            let same =
+                *number != NONE && known.hash == hash && self.arena.key(known.address) == key;
             if !same {
-                *number = self.number(key.as_ref(), hash)?;
+                *number = self.number(key, hash);
             }
         }
+        self.scratch = keys;
         Ok(())
     }
 
@@ -133,16 +114,18 @@ impl GroupIndex {
         if self.no_columns {
             return;
         }
-        let span = self.spans[number as usize];
+        let Known { address, hash } = self.known[number as usize];
         if let Ok(entry) = self
             .index
-            .find_entry(spread(span.hash), |&other| other == number)
+            .find_entry(spread(hash), |&other| other == number)
         {
             entry.remove();
             self.free.push(number);
-            self.garbage += span.of(&self.arena).len();
+            let length = self.arena.key(address).len();
+            self.used -= length;
+            self.garbage += length;
         }
-        if self.garbage > 1 << 20 && self.garbage > self.arena.len() / 2 {
+        if self.garbage > 1 << 20 && self.garbage > self.used {
             self.compact();
         }
     }
@@ -152,68 +135,60 @@ impl GroupIndex {
         if self.no_columns {
             return Ok(Vec::new());
         }
-        let parser = self.converter.parser();
-        self.converter.convert_rows(
-            numbers
-                .iter()
-                .map(|&number| parser.parse(self.spans[number as usize].of(&self.arena))),
-        )
+        let key = |&number: &u32| self.arena.key(self.known[number as usize].address);
+        self.codec.decode(numbers.iter().map(key).collect())
     }
 
     /// The number of bytes it takes in memory, about.
     pub fn bytes(&self) -> usize {
-        self.arena.capacity()
-            + self.spans.capacity() * size_of::<Span>()
-            + self.index.capacity() * 5
+        self.arena.bytes()
+            + self.known.bytes()
+            + self.index.allocation_size()
+            + self.free.capacity() * size_of::<u32>()
     }
 
-    fn number(&mut self, key: &[u8], hash: u32) -> Result<u32, ArrowError> {
+    fn number(&mut self, key: &[u8], hash: u32) -> u32 {
         let GroupIndex {
             index,
             arena,
-            spans,
+            known,
             free,
             ..
         } = self;
         let same = |&number: &u32| {
-            let span = spans[number as usize];
-            span.hash == hash && span.of(arena) == key
+            let known = known[number as usize];
+            known.hash == hash && arena.key(known.address) == key
         };
         if let Some(&found) = index.find(spread(hash), same) {
-            return Ok(found);
+            return found;
         }
-        let start = u32::try_from(arena.len()).map_err(|_| {
-            ArrowError::MemoryError(
-                "the keys of one aggregation hold more than 4 GiB on one worker; use more workers"
-                    .into(),
-            )
-        })?;
-        let span = Span { start, hash };
-        put(arena, key);
+        let new = Known {
+            address: arena.put(key),
+            hash,
+        };
+        self.used += key.len();
         let number = match free.pop() {
             Some(number) => {
-                spans[number as usize] = span;
+                known[number as usize] = new;
                 number
             }
             None => {
-                spans.push(span);
-                (spans.len() - 1) as u32
+                known.push(new);
+                (known.len() - 1) as u32
             }
         };
         index.insert_unique(spread(hash), number, |&number| {
-            spread(spans[number as usize].hash)
+            spread(known[number as usize].hash)
         });
-        Ok(number)
+        number
     }
 
     /// Copies the keys in use to a new arena.
     fn compact(&mut self) {
-        let mut arena = Vec::with_capacity(self.arena.len() - self.garbage);
+        let mut arena = Arena::default();
         for &number in &self.index {
-            let span = &mut self.spans[number as usize];
-            let start = arena.len() as u32;
-            put(&mut arena, span.of(&self.arena));
-            span.start = start;
+            let known = &mut self.known[number as usize];
+            known.address = arena.put(self.arena.key(known.address));
         }
         self.arena = arena;
         self.garbage = 0;

@@ -9,11 +9,13 @@
 //! Nothing here knows SQL; `render` connects plan nodes to these functions.
 
 pub mod aggregate;
+pub mod arena;
 pub mod consolidate;
 pub mod epochs;
 pub mod exact_sum;
 pub mod fault;
 pub mod group_index;
+pub mod group_key;
 pub mod join;
 pub mod keyed;
 pub mod map;
@@ -23,3 +25,4 @@ pub mod route;
 pub mod row_hash;
 pub mod state_bytes;
 pub mod top_k;
+pub mod varint;

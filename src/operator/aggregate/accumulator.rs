@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBat
 use arrow::error::ArrowError;
 
 use crate::delta::Diff;
+use crate::segmented::Segmented;
 
 /// A batch of changes, with each row's group.
 pub struct Input<'a> {
@@ -55,12 +56,12 @@ pub trait Accumulator {
 /// `count(column)`, and `count(*)` with a filter.
 #[derive(Default)]
 pub struct Count {
-    counts: Vec<i64>,
+    counts: Segmented<i64>,
 }
 
 impl Accumulator for Count {
     fn resize(&mut self, groups: usize) {
-        self.counts.resize(groups, 0);
+        self.counts.grow(groups, 0);
     }
 
     fn clear(&mut self, group: usize) {
@@ -84,14 +85,14 @@ impl Accumulator for Count {
     }
 
     fn bytes(&self) -> usize {
-        self.counts.capacity() * 8
+        self.counts.bytes()
     }
 }
 
 /// `bool_and` and `bool_or`: how many values are true, how many false.
 pub struct BoolCounts {
     all: bool,
-    counts: Vec<[i64; 2]>,
+    counts: Segmented<[i64; 2]>,
 }
 
 impl BoolCounts {
@@ -99,14 +100,14 @@ impl BoolCounts {
     pub fn new(all: bool) -> Self {
         BoolCounts {
             all,
-            counts: Vec::new(),
+            counts: Segmented::default(),
         }
     }
 }
 
 impl Accumulator for BoolCounts {
     fn resize(&mut self, groups: usize) {
-        self.counts.resize(groups, [0; 2]);
+        self.counts.grow(groups, [0; 2]);
     }
 
     fn clear(&mut self, group: usize) {
@@ -132,6 +133,6 @@ impl Accumulator for BoolCounts {
     }
 
     fn bytes(&self) -> usize {
-        self.counts.capacity() * 16
+        self.counts.bytes()
     }
 }

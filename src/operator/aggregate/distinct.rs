@@ -12,12 +12,13 @@ use rustc_hash::FxHashMap;
 
 use super::accumulator::{Accumulator, Input};
 use crate::operator::route::key_column;
+use crate::segmented::Segmented;
 
 /// Wraps `inner` so that it sees each value of a group once.
 pub struct Distinct {
     converter: RowConverter,
     /// Per group, how often each value (in row format) occurs.
-    groups: Vec<FxHashMap<Box<[u8]>, i64>>,
+    groups: Segmented<FxHashMap<Box<[u8]>, i64>>,
     inner: Box<dyn Accumulator>,
 }
 
@@ -27,7 +28,7 @@ impl Distinct {
         let converter = RowConverter::new(vec![SortField::new(value_type.clone())])?;
         Ok(Distinct {
             converter,
-            groups: Vec::new(),
+            groups: Segmented::default(),
             inner,
         })
     }
@@ -35,7 +36,7 @@ impl Distinct {
 
 impl Accumulator for Distinct {
     fn resize(&mut self, groups: usize) {
-        self.groups.resize_with(groups, FxHashMap::default);
+        self.groups.grow(groups, FxHashMap::default());
         self.inner.resize(groups);
     }
 
@@ -103,6 +104,6 @@ impl Accumulator for Distinct {
         let values = self.groups.iter().map(|counts| {
             counts.capacity() * 25 + counts.keys().map(|key| key.len()).sum::<usize>()
         });
-        values.sum::<usize>() + self.inner.bytes()
+        self.groups.bytes() + values.sum::<usize>() + self.inner.bytes()
     }
 }

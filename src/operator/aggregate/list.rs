@@ -16,6 +16,7 @@ use arrow::row::{RowConverter, SortField};
 
 use super::accumulator::{Accumulator, Input};
 use crate::operator::ordered_multiset::OrderedMultiset;
+use crate::segmented::Segmented;
 
 /// The state of one list aggregate.
 pub struct List {
@@ -26,7 +27,7 @@ pub struct List {
     output: DataType,
     between: Option<String>,
     distinct: bool,
-    groups: Vec<OrderedMultiset<Box<[u8]>>>,
+    groups: Segmented<OrderedMultiset<Box<[u8]>>>,
 }
 
 impl List {
@@ -50,7 +51,7 @@ impl List {
             output: output.clone(),
             between,
             distinct,
-            groups: Vec::new(),
+            groups: Segmented::default(),
         })
     }
 
@@ -86,7 +87,7 @@ impl List {
 
 impl Accumulator for List {
     fn resize(&mut self, groups: usize) {
-        self.groups.resize_with(groups, OrderedMultiset::default);
+        self.groups.grow(groups, OrderedMultiset::default());
     }
 
     fn clear(&mut self, group: usize) {
@@ -151,9 +152,9 @@ impl Accumulator for List {
     }
 
     fn bytes(&self) -> usize {
-        self.groups
-            .iter()
-            .map(|set| set.heap_bytes() + set.iter().map(|(key, _)| key.len() + 16).sum::<usize>())
-            .sum()
+        let values = |set: &OrderedMultiset<Box<[u8]>>| {
+            set.heap_bytes() + set.iter().map(|(key, _)| key.len() + 16).sum::<usize>()
+        };
+        self.groups.bytes() + self.groups.iter().map(values).sum::<usize>()
     }
 }

@@ -33,6 +33,7 @@ use super::route::key_columns;
 use crate::bits::Bits;
 use crate::delta::{Delta, Diff};
 use crate::plan::{Aggregate, Function};
+use crate::segmented::Segmented;
 
 /// The state of one aggregation on one worker.
 pub struct AggregateState {
@@ -41,7 +42,7 @@ pub struct AggregateState {
     aggregates: Vec<(Aggregate, Option<Box<dyn Accumulator>>)>,
     index: GroupIndex,
     /// Rows in each group; a group exists while it has any.
-    counts: Vec<Diff>,
+    counts: Segmented<Diff>,
     touched: Bits,
     schema: SchemaRef,
     /// Without group columns there is one group, and it exists before any row.
@@ -72,7 +73,7 @@ impl AggregateState {
             group: group.to_vec(),
             aggregates,
             index: GroupIndex::new(&types)?,
-            counts: Vec::new(),
+            counts: Segmented::default(),
             touched: Bits::default(),
             schema,
             only_group: group.is_empty(),
@@ -154,7 +155,7 @@ impl AggregateState {
     /// The number of bytes the state takes in memory, about.
     pub fn bytes(&self) -> usize {
         self.index.bytes()
-            + self.counts.capacity() * 8
+            + self.counts.bytes()
             + self
                 .aggregates
                 .iter()
@@ -165,7 +166,7 @@ impl AggregateState {
 
     fn resize(&mut self) {
         let groups = self.index.numbers();
-        self.counts.resize(groups, 0);
+        self.counts.grow(groups, 0);
         self.touched.resize(groups);
         for accumulator in self.aggregates.iter_mut().filter_map(|(_, a)| a.as_mut()) {
             accumulator.resize(groups);

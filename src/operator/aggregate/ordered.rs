@@ -18,6 +18,7 @@ use super::accumulator::{Accumulator, Input};
 use crate::operator::ordered_multiset::OrderedMultiset;
 use crate::operator::quantile::{self, key_to_f64, key_to_i64};
 use crate::plan::Function;
+use crate::segmented::Segmented;
 
 /// The state of `function(value_type)`.
 pub fn ordered(
@@ -36,7 +37,7 @@ pub fn ordered(
             function: function.clone(),
             output: output.clone(),
             codec: Numbers(value_type.clone()),
-            groups: Vec::new(),
+            groups: Segmented::default(),
             changes: Vec::new(),
         })),
         other if continuous => Err(ArrowError::NotYetImplemented(format!(
@@ -46,7 +47,7 @@ pub fn ordered(
             function: function.clone(),
             output: output.clone(),
             codec: Bytes(RowConverter::new(vec![SortField::new(other.clone())])?),
-            groups: Vec::new(),
+            groups: Segmented::default(),
             changes: Vec::new(),
         })),
     }
@@ -72,13 +73,13 @@ struct Ordered<C: Codec> {
     function: Function,
     output: DataType,
     codec: C,
-    groups: Vec<OrderedMultiset<C::Key>>,
+    groups: Segmented<OrderedMultiset<C::Key>>,
     changes: Vec<(u32, C::Key, i64)>,
 }
 
 impl<C: Codec> Accumulator for Ordered<C> {
     fn resize(&mut self, groups: usize) {
-        self.groups.resize_with(groups, OrderedMultiset::default);
+        self.groups.grow(groups, OrderedMultiset::default());
     }
 
     fn clear(&mut self, group: usize) {
@@ -157,7 +158,7 @@ impl<C: Codec> Accumulator for Ordered<C> {
     }
 
     fn bytes(&self) -> usize {
-        self.groups.capacity() * size_of::<OrderedMultiset<C::Key>>()
+        self.groups.bytes()
             + self
                 .groups
                 .iter()

@@ -14,6 +14,7 @@ use arrow::error::ArrowError;
 
 use super::accumulator::{Accumulator, Input};
 use crate::operator::exact_sum::ExactSum;
+use crate::segmented::Segmented;
 
 /// The state of `sum(value_type)`.
 pub fn sum(value_type: &DataType, output: &DataType) -> Result<Box<dyn Accumulator>, ArrowError> {
@@ -96,9 +97,9 @@ impl Total<f64> for ExactSum {
 
 struct Sum<T: ArrowPrimitiveType, S> {
     shape: Shape,
-    totals: Vec<S>,
+    totals: Segmented<S>,
     /// Values in each sum; a sum of no values is null.
-    counts: Vec<i64>,
+    counts: Segmented<i64>,
     _type: std::marker::PhantomData<T>,
 }
 
@@ -106,8 +107,8 @@ impl<T: ArrowPrimitiveType, S: Total<T::Native>> Sum<T, S> {
     fn new(shape: Shape) -> Self {
         Sum {
             shape,
-            totals: Vec::new(),
-            counts: Vec::new(),
+            totals: Segmented::default(),
+            counts: Segmented::default(),
             _type: std::marker::PhantomData,
         }
     }
@@ -115,8 +116,8 @@ impl<T: ArrowPrimitiveType, S: Total<T::Native>> Sum<T, S> {
 
 impl<T: ArrowPrimitiveType, S: Total<T::Native>> Accumulator for Sum<T, S> {
     fn resize(&mut self, groups: usize) {
-        self.totals.resize(groups, S::default());
-        self.counts.resize(groups, 0);
+        self.totals.grow(groups, S::default());
+        self.counts.grow(groups, 0);
     }
 
     fn clear(&mut self, group: usize) {
@@ -170,8 +171,8 @@ impl<T: ArrowPrimitiveType, S: Total<T::Native>> Accumulator for Sum<T, S> {
     }
 
     fn bytes(&self) -> usize {
-        self.totals.capacity() * size_of::<S>()
+        self.totals.bytes()
             + self.totals.iter().map(Total::heap_bytes).sum::<usize>()
-            + self.counts.capacity() * 8
+            + self.counts.bytes()
     }
 }

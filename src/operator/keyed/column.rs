@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Int32Array, Int64Array, PrimitiveArray,
+    TimestampMicrosecondArray, new_null_array,
+};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type,
@@ -12,7 +15,9 @@ use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 
 use super::dictionary::{Dictionary, NULL, TextId};
+use super::integers::Integers;
 use crate::bits::Bits;
+use crate::segmented::Segmented;
 
 /// The values of one column of a keyed table, by slot.
 pub struct KeptColumn {
@@ -22,22 +27,22 @@ pub struct KeptColumn {
 
 /// Values without a fixed width go through a dictionary: texts as they are, nested values in Arrow's row format.
 enum Values {
-    Int32(Fixed<Int32Type>),
-    Int64(Fixed<Int64Type>),
+    Integer {
+        values: Integers,
+        nulls: Bits,
+    },
     Float64(Fixed<Float64Type>),
-    Date(Fixed<Date32Type>),
-    Timestamp(Fixed<TimestampMicrosecondType>),
     Decimal(Fixed<Decimal128Type>),
     Boolean {
         values: Bits,
         nulls: Bits,
     },
     Text {
-        ids: Vec<TextId>,
+        ids: Segmented<TextId>,
         dictionary: Dictionary,
     },
     Rows {
-        ids: Vec<TextId>,
+        ids: Segmented<TextId>,
         dictionary: Dictionary,
         converter: RowConverter,
     },
@@ -45,20 +50,20 @@ enum Values {
 
 /// Values of a fixed width; a set bit in `nulls` means null.
 struct Fixed<T: ArrowPrimitiveType> {
-    values: Vec<T::Native>,
+    values: Segmented<T::Native>,
     nulls: Bits,
 }
 
 impl<T: ArrowPrimitiveType> Fixed<T> {
     fn new() -> Self {
         Fixed {
-            values: Vec::new(),
+            values: Segmented::default(),
             nulls: Bits::default(),
         }
     }
 
     fn resize(&mut self, slots: usize) {
-        self.values.resize(slots, T::Native::default());
+        self.values.grow(slots, T::Native::default());
         self.nulls.resize(slots);
     }
 
@@ -103,22 +108,26 @@ impl KeptColumn {
     /// An empty column of `data_type`.
     pub fn new(data_type: &DataType) -> Result<Self, ArrowError> {
         let values = match data_type {
-            DataType::Int32 => Values::Int32(Fixed::new()),
-            DataType::Int64 => Values::Int64(Fixed::new()),
+            DataType::Int32 | DataType::Int64 | DataType::Date32 => Values::Integer {
+                values: Integers::numbers(),
+                nulls: Bits::default(),
+            },
+            DataType::Timestamp(TimeUnit::Microsecond, _) => Values::Integer {
+                values: Integers::times(),
+                nulls: Bits::default(),
+            },
             DataType::Float64 => Values::Float64(Fixed::new()),
-            DataType::Date32 => Values::Date(Fixed::new()),
-            DataType::Timestamp(TimeUnit::Microsecond, _) => Values::Timestamp(Fixed::new()),
             DataType::Decimal128(_, _) => Values::Decimal(Fixed::new()),
             DataType::Boolean => Values::Boolean {
                 values: Bits::default(),
                 nulls: Bits::default(),
             },
             DataType::Utf8View | DataType::BinaryView => Values::Text {
-                ids: Vec::new(),
+                ids: Segmented::default(),
                 dictionary: Dictionary::default(),
             },
             other => Values::Rows {
-                ids: Vec::new(),
+                ids: Segmented::default(),
                 dictionary: Dictionary::default(),
                 converter: RowConverter::new(vec![SortField::new(other.clone())])?,
             },
@@ -132,17 +141,17 @@ impl KeptColumn {
     /// Makes room for `slots` slots; new ones hold nothing in particular.
     pub fn resize(&mut self, slots: usize) {
         match &mut self.values {
-            Values::Int32(fixed) => fixed.resize(slots),
-            Values::Int64(fixed) => fixed.resize(slots),
+            Values::Integer { values, nulls } => {
+                values.grow(slots);
+                nulls.resize(slots);
+            }
             Values::Float64(fixed) => fixed.resize(slots),
-            Values::Date(fixed) => fixed.resize(slots),
-            Values::Timestamp(fixed) => fixed.resize(slots),
             Values::Decimal(fixed) => fixed.resize(slots),
             Values::Boolean { values, nulls } => {
                 values.resize(slots);
                 nulls.resize(slots);
             }
-            Values::Text { ids, .. } | Values::Rows { ids, .. } => ids.resize(slots, NULL),
+            Values::Text { ids, .. } | Values::Rows { ids, .. } => ids.grow(slots, NULL),
         }
     }
 
@@ -153,11 +162,30 @@ impl KeptColumn {
         writes: impl Iterator<Item = (u32, usize)> + Clone,
     ) -> Result<(), ArrowError> {
         match &mut self.values {
-            Values::Int32(fixed) => fixed.scatter(array, writes),
-            Values::Int64(fixed) => fixed.scatter(array, writes),
+            Values::Integer { values, nulls } => {
+                let null = array.nulls().filter(|nulls| nulls.null_count() > 0);
+                for (slot, row) in writes.clone() {
+                    let is_null = null.is_some_and(|null| null.is_null(row));
+                    nulls.set(slot as usize, is_null);
+                }
+                match &self.data_type {
+                    DataType::Int32 => {
+                        values.scatter(array.as_primitive::<Int32Type>().values(), null, writes)
+                    }
+                    DataType::Date32 => {
+                        values.scatter(array.as_primitive::<Date32Type>().values(), null, writes)
+                    }
+                    DataType::Int64 => {
+                        values.scatter(array.as_primitive::<Int64Type>().values(), null, writes)
+                    }
+                    _ => values.scatter(
+                        array.as_primitive::<TimestampMicrosecondType>().values(),
+                        null,
+                        writes,
+                    ),
+                }
+            }
             Values::Float64(fixed) => fixed.scatter(array, writes),
-            Values::Date(fixed) => fixed.scatter(array, writes),
-            Values::Timestamp(fixed) => fixed.scatter(array, writes),
             Values::Decimal(fixed) => fixed.scatter(array, writes),
             Values::Boolean { values, nulls } => {
                 let array = array.as_boolean();
@@ -198,11 +226,31 @@ impl KeptColumn {
     pub fn gather(&mut self, slots: &[u32]) -> Result<ArrayRef, ArrowError> {
         let data_type = &self.data_type;
         Ok(match &mut self.values {
-            Values::Int32(fixed) => fixed.gather(slots, data_type),
-            Values::Int64(fixed) => fixed.gather(slots, data_type),
+            Values::Integer {
+                values,
+                nulls: null_bits,
+            } => {
+                let nulls = nulls(null_bits, slots);
+                let long = |number| number;
+                let int = |number| number as i32;
+                match data_type {
+                    DataType::Int32 => {
+                        Arc::new(Int32Array::new(values.gather(slots, int).into(), nulls))
+                    }
+                    DataType::Date32 => {
+                        Arc::new(Date32Array::new(values.gather(slots, int).into(), nulls))
+                    }
+                    DataType::Int64 => {
+                        Arc::new(Int64Array::new(values.gather(slots, long).into(), nulls))
+                    }
+                    _ => {
+                        let times = values.gather(slots, long).into();
+                        let times = TimestampMicrosecondArray::new(times, nulls);
+                        Arc::new(times.with_data_type(data_type.clone()))
+                    }
+                }
+            }
             Values::Float64(fixed) => fixed.gather(slots, data_type),
-            Values::Date(fixed) => fixed.gather(slots, data_type),
-            Values::Timestamp(fixed) => fixed.gather(slots, data_type),
             Values::Decimal(fixed) => fixed.gather(slots, data_type),
             Values::Boolean {
                 values,
@@ -244,27 +292,24 @@ impl KeptColumn {
     /// The number of bytes it takes in memory, about.
     pub fn bytes(&self) -> usize {
         fn fixed<T: ArrowPrimitiveType>(fixed: &Fixed<T>) -> usize {
-            fixed.values.capacity() * size_of::<T::Native>() + fixed.nulls.bytes()
+            fixed.values.bytes() + fixed.nulls.bytes()
         }
         match &self.values {
-            Values::Int32(values) => fixed(values),
-            Values::Int64(values) => fixed(values),
+            Values::Integer { values, nulls } => values.bytes() + nulls.bytes(),
             Values::Float64(values) => fixed(values),
-            Values::Date(values) => fixed(values),
-            Values::Timestamp(values) => fixed(values),
             Values::Decimal(values) => fixed(values),
             Values::Boolean { values, nulls } => values.bytes() + nulls.bytes(),
             Values::Text { ids, dictionary }
             | Values::Rows {
                 ids, dictionary, ..
-            } => ids.capacity() * 4 + dictionary.bytes(),
+            } => ids.bytes() + dictionary.bytes(),
         }
     }
 }
 
 /// Writes `values` into the slots of `writes`, in order.
 fn replace(
-    ids: &mut [TextId],
+    ids: &mut Segmented<TextId>,
     dictionary: &mut Dictionary,
     writes: impl Iterator<Item = (u32, usize)>,
     values: &[Option<&[u8]>],

@@ -20,6 +20,8 @@ use arrow::buffer::{Buffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::DataType;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use crate::segmented::Segmented;
+
 /// The number of a text; `NULL` stands for SQL's null.
 pub type TextId = u32;
 
@@ -36,8 +38,8 @@ const BLOCKS_MAX: usize = 24;
 pub struct Dictionary {
     hasher: DefaultHashBuilder,
     index: HashTable<TextId>,
-    views: Vec<u128>,
-    uses: Vec<u32>,
+    views: Segmented<u128>,
+    uses: Segmented<u32>,
     free: Vec<TextId>,
     blocks: Vec<Buffer>,
     open: Vec<u8>,
@@ -50,8 +52,8 @@ impl Default for Dictionary {
         Dictionary {
             hasher: DefaultHashBuilder::default(),
             index: HashTable::new(),
-            views: Vec::new(),
-            uses: Vec::new(),
+            views: Segmented::default(),
+            uses: Segmented::default(),
             free: Vec::new(),
             blocks: Vec::new(),
             open: Vec::new(),
@@ -177,9 +179,9 @@ impl Dictionary {
 
     /// The number of bytes it takes in memory, about.
     pub fn bytes(&self) -> usize {
-        self.views.capacity() * 16
-            + self.uses.capacity() * 4
-            + self.index.capacity() * 5
+        self.views.bytes()
+            + self.uses.bytes()
+            + self.index.allocation_size()
             + self.open.capacity()
             + self.blocks.iter().map(Buffer::len).sum::<usize>()
     }
@@ -216,7 +218,7 @@ impl Dictionary {
         let first = usize::from(keep_first);
         let mut merged =
             Vec::with_capacity(total - self.blocks[..first].iter().map(Buffer::len).sum::<usize>());
-        for (view, uses) in self.views.iter_mut().zip(&self.uses) {
+        for (view, uses) in self.views.iter_mut().zip(self.uses.iter()) {
             let (length, block) = (*view as u32 as usize, (*view >> 64) as u32 as usize);
             if *uses == 0 || length <= INLINE_MAX || block < first {
                 continue;

@@ -33,6 +33,7 @@ use super::table::{Change, TableState};
 use crate::bits::Bits;
 use crate::delta::{Delta, WireBatch};
 use crate::plan::{Member, Presence};
+use crate::segmented::Segmented;
 
 /// A data file of a table, for the length of a run. Files that existed at the start come first, in the same order on all workers; the
 /// others are numbered by the worker that fills them.
@@ -122,8 +123,8 @@ impl KeyedGroup {
                     present: Bits::default(),
                     before: Bits::default(),
                     dirty: Bits::default(),
-                    hashes: Vec::new(),
-                    files: Vec::new(),
+                    hashes: Segmented::default(),
+                    files: Segmented::default(),
                     open_file,
                     open_rows: 0,
                 })
@@ -252,8 +253,8 @@ impl KeyedGroup {
                 .tables
                 .iter()
                 .map(|table| {
-                    table.hashes.capacity() * 8
-                        + table.files.capacity() * 4
+                    table.hashes.bytes()
+                        + table.files.bytes()
                         + table.present.bytes() * 3
                         + table.kept.iter().map(KeptColumn::bytes).sum::<usize>()
                 })

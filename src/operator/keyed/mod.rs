@@ -9,6 +9,7 @@
 mod column;
 mod dictionary;
 mod group;
+mod integers;
 mod readers;
 mod rows;
 mod slots;

@@ -1,18 +1,18 @@
 //! Keys and their slots.
 //!
 //! A slot is a small number that a key is given when it is first seen; kept columns are indexed by it. Single integer keys are kept as they
-//! are; every other key in Arrow's row format.
+//! are, every other key as an aggregation keeps its groups'.
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::error::ArrowError;
-use arrow::row::{RowConverter, SortField};
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashTable;
 
+use crate::operator::group_index::GroupIndex;
 use crate::operator::route::mix;
+use crate::segmented::Segmented;
 
 /// The slot of no key.
 const NONE: u32 = u32::MAX;
@@ -22,15 +22,10 @@ pub enum Slots {
     /// Keys of one BIGINT column.
     Integer {
         index: HashTable<u32>,
-        keys: Vec<i64>,
+        keys: Segmented<i64>,
     },
-    /// Any other key, as row bytes.
-    Bytes {
-        index: HashTable<u32>,
-        keys: Vec<Box<[u8]>>,
-        converter: RowConverter,
-        hasher: DefaultHashBuilder,
-    },
+    /// Any other key.
+    Other(GroupIndex),
 }
 
 impl Slots {
@@ -39,14 +34,9 @@ impl Slots {
         Ok(match types {
             [DataType::Int64] => Slots::Integer {
                 index: HashTable::new(),
-                keys: Vec::new(),
+                keys: Segmented::default(),
             },
-            _ => Slots::Bytes {
-                index: HashTable::new(),
-                keys: Vec::new(),
-                converter: RowConverter::new(types.iter().cloned().map(SortField::new).collect())?,
-                hasher: DefaultHashBuilder::default(),
-            },
+            _ => Slots::Other(GroupIndex::new(types)?),
         })
     }
 
@@ -54,7 +44,7 @@ impl Slots {
     pub fn len(&self) -> usize {
         match self {
             Slots::Integer { keys, .. } => keys.len(),
-            Slots::Bytes { keys, .. } => keys.len(),
+            Slots::Other(index) => index.numbers(),
         }
     }
 
@@ -93,30 +83,7 @@ impl Slots {
                     };
                 }
             }
-            Slots::Bytes {
-                index,
-                keys,
-                converter,
-                hasher,
-            } => {
-                let rows = converter.convert_columns(columns)?;
-                for row in &rows {
-                    let key: &[u8] = row.as_ref();
-                    let hash = hasher.hash_one(key);
-                    let slot = match index.find(hash, |&slot| *keys[slot as usize] == *key) {
-                        Some(&slot) => slot,
-                        None => {
-                            let slot = keys.len() as u32;
-                            keys.push(key.into());
-                            index.insert_unique(hash, slot, |&slot| {
-                                hasher.hash_one(&*keys[slot as usize])
-                            });
-                            slot
-                        }
-                    };
-                    slots.push(slot);
-                }
-            }
+            Slots::Other(index) => index.intern(columns, columns[0].len(), slots)?,
         }
         Ok(())
     }
@@ -132,22 +99,15 @@ impl Slots {
                     .into();
                 Ok(vec![Arc::new(values)])
             }
-            Slots::Bytes {
-                keys, converter, ..
-            } => {
-                let parser = converter.parser();
-                converter.convert_rows(slots.iter().map(|&slot| parser.parse(&keys[slot as usize])))
-            }
+            Slots::Other(index) => index.keys(slots),
         }
     }
 
     /// The number of bytes it takes in memory, about.
     pub fn bytes(&self) -> usize {
         match self {
-            Slots::Integer { index, keys } => index.capacity() * 5 + keys.capacity() * 8,
-            Slots::Bytes { index, keys, .. } => {
-                index.capacity() * 5 + keys.iter().map(|key| key.len() + 32).sum::<usize>()
-            }
+            Slots::Integer { index, keys } => index.allocation_size() + keys.bytes(),
+            Slots::Other(index) => index.bytes(),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::readers::Moment;
 use super::rows::KeyedRows;
 use crate::bits::Bits;
 use crate::delta::take_rows;
+use crate::segmented::Segmented;
 
 pub(super) struct TableState {
     pub(super) shape: TableShape,
@@ -21,8 +22,8 @@ pub(super) struct TableState {
     pub(super) present: Bits,
     pub(super) before: Bits,
     pub(super) dirty: Bits,
-    pub(super) hashes: Vec<u64>,
-    pub(super) files: Vec<FileId>,
+    pub(super) hashes: Segmented<u64>,
+    pub(super) files: Segmented<FileId>,
     pub(super) open_file: FileId,
     pub(super) open_rows: usize,
 }
@@ -48,8 +49,8 @@ impl TableState {
         if self.hashes.len() >= slots {
             return;
         }
-        self.hashes.resize(slots, 0);
-        self.files.resize(slots, 0);
+        self.hashes.grow(slots, 0);
+        self.files.grow(slots, 0);
         for bits in [&mut self.present, &mut self.before, &mut self.dirty] {
             bits.resize(slots);
         }

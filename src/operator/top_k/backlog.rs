@@ -3,6 +3,7 @@
 //! Most rows of a partition are here and stay here. As bytes one after the other they take a third of the memory that they would in a tree or a vector of boxes.
 
 use super::Entry;
+use crate::operator::varint::{self, unzigzag, zigzag};
 
 /// Changes of rows, in the order they came or, once they were put in order, in the order of the rows.
 #[derive(Debug, Default)]
@@ -10,6 +11,9 @@ pub(super) struct Backlog {
     bytes: Vec<u8>,
     changes: usize,
 }
+
+/// The most bytes that the three numbers before a row take.
+const NUMBERS_MAX: usize = 30;
 
 /// A change as it lies in a backlog.
 #[derive(Clone, Copy)]
@@ -27,10 +31,14 @@ impl Backlog {
 
     /// Appends the change of a row, of whose bytes the first `order_length` are the order columns.
     pub(super) fn push(&mut self, row: &[u8], order_length: usize, diff: i64) {
-        put_number(&mut self.bytes, row.len() as u64);
-        put_number(&mut self.bytes, order_length as u64);
-        // Small numbers of either sign become small numbers without.
-        put_number(&mut self.bytes, (diff << 1 ^ diff >> 63) as u64);
+        let needed = row.len() + NUMBERS_MAX;
+        if self.bytes.capacity() - self.bytes.len() < needed {
+            // A quarter more, not twice as much: the room ahead is memory too.
+            self.bytes.reserve_exact(needed.max(self.bytes.len() / 4));
+        }
+        varint::put(&mut self.bytes, row.len() as u64);
+        varint::put(&mut self.bytes, order_length as u64);
+        varint::put(&mut self.bytes, zigzag(diff));
         self.bytes.extend_from_slice(row);
         self.changes += 1;
     }
@@ -65,42 +73,19 @@ impl Backlog {
 fn sorted(mut packed: &[u8]) -> Vec<Packed<'_>> {
     let mut changes = Vec::new();
     while !packed.is_empty() {
-        let length = take_number(&mut packed) as usize;
-        let order_length = take_number(&mut packed) as usize;
-        let diff = take_number(&mut packed);
+        let length = varint::take(&mut packed) as usize;
+        let order_length = varint::take(&mut packed) as usize;
+        let diff = unzigzag(varint::take(&mut packed));
         let (row, rest) = packed.split_at(length);
         packed = rest;
         changes.push(Packed {
             row,
             order_length,
-            diff: (diff >> 1) as i64 ^ -((diff & 1) as i64),
+            diff,
         });
     }
     changes.sort_unstable_by_key(|change| change.row);
     changes
-}
-
-/// Seven bits a byte, the lowest first; the last byte has its highest bit clear (LEB128).
-fn put_number(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
-fn take_number(bytes: &mut &[u8]) -> u64 {
-    let mut number = 0;
-    let mut shift = 0;
-    while let Some((&byte, rest)) = bytes.split_first() {
-        *bytes = rest;
-        number |= u64::from(byte & 0x7f) << shift;
-        if byte < 0x80 {
-            break;
-        }
-        shift += 7;
-    }
-    number
 }
 
 #[cfg(test)]
