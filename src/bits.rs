@@ -14,11 +14,13 @@ impl Bits {
     }
 
     /// Whether bit `index` is set; it must be within the size.
+    #[inline]
     pub fn get(&self, index: usize) -> bool {
         self.words[index / 64] >> (index % 64) & 1 == 1
     }
 
     /// Sets or clears bit `index`, and returns what it was.
+    #[inline]
     pub fn set(&mut self, index: usize, value: bool) -> bool {
         let word = &mut self.words[index / 64];
         let mask = 1u64 << (index % 64);

@@ -14,6 +14,7 @@ pub mod kafka;
 pub mod kinesis;
 pub mod lake;
 pub mod mysql;
+mod nearest;
 pub mod operator;
 pub mod plan;
 pub mod reclock;

@@ -40,11 +40,13 @@ impl<T> Segmented<T> {
     }
 
     /// The value at `index`, if there is one.
+    #[inline]
     pub fn get(&self, index: usize) -> Option<&T> {
         self.segments.get(index / SEGMENT)?.get(index % SEGMENT)
     }
 
     /// Appends a value.
+    #[inline]
     pub fn push(&mut self, value: T) {
         self.last_with_room().push(value);
     }
@@ -97,12 +99,14 @@ impl<T: Clone> Segmented<T> {
 impl<T> Index<usize> for Segmented<T> {
     type Output = T;
 
+    #[inline]
     fn index(&self, index: usize) -> &T {
         &self.segments[index / SEGMENT][index % SEGMENT]
     }
 }
 
 impl<T> IndexMut<usize> for Segmented<T> {
+    #[inline]
     fn index_mut(&mut self, index: usize) -> &mut T {
         &mut self.segments[index / SEGMENT][index % SEGMENT]
     }

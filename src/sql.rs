@@ -8,7 +8,7 @@
 //! 2. Nothing here depends on the time: `now()` stays a call and is refused by those who maintain answers.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -29,6 +29,8 @@ use datafusion_sql::parser::{DFParserBuilder, Statement};
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::dialect::GenericDialect;
 
+use crate::nearest::nearest;
+
 /// What SQL text is understood against.
 pub struct Session {
     options: Arc<ConfigOptions>,
@@ -37,7 +39,7 @@ pub struct Session {
     higher_order: HashMap<String, Arc<HigherOrderUDF>>,
     aggregates: HashMap<String, Arc<AggregateUDF>>,
     windows: HashMap<String, Arc<WindowUDF>>,
-    relations: HashMap<String, Arc<dyn TableSource>>,
+    relations: BTreeMap<String, Arc<dyn TableSource>>,
 }
 
 impl Default for Session {
@@ -80,7 +82,7 @@ impl Session {
                 |f| f.name(),
                 |f| f.aliases(),
             ),
-            relations: HashMap::new(),
+            relations: BTreeMap::new(),
         }
     }
 
@@ -207,7 +209,19 @@ impl ContextProvider for Session {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         match self.relations.get(name.table()) {
             Some(relation) if name.schema().is_none() => Ok(Arc::clone(relation)),
-            _ => plan_err!("table '{name}' not found"),
+            _ => {
+                // In the form of the planner's own complaint about a column.
+                let relations = || self.relations.keys().map(String::as_str);
+                let hint = match nearest(name.table(), relations()) {
+                    Some(near) => format!(" Did you mean '{near}'?"),
+                    None if self.relations.is_empty() => String::new(),
+                    None => {
+                        let all = relations().collect::<Vec<_>>().join(", ");
+                        format!("\nValid relations are {all}.")
+                    }
+                };
+                plan_err!("No relation named {name}.{hint}")
+            }
         }
     }
 

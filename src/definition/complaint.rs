@@ -24,6 +24,15 @@ pub(super) fn sql_error(text: &StatementText, error: DataFusionError) -> Definit
         };
     }
     let (what, stated) = said(text, &root);
+    if let Some(unknown) = Unknown::read(&what) {
+        let found = || text.find(unknown.name.rsplit('.').next()?.trim_matches('"'));
+        return DefinitionError {
+            file: text.file.clone(),
+            place: place.or_else(found).unwrap_or(text.place),
+            what: unknown.what(),
+            help: unknown.help(),
+        };
+    }
     let place = stated.or(place).or_else(|| {
         // A planner names the culprit in quotes; where it stands in the statement is the place.
         what.split(['\'', '`', '"', ' ', '.', '('])
@@ -64,6 +73,74 @@ fn said(text: &StatementText, root: &str) -> (String, Option<Place>) {
         place = Some(text.end());
     }
     (what, place)
+}
+
+/// What can be read from.
+const RELATION: &str = "stream, table or view";
+
+/// A name that nothing has.
+struct Unknown<'a> {
+    kind: &'static str,
+    name: &'a str,
+    /// What was probably meant.
+    near: Option<&'a str>,
+    /// All that could have been meant.
+    all: Option<&'a str>,
+}
+
+impl<'a> Unknown<'a> {
+    /// Kinds of names, as complaints begin: the planner's own, and the session's in the same form.
+    const KINDS: [(&'static str, &'static str); 3] = [
+        ("No field named ", "column"),
+        ("No relation named ", RELATION),
+        ("Invalid function '", "function"),
+    ];
+
+    /// Reads `No field named x. Did you mean 'y'?\nValid fields are y, z.`; what comes behind the name may be missing.
+    fn read(what: &'a str) -> Option<Self> {
+        let (begin, kind) = Self::KINDS
+            .into_iter()
+            .find(|(begin, _)| what.starts_with(begin))?;
+        let rest = &what[begin.len()..];
+        let end = [". ", ".\n", "'.", "'\n"]
+            .into_iter()
+            .filter_map(|end| rest.find(end));
+        let end = end
+            .min()
+            .unwrap_or(rest.trim_end_matches(['.', '\'']).len());
+        let between = |start: &str, end: &str| {
+            let (_, found) = rest.split_once(start)?;
+            Some(
+                found
+                    .split_once(end)
+                    .map_or(found, |(found, _)| found)
+                    .trim_end_matches('.'),
+            )
+        };
+        // The names of columns are case-sensitive only in quotes: the one that was meant has capitals.
+        let in_quotes = between("refer to the ", " column");
+        Some(Unknown {
+            kind,
+            name: &rest[..end],
+            near: in_quotes.or_else(|| between("Did you mean '", "'?")),
+            all: between("Valid fields are ", "\n")
+                .or_else(|| between("Valid relations are ", "\n")),
+        })
+    }
+
+    fn what(&self) -> String {
+        format!("there is no {} `{}` here", self.kind, self.name)
+    }
+
+    fn help(&self) -> Option<String> {
+        match (self.near, self.all) {
+            (Some(near), Some(all)) => Some(format!("did you mean `{near}`? There are {all}")),
+            (Some(near), None) => Some(format!("did you mean `{near}`?")),
+            (None, Some(all)) if self.kind == RELATION => Some(format!("above it there are {all}")),
+            (None, Some(all)) => Some(format!("there are {all}")),
+            (None, None) => None,
+        }
+    }
 }
 
 /// If the complaint is about the arguments of a function: its name, what is wrong, and how it can be called.

@@ -106,6 +106,7 @@ fn years(times: &ArrayRef) -> Option<ArrayRef> {
 ///
 /// The year begins in March here, so that leap days are last. C. Neri, L. Schneider, "Euclidean affine functions and their application to calendar
 /// algorithms", Software: Practice and Experience 53 (2023), figure 12: divisions become multiplications of 32 bits.
+#[inline]
 fn year(time: i64) -> i32 {
     const SHIFT: i64 = DAYS_BEFORE_1970 + CYCLES_ADDED * DAYS_A_CYCLE;
     let day = (time.div_euclid(MICROSECONDS_A_DAY) + SHIFT) as u32;

@@ -61,6 +61,7 @@ impl Arena {
     }
 
     /// The key at an address that [`put`](Self::put) returned.
+    #[inline]
     pub fn key(&self, address: Address) -> &[u8] {
         let (block, offset) = address.block_and_offset();
         let mut bytes = &self.blocks[block][offset..];

@@ -107,6 +107,7 @@ impl GroupKeys {
 
 impl EncodedKeys {
     /// The key of a row.
+    #[inline]
     pub fn key(&self, row: usize) -> &[u8] {
         let start = if row == 0 { 0 } else { self.ends[row - 1] };
         &self.bytes[start..self.ends[row]]

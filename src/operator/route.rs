@@ -26,6 +26,7 @@ pub struct Routed<D> {
 }
 
 /// Mixes the bits of `value`, so that neighbouring keys go to different workers (splitmix64's finaliser, Steele et al. 2014).
+#[inline]
 pub fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -55,6 +56,7 @@ pub fn hash_keys(columns: &[ArrayRef], rows: usize) -> Result<Vec<u64>> {
 }
 
 /// A hash of `bytes` that is the same in every process.
+#[inline]
 pub fn hash_bytes(bytes: &[u8]) -> u64 {
     use std::hash::Hasher;
     let mut hasher = rustc_hash::FxHasher::default();

@@ -1,6 +1,7 @@
 //! Numbers in as few bytes as they need: seven bits a byte, the lowest first; the last byte has its highest bit clear (LEB128, as in DWARF 5, section 7.6).
 
 /// Appends a number.
+#[inline]
 pub fn put(bytes: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
@@ -10,6 +11,7 @@ pub fn put(bytes: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Takes the number off that `bytes` begin with.
+#[inline]
 pub fn take(bytes: &mut &[u8]) -> u64 {
     let mut number = 0;
     let mut shift = 0;
@@ -25,11 +27,13 @@ pub fn take(bytes: &mut &[u8]) -> u64 {
 }
 
 /// Numbers of either sign, such that small ones are small without a sign too.
+#[inline]
 pub fn zigzag(number: i64) -> u64 {
     (number << 1 ^ number >> 63) as u64
 }
 
 /// What [`zigzag`] was given.
+#[inline]
 pub fn unzigzag(number: u64) -> i64 {
     (number >> 1) as i64 ^ -((number & 1) as i64)
 }

@@ -13,7 +13,6 @@ pub mod filter;
 pub mod format;
 pub mod http;
 pub mod inspect;
-mod nearest;
 pub mod status;
 pub mod store;
 pub mod terminal;

@@ -9,6 +9,7 @@
 
 mod directory;
 mod emulated;
+mod guard;
 mod kafka;
 mod kinesis;
 mod mysql;

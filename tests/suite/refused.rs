@@ -244,8 +244,9 @@ fn an_unknown_table() {
     view(
         "SELECT k FROM\n  nowhere",
         expect![[r#"
-        table 'nowhere' not found
-           at: x.sql, line 6, column 3"#]],
+            there is no stream, table or view `nowhere` here
+               at: x.sql, line 6, column 3
+             help: above it there are a, a_raw, b, b_raw"#]],
     );
 }
 
@@ -254,9 +255,9 @@ fn an_unknown_column() {
     view(
         "SELECT k,\n  colour FROM a",
         expect![[r#"
-        No field named colour.
-        Valid fields are a.k, a.g, a.n
-           at: x.sql, line 6, column 3"#]],
+            there is no column `colour` here
+               at: x.sql, line 6, column 3
+             help: there are a.k, a.g, a.n"#]],
     );
 }
 
@@ -265,9 +266,9 @@ fn an_unknown_function() {
     view(
         "SELECT k, blank_to_nul(g) AS f FROM a",
         expect![[r#"
-        Invalid function 'blank_to_nul'.
-        Did you mean 'blank_to_null'?
-           at: x.sql, line 5, column 41"#]],
+            there is no function `blank_to_nul` here
+               at: x.sql, line 5, column 41
+             help: did you mean `blank_to_null`?"#]],
     );
 }
 
@@ -540,8 +541,9 @@ fn a_view_below_its_reader() {
     refused(
         "CREATE MATERIALIZED VIEW v AS SELECT k FROM w;\nCREATE MATERIALIZED VIEW w AS SELECT k FROM a;",
         expect![[r#"
-        table 'w' not found
-           at: x.sql, line 5, column 45"#]],
+            there is no stream, table or view `w` here
+               at: x.sql, line 5, column 45
+             help: above it there are a, a_raw, b, b_raw"#]],
     );
 }
 

@@ -5,8 +5,8 @@ use axum::http::{HeaderMap, HeaderValue};
 
 use super::failure::Failure;
 use crate::delta::Epoch;
+use crate::nearest::nearest;
 use crate::serve::format::Format;
-use crate::serve::nearest::nearest;
 
 /// What a request asks for.
 #[derive(Debug)]

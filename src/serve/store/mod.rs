@@ -29,8 +29,8 @@ use tokio::sync::watch;
 
 use self::codec::Codec;
 use self::view::{Changes, View};
-use super::nearest::nearest;
 use crate::delta::{Delta, Diff, Epoch};
+use crate::nearest::nearest;
 
 pub use codec::PLACEMENT;
 pub use frozen::{Cut, Dirty, DirtyBucket, DirtyBuckets, FrozenView, Snapshot};

@@ -16,7 +16,7 @@ use super::{dated, named};
 use crate::source::SourceError;
 
 /// Looks for folders until the source is dropped, or once if it is bounded: then it ends with everything that was found.
-pub(super) async fn find(shared: Arc<Shared>) {
+pub(super) async fn find(shared: Arc<Shared>) -> Result<(), SourceError> {
     let mut finder = Finder {
         shared: Arc::clone(&shared),
         followed: BTreeSet::new(),
@@ -27,12 +27,8 @@ pub(super) async fn find(shared: Arc<Shared>) {
     loop {
         let started = Instant::now();
         let before = finder.followed.len();
-        if let Err(error) = finder.visit(Vec::new()).await {
-            let place = shared.storage.path("");
-            let failure = shared.storage_failed(&place, error);
-            let _ = shared.events.send(Event::Failed(failure));
-            return;
-        }
+        let visited = finder.visit(Vec::new()).await;
+        visited.map_err(|error| shared.storage_failed(&shared.storage.path(""), error))?;
         if shared.opening.bounded {
             break;
         }
@@ -43,6 +39,7 @@ pub(super) async fn find(shared: Arc<Shared>) {
     }
     while finder.tasks.join_next().await.is_some() {}
     let _ = shared.events.send(Event::End);
+    Ok(())
 }
 
 struct Finder {
@@ -101,16 +98,12 @@ impl Finder {
     where
         F: Future<Output = Result<(), SourceError>> + Send + 'static,
     {
-        if !self.followed.insert(folder) {
+        if !self.followed.insert(folder.clone()) {
             return;
         }
-        let events = self.shared.events.clone();
         let following = follow(Arc::clone(&self.shared));
-        self.tasks.spawn(async move {
-            if let Err(error) = following.await {
-                let _ = events.send(Event::Failed(error));
-            }
-        });
+        self.tasks
+            .spawn(Arc::clone(&self.shared).guarded(folder, following));
     }
 
     /// The names of the folders in `here`.

@@ -79,8 +79,10 @@ impl Directory {
     ) -> Self {
         let (sender, events) = channel();
         let shared = Arc::new(Shared::new(storage, name, opening, sender));
+        let finding = finder::find(Arc::clone(&shared));
+        let guarded = Arc::clone(&shared).guarded(shared.storage.path(""), finding);
         Directory {
-            finder: runtime.spawn(finder::find(Arc::clone(&shared))),
+            finder: runtime.spawn(guarded),
             shared,
             events,
             current: None,

@@ -1,6 +1,7 @@
 //! What the tasks of one source share: where files are, how much may be fetched ahead, and where pieces go.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,7 @@ use tokio::sync::Semaphore;
 use super::budget::{Budget, Pool};
 use super::piece::Piece;
 use super::storage::{Storage, millis};
-use crate::source::{Lag, Opening, SourceError};
+use crate::source::{Lag, Opening, SourceError, guard};
 
 /// Names that are kept of files that wait to be read, over all partitions.
 const NAMES_MAX: usize = 128 << 10;
@@ -136,6 +137,18 @@ impl Shared {
     pub(super) fn is_mine(&self, stream: usize, partition: &str) -> bool {
         self.opening
             .is_mine(&self.opening.streams[stream], partition)
+    }
+
+    /// Reads at `place`, and tells if that failed.
+    pub(super) async fn guarded(
+        self: Arc<Self>,
+        place: String,
+        reading: impl Future<Output = Result<(), SourceError>>,
+    ) {
+        if let Err(error) = guard::in_task(&self.name, &place, reading).await {
+            // Without a receiver the source is gone.
+            let _ = self.events.send(Event::Failed(error));
+        }
     }
 
     /// The storage failed.

@@ -33,7 +33,7 @@ use self::keeper::Keeper;
 use self::pump::Pump;
 use self::ready::{Next, Ready};
 use self::status::Status;
-use super::{Lag, Opening, Read, Source, SourceError};
+use super::{Lag, Opening, Read, Source, SourceError, guard};
 use crate::kafka::{Context, Health, KafkaAddress, unusable};
 
 /// The largest chunk.
@@ -124,9 +124,16 @@ impl KafkaSource {
         name: &str,
         body: impl FnOnce() + Send + 'static,
     ) -> Result<JoinHandle<()>, SourceError> {
+        let (source_name, place) = (self.name.clone(), name.to_owned());
+        let ready = Arc::clone(&self.ready);
+        let guarded = move || {
+            if let Err(error) = guard::in_thread(&source_name, &place, body) {
+                ready.fail(error);
+            }
+        };
         std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(body)
+            .spawn(guarded)
             .map_err(|error| SourceError::Failed {
                 source_name: self.name.clone(),
                 place: name.to_owned(),

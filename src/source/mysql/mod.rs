@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Chunk, Lag, Opening, Read, Source, SourceError};
+use super::{Chunk, Lag, Opening, Read, Source, SourceError, guard};
 use crate::mysql::MysqlAddress;
 
 /// Tables of one database.
@@ -78,7 +78,9 @@ impl Mysql {
         });
         let reading = Arc::clone(&shared);
         let reader = runtime.spawn(async move {
-            let last = match reader::read(reading, units, &sender).await {
+            let name = reading.address.describe();
+            let rows = reader::read(reading, units, &sender);
+            let last = match guard::in_task(&name, "its tables", rows).await {
                 Ok(()) => Event::End,
                 Err(error) => Event::Failed(error),
             };

@@ -1,14 +1,17 @@
 //! The name that was probably meant.
 
 /// The candidate most like `name`, if one is alike enough to be worth a suggestion.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     name: &str,
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let name = name.to_lowercase();
     candidates
         .map(|candidate| (distance(&name, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len().max(3) / 3)
+        .filter(|(distance, candidate)| {
+            let something_is_common = *distance < name.len().max(candidate.len());
+            something_is_common && *distance <= candidate.len().max(3) / 3
+        })
         .min()
         .map(|(_, candidate)| candidate)
 }
@@ -50,5 +53,6 @@ mod tests {
     fn another_name_is_not_a_slip() {
         assert_eq!(nearest("weather", VIEWS.into_iter()), None);
         assert_eq!(nearest("", VIEWS.into_iter()), None);
+        assert_eq!(nearest("w", ["a"].into_iter()), None);
     }
 }
