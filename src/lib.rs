@@ -25,5 +25,6 @@ pub mod serve;
 pub mod sink;
 pub mod source;
 pub mod sql;
+pub mod varint;
 
 pub use delta::{Diff, Epoch};

@@ -1,8 +1,9 @@
 //! Keys of any length, one behind the other in blocks that never move.
 //!
-//! A key lies behind its length ([`varint`](super::varint)) in one block; its address is the block's number and the offset in it.
+//! # Invariants
+//! A key lies behind its length ([`varint`]) in one block; its address, the block's number and the offset in it, is good as long as the arena.
 
-use super::varint;
+use crate::varint;
 
 /// The bits of an address that are an offset.
 const OFFSET_BITS: u32 = 20;
@@ -38,7 +39,7 @@ pub struct Arena {
 impl Arena {
     /// Appends a key.
     pub fn put(&mut self, key: &[u8]) -> Address {
-        let needed = key.len() + 10;
+        let needed = key.len() + varint::BYTES_MAX;
         if self
             .blocks
             .last()

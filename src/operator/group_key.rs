@@ -22,7 +22,7 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, Rows, SortField};
 
-use super::varint;
+use crate::varint;
 
 /// Turns columns of these types into keys and back.
 pub struct GroupKeys {

@@ -25,4 +25,3 @@ pub mod route;
 pub mod row_hash;
 pub mod state_bytes;
 pub mod top_k;
-pub mod varint;

@@ -3,7 +3,7 @@
 //! Most rows of a partition are here and stay here. As bytes one after the other they take a third of the memory that they would in a tree or a vector of boxes.
 
 use super::Entry;
-use crate::operator::varint::{self, unzigzag, zigzag};
+use crate::varint::{self, unzigzag, zigzag};
 
 /// Changes of rows, in the order they came or, once they were put in order, in the order of the rows.
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub(super) struct Backlog {
 }
 
 /// The most bytes that the three numbers before a row take.
-const NUMBERS_MAX: usize = 30;
+const NUMBERS_MAX: usize = 3 * varint::BYTES_MAX;
 
 /// A change as it lies in a backlog.
 #[derive(Clone, Copy)]

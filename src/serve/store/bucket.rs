@@ -22,6 +22,7 @@ use hashbrown::{HashMap, HashTable};
 
 use super::codec::{Place, RowBytes};
 use crate::delta::Diff;
+use crate::varint;
 
 /// Rows with their counts.
 #[derive(Clone, Debug, Default)]
@@ -248,10 +249,10 @@ fn store(
     key: &[u8],
     rest: &[u8],
 ) -> u32 {
-    let mut header = [0; 10];
-    let key_at = write_length(&mut header, 0, key.len());
-    let header_length = write_length(&mut header, key_at, rest.len());
-    let header = &header[..header_length];
+    let mut header = [0; 2 * varint::BYTES_MAX];
+    let key_length = varint::write(&mut header, key.len() as u64);
+    let rest_length = varint::write(&mut header[key_length..], rest.len() as u64);
+    let header = &header[..key_length + rest_length];
     let length = header.len() + key.len() + rest.len();
     if *free_bytes > 0
         && let Some(address) = free.get_mut(&(length as u32)).and_then(Vec::pop)
@@ -277,39 +278,13 @@ fn store(
     address
 }
 
-/// Writes a length in groups of seven bits, the lowest first; returns where it ends.
-#[inline]
-fn write_length(header: &mut [u8; 10], mut at: usize, mut length: usize) -> usize {
-    assert!(length <= u32::MAX as usize, "a row is shorter than 4 GiB");
-    while length >= 0x80 {
-        header[at] = length as u8 | 0x80;
-        length >>= 7;
-        at += 1;
-    }
-    header[at] = length as u8;
-    at + 1
-}
-
-#[inline]
-fn read_length(bytes: &[u8], at: &mut usize) -> usize {
-    let mut length = 0;
-    for shift in (0..).step_by(7) {
-        let byte = bytes[*at];
-        *at += 1;
-        length |= usize::from(byte & 0x7F) << shift;
-        if byte < 0x80 {
-            break;
-        }
-    }
-    length
-}
-
 /// The row at an address, and where it ends.
 #[inline]
 fn read(bytes: &[u8], address: u32) -> (RowBytes<'_>, usize) {
-    let mut at = address as usize;
-    let key = read_length(bytes, &mut at);
-    let rest = read_length(bytes, &mut at);
+    let mut behind = &bytes[address as usize..];
+    let key = varint::take(&mut behind) as usize;
+    let rest = varint::take(&mut behind) as usize;
+    let at = bytes.len() - behind.len();
     let end = at + key + rest;
     (RowBytes::new(&bytes[at..end], key), end)
 }

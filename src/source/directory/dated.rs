@@ -127,10 +127,22 @@ impl Follower {
                 self.shared.changed(&name, why)
             })?,
         };
-        let read = token.read.parse().unwrap_or(ReadTo::START);
+        let begun = match token.file.as_str() {
+            "" => None,
+            _ => {
+                let read = token.read.parse().map_err(|error| {
+                    let why = format!(
+                        "its position says `{}` where it should say how much was read ({error}); begin a new lake",
+                        token.read
+                    );
+                    self.shared.changed(&name, why)
+                })?;
+                Some((token.file, read))
+            }
+        };
         self.cursors.push(Cursor {
             days: token.days,
-            begun: (!token.file.is_empty()).then_some((token.file, read)),
+            begun,
         });
         let assembler = Assembler::new(&self.shared, stream, &name);
         self.assemblers.push(assembler);

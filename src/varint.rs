@@ -1,5 +1,8 @@
 //! Numbers in as few bytes as they need: seven bits a byte, the lowest first; the last byte has its highest bit clear (LEB128, as in DWARF 5, section 7.6).
 
+/// The most bytes a number takes.
+pub const BYTES_MAX: usize = 10;
+
 /// Appends a number.
 #[inline]
 pub fn put(bytes: &mut Vec<u8>, mut number: u64) {
@@ -8,6 +11,19 @@ pub fn put(bytes: &mut Vec<u8>, mut number: u64) {
         number >>= 7;
     }
     bytes.push(number as u8);
+}
+
+/// Writes a number to the front of `bytes`, which has room for it; returns how many bytes it took.
+#[inline]
+pub fn write(bytes: &mut [u8], mut number: u64) -> usize {
+    let mut at = 0;
+    while number >= 0x80 {
+        bytes[at] = number as u8 | 0x80;
+        number >>= 7;
+        at += 1;
+    }
+    bytes[at] = number as u8;
+    at + 1
 }
 
 /// Takes the number off that `bytes` begin with.
@@ -51,6 +67,12 @@ mod tests {
         assert_eq!(numbers.map(|_| take(&mut rest)), numbers);
         assert!(rest.is_empty());
         assert_eq!(bytes[..3], [0, 1, 127]);
+        for number in numbers {
+            let (mut put_bytes, mut written) = (Vec::new(), [0; BYTES_MAX]);
+            put(&mut put_bytes, number);
+            let length = write(&mut written, number);
+            assert_eq!(written[..length], put_bytes);
+        }
     }
 
     #[test]
