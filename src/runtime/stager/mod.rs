@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, PoisonError};
 
 use arrow::datatypes::SchemaRef;
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt, stream};
 
 use self::gone::{Gone, KeyBytes};
 use self::window::{Step, Window};
@@ -34,6 +34,8 @@ use crate::sink::{FileFacts, ParquetFile, ParquetOptions};
 const QUEUE: usize = 16;
 /// Files that are on their way into the lake while the next ones are encoded, at most: each of them is in memory.
 const ON_THE_WAY: usize = 2;
+/// Files that are rewritten at once, so that one is read or written while another is encoded: the rows of each are in memory.
+const REWRITES_AT_ONCE: usize = 2;
 
 /// A table as the stager sees it.
 #[derive(Clone)]
@@ -125,6 +127,15 @@ struct OnTheWay {
     put: tokio::task::JoinHandle<Option<StagedFile>>,
 }
 
+/// A file that is to lose rows.
+struct Rewrite {
+    table: usize,
+    file: FileId,
+    old: StagedFile,
+    gone: Gone,
+    facts: FileFacts,
+}
+
 struct Stager {
     config: StagerConfig,
     /// By table.
@@ -182,9 +193,7 @@ impl Stager {
                 while !self.on_the_way.is_empty() {
                     self.arrive().await?;
                 }
-                for ((table, file), gone) in std::mem::take(&mut self.rewrites) {
-                    self.rewrite(table, file, gone).await?;
-                }
+                self.rewrite_all().await?;
                 let marks = match sealing {
                     Some(sealing) => self.marks(sealing).await?,
                     None => Vec::new(),
@@ -293,41 +302,68 @@ impl Stager {
         Some(())
     }
 
-    async fn rewrite(&mut self, table: usize, file: FileId, gone: Gone) -> Option<()> {
-        let facts = self.facts();
-        let target = &self.config.tables[table];
-        let old = match self.current.get(&(table, file)) {
-            Some(current) => current.clone(),
-            None => target.restored.get(file as usize).cloned(),
-        };
-        let Some(old) = old else { return Some(()) };
-        let bytes = self.windows[table].key_bytes();
-        let (lake, path, options) = (&self.config.lake, &target.path, &self.config.options);
-        let new = self
-            .config
+    /// Takes rows out of the files that hold them.
+    async fn rewrite_all(&mut self) -> Option<()> {
+        let mut rewrites = Vec::new();
+        for ((table, file), gone) in std::mem::take(&mut self.rewrites) {
+            let restored = || self.config.tables[table].restored.get(file as usize);
+            let current = self.current.get(&(table, file));
+            if let Some(old) = current.map_or_else(|| restored().cloned(), Option::clone) {
+                let facts = self.facts();
+                rewrites.push(Rewrite {
+                    table,
+                    file,
+                    old,
+                    gone,
+                    facts,
+                });
+            }
+        }
+        let this = &*self;
+        let rewritten: Vec<_> = stream::iter(rewrites)
+            .map(async |rewrite| Some((this.rewrite(&rewrite).await?, rewrite)))
+            .buffered(REWRITES_AT_ONCE)
+            .collect()
+            .await;
+        for rewritten in rewritten {
+            let (
+                new,
+                Rewrite {
+                    table, file, old, ..
+                },
+            ) = rewritten?;
+            let change = self.change(table);
+            // A file that no commit has named yet just is not named; any other leaves its table.
+            let before = change.adds.len();
+            change.adds.retain(|add| add.path != old.path);
+            if change.adds.len() == before {
+                change.removes.push(RemovedFile::from(&old));
+            }
+            change.adds.extend(new.clone());
+            self.current.insert((table, file), new);
+        }
+        Some(())
+    }
+
+    /// The file that takes the place of the old one, if it has a row.
+    async fn rewrite(&self, rewrite: &Rewrite) -> Option<Option<StagedFile>> {
+        let (lake, options) = (&self.config.lake, &self.config.options);
+        let path = &self.config.tables[rewrite.table].path;
+        let bytes = self.windows[rewrite.table].key_bytes();
+        self.config
             .outcome
             .retrying("rewrite a data file", async || {
-                let mut gone = gone.clone();
+                let mut gone = rewrite.gone.clone();
                 lake.rewrite(
                     path,
-                    &old.path,
+                    &rewrite.old.path,
                     |batch| gone.stays(bytes, batch, 0),
                     options,
-                    facts.clone(),
+                    rewrite.facts.clone(),
                 )
                 .await
             })
-            .await?;
-        let change = self.change(table);
-        // A file that no commit has named yet just is not named; any other leaves its table.
-        let before = change.adds.len();
-        change.adds.retain(|add| add.path != old.path);
-        if change.adds.len() == before {
-            change.removes.push(RemovedFile::from(&old));
-        }
-        change.adds.extend(new.clone());
-        self.current.insert((table, file), new);
-        Some(())
+            .await
     }
 
     fn change(&mut self, table: usize) -> &mut StagedChange {
