@@ -5,6 +5,7 @@
 //! * `refused`: what a dataflow file may not say, and how it is told;
 //! * `fixtures`: a recorded world whose answers another engine has computed;
 //! * `lake`: the program itself over files: restarts, kills, bad records;
+//! * `statements`: the program where its dataflow file was changed, or is not there;
 //! * `directory`, `archive`, `mysql`: the sources for files and for MariaDB, and the raw archive;
 //! * `bucket`: the same with a lake and a source in S3;
 //! * `cluster`: the same on several processes;
@@ -48,5 +49,6 @@ mod suite {
     mod query;
     mod refused;
     mod served;
+    mod statements;
     mod tape;
 }

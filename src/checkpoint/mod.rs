@@ -15,8 +15,10 @@
 //! 3. For every table of the lake a checkpoint knows the last checkpoint that changed it ([`Checkpoint::touched`]), so a
 //!    table's own `txn` tells whether it is behind, even, or was changed behind our back.
 pub mod as_json;
+mod made_by;
 mod recover;
 
+pub use made_by::{Difference, MadeBy, Relation};
 pub use recover::{Found, Recovery, recover};
 
 use crate::Epoch;
@@ -25,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The version of the checkpoint file's form. A reader refuses any other.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// The commit of one epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +42,8 @@ pub struct Checkpoint {
     pub time_ms: i64,
     /// Who made it: unique to one run of one process.
     pub writer: String,
-    /// Fingerprint of the dataflow definition that made the tables.
-    pub definition: String,
+    /// What made the rows of the tables and views.
+    pub made_by: MadeBy,
     /// Where every partition is to be read on, by `<stream>/<partition>`. All of them, also the unchanged.
     pub positions: BTreeMap<String, Position>,
     /// The changes, by the table's path in the lake. Tables without changes are absent.
@@ -178,7 +180,7 @@ mod tests {
             epoch: 44,
             time_ms: 5,
             writer: "me".into(),
-            definition: "abc".into(),
+            made_by: MadeBy::program("1.2.3", 7),
             positions: BTreeMap::from([(
                 "pin/0".into(),
                 Position {
@@ -202,9 +204,9 @@ mod tests {
 
     #[test]
     fn another_form_and_damage_are_refused_by_name() {
-        let newer = br#"{"format":2,"something":"else"}"#;
+        let newer = br#"{"format":99,"something":"else"}"#;
         for (bytes, expect) in [
-            (&newer[..], "it has format 2"),
+            (&newer[..], "it has format 99"),
             (b"{", "_checkpoints/9.json"),
         ] {
             let error = Checkpoint::from_bytes(bytes, "_checkpoints/9.json")

@@ -107,7 +107,7 @@ fn previous_touch(found: &Found, table: &str, oldest_kept: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FORMAT, NewTable, TableCommit};
+    use super::super::{FORMAT, MadeBy, NewTable, TableCommit};
     use super::*;
 
     /// Checkpoint `number` that changes the tables of `changes`; `+t` makes the table `t`.
@@ -130,7 +130,7 @@ mod tests {
             epoch: number * 10,
             time_ms: 0,
             writer: "w".into(),
-            definition: "d".into(),
+            made_by: MadeBy::default(),
             positions: BTreeMap::new(),
             tables: changes.iter().map(table).collect(),
             touched: touched.iter().map(|(t, n)| (t.to_string(), *n)).collect(),

@@ -46,7 +46,7 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// The dataflow that is run when none is named.
 fn default_dataflow() -> PathBuf {
-    PathBuf::from("dataflows/pinterest.sql")
+    PathBuf::from(crate::definition::SHIPPED)
 }
 
 impl Command {

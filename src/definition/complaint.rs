@@ -3,6 +3,7 @@
 //! DataFusion names Arrow's types and lists every signature of a function; users know SQL's types, and need to see what to change.
 
 use datafusion_common::DataFusionError;
+use datafusion_expr::LogicalPlan;
 
 use super::error::{DefinitionError, Place};
 use super::statement::StatementText;
@@ -18,7 +19,7 @@ pub(super) fn sql_error(text: &StatementText, error: DataFusionError) -> Definit
     if let Some((name, what, help)) = wrong_call(&root) {
         return DefinitionError {
             file: text.file.clone(),
-            place: text.find(&name).or(place).unwrap_or(text.place),
+            place: text.find(&name).or(place).or(Some(text.place)),
             what,
             help,
         };
@@ -28,7 +29,7 @@ pub(super) fn sql_error(text: &StatementText, error: DataFusionError) -> Definit
         let found = || text.find(unknown.name.rsplit('.').next()?.trim_matches('"'));
         return DefinitionError {
             file: text.file.clone(),
-            place: place.or_else(found).unwrap_or(text.place),
+            place: place.or_else(found).or(Some(text.place)),
             what: unknown.what(),
             help: unknown.help(),
         };
@@ -41,13 +42,27 @@ pub(super) fn sql_error(text: &StatementText, error: DataFusionError) -> Definit
     });
     DefinitionError {
         file: text.file.clone(),
-        place: place.unwrap_or(text.place),
+        place: place.or(Some(text.place)),
         what: sql_types(
             what.trim_end_matches(['.', '\n'])
                 .replace("datafusion.public.", ""),
         ),
         help: None,
     }
+}
+
+/// The name of a plan node as users know it.
+pub fn node_name(plan: &LogicalPlan) -> String {
+    if matches!(plan, LogicalPlan::Join(_)) {
+        // It displays as its kind.
+        return "join".to_owned();
+    }
+    plan.display()
+        .to_string()
+        .split([':', ' '])
+        .next()
+        .unwrap_or_default()
+        .to_lowercase()
 }
 
 /// The message without its names for kinds of errors, and the place it states.

@@ -16,8 +16,8 @@ pub struct Place {
 pub struct DefinitionError {
     /// The file's name as the user gave it.
     pub file: String,
-    /// Where in the file, as near as is known.
-    pub place: Place,
+    /// Where in the file, as near as is known; `None` if it is about the file as a whole.
+    pub place: Option<Place>,
     /// What is wrong, as a sentence without its full stop.
     pub what: String,
     /// What to do about it.
@@ -26,11 +26,10 @@ pub struct DefinitionError {
 
 impl fmt::Display for DefinitionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}\n   at: {}, line {}, column {}",
-            self.what, self.file, self.place.line, self.place.column
-        )?;
+        write!(f, "{}\n   at: {}", self.what, self.file)?;
+        if let Some(Place { line, column }) = self.place {
+            write!(f, ", line {line}, column {column}")?;
+        }
         if let Some(help) = &self.help {
             write!(f, "\n help: {help}")?;
         }

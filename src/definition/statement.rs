@@ -14,6 +14,8 @@ pub struct StatementText {
     pub file: String,
     /// The statement without its semicolon.
     pub sql: String,
+    /// Its words with one blank between any two: without comments, and words in small letters where SQL sees no difference.
+    pub words: String,
     /// Where its first word stands.
     pub place: Place,
     tokens: Vec<TokenWithSpan>,
@@ -33,7 +35,7 @@ impl StatementText {
             .unwrap_or(self.place);
         DefinitionError {
             file: self.file.clone(),
-            place,
+            place: Some(place),
             what: what.into(),
             help: help.map(str::to_owned),
         }
@@ -91,10 +93,10 @@ pub fn split(file: &str, text: &str) -> Result<Vec<StatementText>, DefinitionErr
         .tokenize_with_location()
         .map_err(|error| DefinitionError {
             file: file.to_owned(),
-            place: Place {
+            place: Some(Place {
                 line: error.location.line,
                 column: error.location.column,
-            },
+            }),
             what: format!("this is not SQL: {}", error.message),
             help: None,
         })?;
@@ -103,16 +105,12 @@ pub fn split(file: &str, text: &str) -> Result<Vec<StatementText>, DefinitionErr
     let mut current: Vec<TokenWithSpan> = Vec::new();
     let mut finish = |tokens: Vec<TokenWithSpan>| {
         if let (Some(first), Some(last)) = (tokens.first(), tokens.last()) {
-            let place = place_of(first);
-            let start = lines.byte(place);
-            let end = lines.byte(Place {
-                line: last.span.end.line,
-                column: last.span.end.column,
-            });
+            let words: Vec<_> = tokens.iter().map(|token| lines.word(token)).collect();
             statements.push(StatementText {
                 file: file.to_owned(),
-                sql: text[start..end].trim_end().to_owned(),
-                place,
+                sql: lines.between(first, last).to_owned(),
+                words: words.join(" "),
+                place: place_of(first),
                 tokens,
             });
         }
@@ -140,6 +138,23 @@ impl<'a> LineIndex<'a> {
             .chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|i| i + 1))
             .collect();
         LineIndex { text, starts }
+    }
+
+    /// A word as written, or in small letters if it is the same to SQL.
+    fn word(&self, token: &TokenWithSpan) -> String {
+        match &token.token {
+            Token::Word(word) if word.quote_style.is_none() => word.value.to_lowercase(),
+            _ => self.between(token, token).to_owned(),
+        }
+    }
+
+    /// The text from the beginning of one word to the end of another.
+    fn between(&self, first: &TokenWithSpan, last: &TokenWithSpan) -> &'a str {
+        let end = Place {
+            line: last.span.end.line,
+            column: last.span.end.column,
+        };
+        self.text[self.byte(place_of(first))..self.byte(end)].trim_end()
     }
 
     fn byte(&self, place: Place) -> usize {
@@ -178,8 +193,20 @@ mod tests {
     }
 
     #[test]
+    fn words_keep_what_has_a_meaning() {
+        let text = "CREATE  VIEW v AS -- a comment; really\n  SELECT \"Big\", 'It''s; OK',\n\t1.50e3::double /* more */ FROM T";
+        let words = "create view v as select \"Big\" , 'It''s; OK' , 1.50e3 :: double from t";
+        let statements = split("x.sql", text).unwrap();
+        let found: Vec<_> = statements.iter().map(|s| s.words.as_str()).collect();
+        assert_eq!(found, [words]);
+    }
+
+    #[test]
     fn an_unclosed_string_is_an_error_at_its_place() {
         let error = split("x.sql", "SELECT\n 'abc").err().unwrap();
-        assert_eq!((error.file.as_str(), error.place.line), ("x.sql", 2));
+        assert_eq!(
+            (error.file.as_str(), error.place.unwrap().line),
+            ("x.sql", 2)
+        );
     }
 }

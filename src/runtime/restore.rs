@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::checkpoint::{Position, StagedFile};
+use crate::checkpoint::{MadeBy, Position, StagedFile};
 use crate::definition::Definition;
 use crate::delta::Epoch;
 use crate::lake::paths;
 use crate::plan::Plan;
+use crate::serve::store::PLACEMENT;
 use crate::sink::Recovered;
 
 /// The tag of a view's file that says which bucket it holds.
@@ -42,19 +43,29 @@ pub struct Found {
     pub existing: Vec<String>,
 }
 
-/// The fingerprints of a definition's tables and views, as they are kept in checkpoints.
-pub fn fingerprints(definition: &Definition) -> String {
-    let names = definition.tables.iter().map(|table| &table.name);
-    let names = names.chain(definition.materialized().map(|view| &view.name));
-    let map: BTreeMap<&str, String> = names
-        .map(|name| {
-            (
-                name.as_str(),
-                format!("{:016x}", definition.fingerprint(name)),
-            )
-        })
-        .collect();
-    serde_json::to_string(&map).expect("a map of texts is JSON")
+/// What makes the rows of a lake in which this definition runs.
+pub fn made_by(definition: &Definition, plan: &Plan) -> MadeBy {
+    let mut made = MadeBy::program(env!("CARGO_PKG_VERSION"), PLACEMENT);
+    for stream in &definition.streams {
+        made.stream(&stream.relation, &stream.text.words);
+    }
+    for table in &definition.tables {
+        let stream = &definition.streams[table.stream].relation;
+        made.table(&table.name, &table.text.words, stream);
+    }
+    for view in &definition.views {
+        let planned = plan.views.iter().find(|planned| planned.name == view.name);
+        let key = planned.map_or_else(Vec::new, |planned| {
+            let schema = &plan.nodes[planned.node].schema;
+            let names = planned
+                .key
+                .iter()
+                .map(|&column| schema.field(column).name());
+            names.cloned().collect()
+        });
+        made.view(&view.name, &view.text.words, key);
+    }
+    made
 }
 
 /// Reads what `recovered` means for this definition; refuses a lake whose tables were made by another one.
@@ -73,19 +84,14 @@ pub fn found(
     let Some(recovered) = recovered else {
         return Ok(found);
     };
-    let old: BTreeMap<String, String> =
-        serde_json::from_str(&recovered.definition).unwrap_or_default();
-    let same = |name: &str| {
-        old.get(name)
-            .is_none_or(|old| *old == format!("{:016x}", definition.fingerprint(name)))
-    };
+    let (then, now) = (&recovered.made_by, made_by(definition, plan));
     for (table, files) in plan.tables.iter().zip(&mut found.tables) {
         let path = paths::table(prefix, &table.name);
         if let Some(state) = recovered.tables.get(&path) {
-            if !same(&table.name) {
+            if let Some(difference) = then.difference(&now, &table.name) {
                 return Err(format!(
-                    "the lake {lake} holds a table `{}` that another definition made, so its rows would not be this one's\n \
-                     help: give this dataflow a lake of its own with --lake, or restore the table's statement in {}",
+                    "the lake {lake} holds a table `{}` that other statements made, so its rows would not be this one's: {difference}\n \
+                     help: give this dataflow a lake of its own with --lake, or restore the statement in {}",
                     table.name, definition.file
                 ));
             }
@@ -102,7 +108,7 @@ pub fn found(
         let Some(state) = recovered.tables.get(&paths::view(&view.name)) else {
             continue;
         };
-        *files = view_files(&state.files, same(&view.name));
+        *files = view_files(&state.files, then.view_stays(&now, &view.name));
     }
     if let Some(state) = recovered.tables.get(paths::DEAD_LETTERS) {
         found.dead_letters.clone_from(&state.files);
@@ -113,8 +119,8 @@ pub fn found(
     Ok(found)
 }
 
-/// Sorts a view's files into buckets. Those of a view that is defined differently now are all strays: it is written anew.
-fn view_files(files: &[StagedFile], same: bool) -> ViewFiles {
+/// Sorts a view's files into buckets. Unless the view stays, they are all strays: it is written anew.
+fn view_files(files: &[StagedFile], stays: bool) -> ViewFiles {
     let tag = |file: &StagedFile, name: &str| {
         file.tags
             .get(name)
@@ -123,7 +129,9 @@ fn view_files(files: &[StagedFile], same: bool) -> ViewFiles {
     let mut sorted = ViewFiles::default();
     for file in files {
         match (tag(file, BUCKET_TAG), tag(file, BUCKETS_TAG)) {
-            (Some(bucket), Some(total)) if same && (sorted.total == 0 || sorted.total == total) => {
+            (Some(bucket), Some(total))
+                if stays && (sorted.total == 0 || sorted.total == total) =>
+            {
                 sorted.total = total;
                 if let Some(twin) = sorted.files.insert(bucket, file.clone()) {
                     sorted.stray.push(twin);

@@ -23,7 +23,7 @@ use super::keeper::keep;
 use super::now_ms;
 use super::outcome::Outcome;
 use super::pace::Pace;
-use super::restore::{Found, fingerprints};
+use super::restore::{Found, made_by};
 use super::run::{RunError, RunOptions, RunSummary};
 use super::stager::{FileNumbers, StagedTable};
 use super::worker::{WorkerShared, run_workers};
@@ -163,7 +163,7 @@ impl Parts {
             views: self.view_targets(),
             found: self.found.clone(),
             archive: self.archive.clone(),
-            definition: fingerprints(&self.definition),
+            made_by: made_by(&self.definition, &self.plan),
             options: options.clone(),
             numbers: FileNumbers::new(self.run_id, u64::MAX),
             now_ms: Arc::new(now_ms),

@@ -3,7 +3,7 @@
 use super::log::{self, TableLog};
 use crate::Epoch;
 use crate::checkpoint::{
-    Checkpoint, FORMAT, Found, Position, Recovery, StagedFile, TableCommit, recover,
+    Checkpoint, FORMAT, Found, MadeBy, Position, Recovery, StagedFile, TableCommit, recover,
 };
 use crate::lake::{Lake, LakeError, Placed, paths};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -21,8 +21,8 @@ pub struct Changes {
     pub epoch: Epoch,
     /// Milliseconds since 1970 UTC.
     pub time_ms: i64,
-    /// Fingerprint of the dataflow definition.
-    pub definition: String,
+    /// What made the rows.
+    pub made_by: MadeBy,
     /// Where every partition is to be read on, by `<stream>/<partition>`; all of them.
     pub positions: BTreeMap<String, Position>,
     /// By the table's path in the lake. A table that does not exist yet needs its `metadata`.
@@ -35,7 +35,7 @@ pub struct Recovered {
     /// The last checkpoint.
     pub number: u64,
     pub epoch: Epoch,
-    pub definition: String,
+    pub made_by: MadeBy,
     pub positions: BTreeMap<String, Position>,
     /// Every table of the lake, by its path.
     pub tables: BTreeMap<String, TableState>,
@@ -150,7 +150,7 @@ impl Committer {
         let recovered = Recovered {
             number: last,
             epoch: checkpoint.epoch,
-            definition: checkpoint.definition,
+            made_by: checkpoint.made_by,
             positions: checkpoint.positions,
             tables: states,
             rolled_forward,
@@ -309,7 +309,7 @@ impl Committer {
             epoch: changes.epoch,
             time_ms: changes.time_ms,
             writer: self.writer.clone(),
-            definition: changes.definition,
+            made_by: changes.made_by,
             positions: changes.positions,
             tables: changes.tables,
             touched,

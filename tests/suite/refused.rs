@@ -553,7 +553,7 @@ fn a_file_without_a_table() {
         "CREATE EXTERNAL TABLE a_raw (k BIGINT) STORED AS JSON LOCATION 'a';",
         expect![[r#"
         the file defines no table, so nothing would be kept
-           at: x.sql, line 1, column 1
+           at: x.sql
          help: add CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .. FROM a stream"#]],
     );
 }
@@ -564,7 +564,7 @@ fn an_empty_file() {
         "-- nothing yet\n",
         expect![[r#"
         the file defines no table, so nothing would be kept
-           at: x.sql, line 1, column 1
+           at: x.sql
          help: add CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .. FROM a stream"#]],
     );
 }

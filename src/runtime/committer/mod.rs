@@ -16,7 +16,7 @@ use super::outcome::Outcome;
 use super::restore::Found;
 use super::stager::FileNumbers;
 use crate::archive::{MARK, SharedArchive};
-use crate::checkpoint::{NewTable, Position, TableCommit};
+use crate::checkpoint::{MadeBy, NewTable, Position, TableCommit};
 use crate::delta::Epoch;
 use crate::render::Gathered;
 use crate::serve::store::Dirty;
@@ -66,8 +66,8 @@ pub struct CommitterConfig {
     pub found: Found,
     /// What every record is archived in as it came.
     pub archive: Option<SharedArchive>,
-    /// The definition's fingerprints.
-    pub definition: String,
+    /// What makes the rows.
+    pub made_by: MadeBy,
     /// How files are written.
     pub options: ParquetOptions,
     /// Names for files and tables.
@@ -223,7 +223,7 @@ impl State {
         let changes = Changes {
             epoch,
             time_ms: now_ms,
-            definition: self.config.definition.clone(),
+            made_by: self.config.made_by.clone(),
             positions: self.positions.clone(),
             tables,
         };

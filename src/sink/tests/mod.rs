@@ -2,7 +2,7 @@
 
 use super::log::APP_ID;
 use super::*;
-use crate::checkpoint::{NewTable, Position, RemovedFile, StagedFile, TableCommit};
+use crate::checkpoint::{MadeBy, NewTable, Position, RemovedFile, StagedFile, TableCommit};
 use crate::lake::{Lake, LakeError, paths};
 use arrow::array::*;
 use arrow::compute::kernels::cmp::neq;
@@ -113,7 +113,7 @@ fn changes(epoch: u64, tables: impl IntoIterator<Item = (&'static str, TableComm
     Changes {
         epoch,
         time_ms: 1_700_000_000_000 + epoch as i64,
-        definition: "definition".into(),
+        made_by: MadeBy::program("1.2.3", 3),
         positions: BTreeMap::from([(
             "pin/0".into(),
             Position {

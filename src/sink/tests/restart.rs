@@ -30,7 +30,7 @@ async fn what_is_committed_is_there_after_a_restart() {
         (25, 25, 0)
     );
     assert_eq!(recovered.positions["pin/0"].offset, 2500);
-    assert_eq!(recovered.definition, "definition");
+    assert_eq!(recovered.made_by, MadeBy::program("1.2.3", 3));
     assert_eq!(
         recovered.tables[PIN].schema,
         delta_schema(&pin_schema()).unwrap()
