@@ -1,6 +1,6 @@
 //! What a run finds in its lake, and whether it may go on from there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checkpoint::{MadeBy, Position, StagedFile};
 use crate::definition::Definition;
@@ -8,7 +8,7 @@ use crate::delta::Epoch;
 use crate::lake::paths;
 use crate::plan::Plan;
 use crate::serve::store::PLACEMENT;
-use crate::sink::Recovered;
+use crate::sink::{Recovered, is_delta_schema};
 
 /// The tag of a view's file that says which bucket it holds.
 pub const BUCKET_TAG: &str = "bucket";
@@ -41,6 +41,10 @@ pub struct Found {
     pub dead_letters: Vec<StagedFile>,
     /// The Delta tables that exist, by path.
     pub existing: Vec<String>,
+    /// The ids of those that exist with other columns, by path; they are not in `existing`.
+    pub altered: BTreeMap<String, String>,
+    /// The paths of those that the definition knows no more: they stay as they are.
+    pub left: Vec<String>,
 }
 
 /// What makes the rows of a lake in which this definition runs.
@@ -95,6 +99,13 @@ pub fn found(
                     table.name, definition.file
                 ));
             }
+            if !is_delta_schema(&state.schema, &table.schema).map_err(|e| e.to_string())? {
+                return Err(format!(
+                    "the lake {lake} holds a table `{}` whose columns have other types than this program gives them: {}\n \
+                     help: give this dataflow a lake of its own with --lake, or run the program that wrote it (version {})",
+                    table.name, state.schema, then.program
+                ));
+            }
             files.clone_from(&state.files);
         } else if !recovered.positions.is_empty() {
             return Err(format!(
@@ -105,17 +116,36 @@ pub fn found(
         }
     }
     for (view, files) in plan.views.iter().zip(&mut found.views) {
-        let Some(state) = recovered.tables.get(&paths::view(&view.name)) else {
+        let path = paths::view(&view.name);
+        let Some(state) = recovered.tables.get(&path) else {
             continue;
         };
-        *files = view_files(&state.files, then.view_stays(&now, &view.name));
+        let schema = &plan.nodes[view.node].schema;
+        let same_columns = is_delta_schema(&state.schema, schema).map_err(|e| e.to_string())?;
+        if !same_columns {
+            found.altered.insert(path, state.id.clone());
+        }
+        let stays = same_columns && then.view_stays(&now, &view.name);
+        *files = view_files(&state.files, stays);
     }
     if let Some(state) = recovered.tables.get(paths::DEAD_LETTERS) {
         found.dead_letters.clone_from(&state.files);
     }
     found.epoch = recovered.epoch;
     found.positions = recovered.positions;
-    found.existing = recovered.tables.into_keys().collect();
+    let tables = plan.tables.iter().map(|t| paths::table(prefix, &t.name));
+    let views = plan.views.iter().map(|view| paths::view(&view.name));
+    let mut known: BTreeSet<String> = tables.chain(views).collect();
+    known.insert(paths::DEAD_LETTERS.to_owned());
+    let left = recovered
+        .tables
+        .keys()
+        .filter(|path| !known.contains(*path));
+    found.left = left.cloned().collect();
+    let existing = recovered.tables.into_keys();
+    found.existing = existing
+        .filter(|path| !found.altered.contains_key(path))
+        .collect();
     Ok(found)
 }
 

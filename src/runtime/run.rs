@@ -147,6 +147,12 @@ pub fn run(
         &lake.location(),
     )
     .map_err(RunError::Failed)?;
+    for path in found.left.iter().filter(|_| process == 0) {
+        tracing::warn!(
+            "{path} of the lake is in {} no more: it stays as it is and grows old",
+            definition.file
+        );
+    }
 
     let opening = Opening {
         streams: streams.clone(),

@@ -32,7 +32,7 @@ mod stats;
 
 pub use commit::{Changes, Committer, Recovered, TableState};
 pub use parquet::{Codec, Encoded, ParquetFile, ParquetOptions, encode};
-pub use schema::delta_schema;
+pub use schema::{delta_schema, is_delta_schema};
 pub use stage::FileFacts;
 
 #[cfg(test)]

@@ -71,6 +71,12 @@ pub fn delta_schema(schema: &Schema) -> Result<String, LakeError> {
     Ok(json!({ "type": "struct", "fields": fields }).to_string())
 }
 
+/// Whether rows with this schema fit a table that has `recorded`, a Delta schema, as they are.
+pub fn is_delta_schema(recorded: &str, schema: &Schema) -> Result<bool, LakeError> {
+    let parsed = |text: &str| serde_json::from_str::<Value>(text).ok();
+    Ok(parsed(recorded) == parsed(&delta_schema(schema)?))
+}
+
 fn delta_type(data_type: &DataType, column: &str) -> Result<Value, LakeError> {
     let name = match data_type {
         DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => "string",

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
-use super::program::{files, finish, pinflow, rows, run, source, world};
+use super::program::{batches, files, finish, pinflow, rows, run, source, world};
 
 const FILE: &str = r#"
 CREATE EXTERNAL TABLE raw ("index" BIGINT, category TEXT, follower_count TEXT) STORED AS JSON LOCATION 'pin';
@@ -84,6 +85,78 @@ fn a_changed_view_is_written_anew_and_its_neighbours_are_not() {
     fs::remove_dir_all(made.lake()).unwrap();
     finish(&made.arguments(&text));
     assert_eq!(changed, rows(&made.lake()));
+}
+
+#[test]
+fn a_view_with_other_columns_changes_the_columns_of_its_table() {
+    let made = Made::new();
+    let text = FILE.replace(
+        "category, max(followers) AS followers",
+        "max(followers) AS followers, category AS kind, count(*) AS posts",
+    );
+    assert_eq!(made.written_by(&text), ["views/loved"]);
+    let changed = rows(&made.lake());
+    let columns = |name: &str| -> Vec<String> {
+        let schema = batches(&made.lake())[name][0].schema();
+        schema.fields().iter().map(|f| f.name().clone()).collect()
+    };
+    assert_eq!(columns("views/loved"), ["followers", "kind", "posts"]);
+    let schema = delta_schema(
+        &made
+            .lake()
+            .join("views/loved/_delta_log/00000000000000000001.json"),
+    );
+    assert_eq!(schema, ["followers", "kind", "posts"]);
+    fs::remove_dir_all(made.lake()).unwrap();
+    finish(&made.arguments(&text));
+    assert_eq!(changed, rows(&made.lake()));
+}
+
+#[test]
+fn a_view_that_is_defined_no_more_is_named_and_written_anew_when_it_comes_back() {
+    let made = Made::new();
+    let post = r#"{"index":100000,"category":"seen by one view","follower_count":"5k"}"#;
+    fs::write(source(&made.world).join("pin/part-7-00000.jsonl"), post).unwrap();
+    let text = FILE.lines().filter(|line| !line.contains("VIEW loved"));
+    let arguments = made.arguments(&text.collect::<Vec<_>>().join("\n"));
+    let output = pinflow(&arguments).output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success());
+    let named = "views/loved of the lake is in";
+    assert_eq!(message.matches("of the lake is in").count(), 1, "{message}");
+    assert!(message.contains(named), "{message}");
+    finish(&made.arguments(FILE));
+    let found = rows(&made.lake());
+    assert!(found["views/loved"].contains(&"seen by one view | 5000".to_owned()));
+    fs::remove_dir_all(made.lake()).unwrap();
+    finish(&made.arguments(FILE));
+    assert_eq!(found, rows(&made.lake()));
+}
+
+/// The columns that an entry of a Delta log gives its table.
+fn delta_schema(entry: &Path) -> Vec<String> {
+    let text = fs::read_to_string(entry).unwrap();
+    let actions = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let schema = actions
+        .filter_map(|action| {
+            Some(
+                action
+                    .get("metaData")?
+                    .get("schemaString")?
+                    .as_str()?
+                    .to_owned(),
+            )
+        })
+        .next()
+        .expect("the entry tells of columns");
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let fields = schema["fields"].as_array().unwrap();
+    fields
+        .iter()
+        .map(|f| f["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]

@@ -173,14 +173,18 @@ impl State {
             if self.existing.contains(&target.path) {
                 continue;
             }
-            let id = self.config.numbers.draw();
-            match NewTable::of(&target.schema, id) {
-                Ok(new) => tables.entry(target.path.clone()).or_default().metadata = Some(new),
+            let mut new = match NewTable::of(&target.schema, self.config.numbers.draw()) {
+                Ok(new) => new,
                 Err(error) => {
                     self.config.outcome.fail(error.to_string());
                     return None;
                 }
+            };
+            // A table whose columns change stays the same table.
+            if let Some(id) = self.config.found.altered.get(&target.path) {
+                new.id.clone_from(id);
             }
+            tables.entry(target.path.clone()).or_default().metadata = Some(new);
         }
         for change in gathered.changes {
             let commit = tables
