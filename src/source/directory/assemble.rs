@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::open_file::{Framed, OpenFile};
+use super::open_file::{End, Framed, OpenFile};
 use super::piece::{Piece, Segment};
 use super::place::{Order, Place, ReadTo};
 use super::shared::{Event, Gauge, Shared};
@@ -116,20 +116,19 @@ impl Assembler {
             return Ok(ReadTo::START);
         };
         let path = Arc::clone(&file.path);
-        let complete = complete || file.open.is_compressed();
-        let framed = file.open.finish(complete);
-        self.hold(framed.map_err(|why| self.shared.storage_failed(&path, why))?)
-            .await?;
+        let end = file.open.finish(complete);
+        let End { framed, done } = end.map_err(|why| self.shared.storage_failed(&path, why))?;
+        self.hold(framed).await?;
         let Some(mut file) = self.file.take() else {
             return Ok(ReadTo::START);
         };
-        let read = if complete {
+        let read = if done {
             ReadTo::Stored(size)
         } else {
             file.open.read_to()
         };
         if let Some(mut last) = file.held.take() {
-            if let (true, Some(mark)) = (complete, last.marks.last_mut()) {
+            if let (true, Some(mark)) = (done, last.marks.last_mut()) {
                 mark.1 = read;
             }
             self.hand_on(last, &file).await?;

@@ -16,7 +16,7 @@
 //! # Order and positions
 //! Files of the first two layouts are read in the order of their names (`named`), dated objects in the order of their modification (`dated`). A position
 //! is the number of records read, and a token that says how far which file was read: see `place`. Without `bounded` folders are looked at again and
-//! again; new files, new folders, and bytes added to the last file are read.
+//! again; new files, new folders, and bytes added to the last file are read. A compressed file may grow until its compression has ended.
 //!
 //! # How it is fast
 //! ```text

@@ -21,6 +21,14 @@ pub(super) struct Framed {
     pub marks: Vec<(usize, ReadTo)>,
 }
 
+/// What is handed out at the end of a file.
+#[derive(Debug, PartialEq)]
+pub(super) struct End {
+    pub framed: Vec<Framed>,
+    /// Whether all of the file was read, and nothing more is expected.
+    pub done: bool,
+}
+
 /// How a file is read.
 pub(super) struct OpenFile {
     path: String,
@@ -61,11 +69,6 @@ impl OpenFile {
     /// Whether a block costs more than looking for its last newline.
     pub(super) fn is_slow(&self) -> bool {
         self.unzip.is_some() || self.framing != Some(Framing::Lines)
-    }
-
-    /// Whether the file is compressed; known from the first block on.
-    pub(super) fn is_compressed(&self) -> bool {
-        self.unzip.is_some()
     }
 
     /// How much was handed out.
@@ -121,22 +124,33 @@ impl OpenFile {
         self.frame(Bytes::from(text))
     }
 
-    /// Hands out what is left at the end of the file. If more may be written to the file, that is only what is whole.
-    pub(super) fn finish(&mut self, complete: bool) -> Result<Vec<Framed>, String> {
+    /// Hands out what is left at the end of the file. If more may be written to the file, that is only what is whole: of a compressed file all, once its
+    /// compression has ended.
+    pub(super) fn finish(&mut self, complete: bool) -> Result<End, String> {
         let mut framed = Vec::new();
+        let mut done = complete;
         if let Some(unzip) = &mut self.unzip {
             let mut text = Vec::new();
-            unzip.finish(&mut text).map_err(|error| {
-                format!("it is not {}, or was cut short: {error}", unzip.format())
-            })?;
-            if self.framing.is_none() {
-                self.seen -= self.carry.len() as u64;
-                text = join(&std::mem::take(&mut self.carry), &text).into();
+            done = match unzip.finish(&mut text) {
+                Ok(()) => true,
+                Err(_) if !complete => false,
+                Err(error) => {
+                    return Err(format!(
+                        "it is not {}, or was cut short: {error}; write it again, or move it out of the folder",
+                        unzip.format()
+                    ));
+                }
+            };
+            if done {
+                if self.framing.is_none() {
+                    self.seen -= self.carry.len() as u64;
+                    text = join(&std::mem::take(&mut self.carry), &text).into();
+                }
+                framed = self.frame(Bytes::from(text))?;
             }
-            framed = self.frame(Bytes::from(text))?;
         }
-        if !complete {
-            return Ok(framed);
+        if !done {
+            return Ok(End { framed, done });
         }
         if self.framing == Some(Framing::Values) {
             let mut lines = Lines::default();
@@ -146,7 +160,7 @@ impl OpenFile {
             let text = std::mem::take(&mut self.carry);
             framed.extend(self.whole(text));
         }
-        Ok(framed)
+        Ok(End { framed, done })
     }
 
     fn frame(&mut self, mut text: Bytes) -> Result<Vec<Framed>, String> {
@@ -273,7 +287,7 @@ mod tests {
                 take(open.push(&mut block).unwrap());
             }
         }
-        take(open.finish(true).unwrap());
+        take(open.finish(true).unwrap().framed);
         (text, places)
     }
 
@@ -320,11 +334,45 @@ mod tests {
     fn only_what_is_whole_leaves_a_file_that_may_grow() {
         let mut open = OpenFile::new("file", ReadTo::START, b"");
         assert_eq!(open.push(&mut Bytes::from("{}\n{")).unwrap().len(), 1);
-        assert_eq!(open.finish(false).unwrap(), vec![]);
+        assert_eq!(open.finish(false).unwrap().framed, vec![]);
         assert_eq!(open.read_to(), ReadTo::Stored(3));
         let mut open = OpenFile::new("file", ReadTo::Stored(3), b"{}\n{}");
         assert_eq!(open.push(&mut Bytes::from("{}")).unwrap(), vec![]);
-        assert_eq!(open.finish(true).unwrap()[0].text, "{}");
+        assert_eq!(open.finish(true).unwrap().framed[0].text, "{}");
         assert_eq!(open.read_to(), ReadTo::Stored(5));
+    }
+
+    #[test]
+    fn a_compressed_file_that_may_grow_is_done_when_its_compression_ends() {
+        let lines: String = (0..9_000).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+        let file = gzip(&lines);
+        let push = |open: &mut OpenFile, bytes: &[u8]| {
+            let mut block = Bytes::copy_from_slice(bytes);
+            let mut text = String::new();
+            while !block.is_empty() {
+                for framed in open.push(&mut block).unwrap() {
+                    text.push_str(std::str::from_utf8(&framed.text).unwrap());
+                }
+            }
+            text
+        };
+        for cut in [1, 5, file.len() / 2, file.len() - 4] {
+            let mut open = OpenFile::new("file.gz", ReadTo::START, b"");
+            let mut text = push(&mut open, &file[..cut]);
+            let end = open.finish(false).unwrap();
+            assert_eq!((end.framed.len(), end.done), (0, false), "{cut}");
+            let mut open = OpenFile::new("file.gz", open.read_to(), b"");
+            text += &push(&mut open, &file);
+            let end = open.finish(false).unwrap();
+            assert!(end.done, "{cut}");
+            for framed in end.framed {
+                text.push_str(std::str::from_utf8(&framed.text).unwrap());
+            }
+            assert_eq!(text, lines, "{cut}");
+            let mut open = OpenFile::new("file.gz", ReadTo::START, b"");
+            push(&mut open, &file[..cut]);
+            let error = open.finish(true).unwrap_err();
+            assert!(error.contains("was cut short"), "{error}");
+        }
     }
 }

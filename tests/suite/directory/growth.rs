@@ -172,6 +172,31 @@ fn a_file_that_became_shorter_is_an_error() {
 }
 
 #[test]
+fn a_compressed_file_that_is_being_written_is_read_as_far_as_it_goes() {
+    let lines: String = (0..20_000).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    for (name, file) in [("a.jsonl.gz", gzip(&lines)), ("a.jsonl.zst", zstd(&lines))] {
+        in_folder(|place| {
+            let path = format!("pin/{name}");
+            let (first, rest) = file.split_at(file.len() * 2 / 3);
+            place.put(&path, first);
+            let mut taken = Taken::default();
+            let begun = |taken: &Taken| taken.count() > 0;
+            read_until(&mut place.follow(&taken), &mut taken, 1 << 20, begun).unwrap();
+            assert!(taken.count() < 20_000);
+            place.append(&path, rest);
+            let mut source = place.follow(&taken);
+            let all = |taken: &Taken| taken.count() == 20_000;
+            read_until(&mut source, &mut taken, 1 << 20, all).unwrap();
+            place.put("pin/b.jsonl", "{\"b\":1}\n");
+            let next = |taken: &Taken| taken.count() == 20_001;
+            read_until(&mut source, &mut taken, 1 << 20, next).unwrap();
+            let found = taken.of("pin/pin");
+            assert!(found[..20_000].iter().copied().eq(lines.lines()));
+        });
+    }
+}
+
+#[test]
 fn a_compressed_file_that_grew_is_an_error() {
     everywhere(|place| {
         place.put("pin/a.jsonl.gz", gzip("{}\n"));

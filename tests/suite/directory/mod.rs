@@ -90,12 +90,12 @@ impl Place {
         file.set_modified(when).unwrap();
     }
 
-    fn append(&self, path: &str, text: &str) {
+    fn append(&self, path: &str, text: impl AsRef<[u8]>) {
         let mut file = std::fs::OpenOptions::new()
             .append(true)
             .open(self.folder.join(path))
             .unwrap();
-        file.write_all(text.as_bytes()).unwrap();
+        file.write_all(text.as_ref()).unwrap();
     }
 
     fn open(&self, opening: Opening) -> Directory {
