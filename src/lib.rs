@@ -13,6 +13,7 @@ pub mod gateway;
 pub mod kafka;
 pub mod kinesis;
 pub mod lake;
+pub mod latencies;
 pub mod mysql;
 mod nearest;
 pub mod operator;

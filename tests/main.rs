@@ -23,6 +23,7 @@ mod support {
     pub mod kinesis;
     pub mod kinesis_local;
     pub mod mariadb;
+    pub mod port;
     pub mod python;
     pub mod s3;
 }

@@ -20,7 +20,7 @@
 //!   --> lanes    batches, one request a lane, repeats          lanes.rs, backoff.rs
 //!   --> target   REST proxy, Kinesis by HTTP or SDK, Kafka     target/, outgoing.rs
 //! posting    pace, requests in flight, the end                 posting.rs, pace.rs
-//! posted     what was acknowledged, and how fast               posted.rs, latency.rs, bar.rs
+//! posted     what was acknowledged, and how fast               posted.rs, bar.rs
 //! ```
 //!
 //! Invariants:
@@ -39,7 +39,6 @@ mod command;
 mod dates;
 mod files;
 mod lanes;
-mod latency;
 mod options;
 mod order;
 mod origin;

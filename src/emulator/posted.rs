@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::emulator::Stream;
-use crate::emulator::latency::Latencies;
 use crate::emulator::summary::grouped;
+use crate::latencies::Latencies;
 
 /// Counts of what happened so far.
 #[derive(Clone, Default)]
@@ -208,8 +208,8 @@ mod tests {
         tally.made = [1500, 1500, 1495];
         tally.acknowledged = tally.made;
         tally.bytes = 1_440_000;
-        tally.latencies.add(Duration::from_micros(800));
-        tally.latencies.add(Duration::from_millis(25));
+        tally.latencies.add(1, Duration::from_micros(800));
+        tally.latencies.add(1, Duration::from_millis(25));
         let mut posted = Posted {
             target: "http://h:8082/topics/*".to_owned(),
             tally,

@@ -152,7 +152,7 @@ pub(super) async fn post(
                 };
                 let now = clock.now();
                 tally.requests += 1;
-                tally.latencies.add(now.saturating_sub(sent));
+                tally.latencies.add(1, now.saturating_sub(sent));
                 if let Err(GiveUp(why)) = lanes.settle(batch, answer, now, &mut tally)
                     && stopping.is_none()
                 {

@@ -12,7 +12,6 @@ mod clock;
 mod ingest;
 mod publish;
 mod stage;
-mod tombstone;
 pub mod views;
 
 use std::collections::BTreeMap;

@@ -1,6 +1,5 @@
 //! The front doors and the dataflow in one program, with nothing else installed: what is posted is in the tables.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
@@ -8,6 +7,7 @@ use super::program::{
     Http, Running, addresses, assert_same, finish, interrupt, pinflow, rows, run, source, wait,
     world,
 };
+use crate::support::port::free_port;
 use crate::support::python::{complete, python_with};
 
 #[test]
@@ -52,9 +52,7 @@ fn what_was_acknowledged_survives_kills_and_is_there_once() {
     );
     let (whole, lake) = (world.path().join("whole"), world.path().join("lake"));
     finish(&run(&source(&world), &whole, "--bounded -w 1"));
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
+    let port = free_port();
     let doors = format!(
         "run --gateway 127.0.0.1:{port} --http 127.0.0.1:0 --lake {} --tick 20 -w 2 --commit-every 0.1",
         lake.display()

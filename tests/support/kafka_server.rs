@@ -6,11 +6,13 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
+
+use super::port::free_port;
 
 /// The version that is installed.
 pub const VERSION: &str = "3.9.1";
@@ -60,10 +62,10 @@ impl KafkaServer {
     pub fn start_with(settings: &[&str]) -> Result<KafkaServer, String> {
         install()?;
         let ports = Ports {
-            plain: free_port()?,
-            controller: free_port()?,
-            sasl: free_port()?,
-            tls: free_port()?,
+            plain: free_port(),
+            controller: free_port(),
+            sasl: free_port(),
+            tls: free_port(),
         };
         let folder =
             std::env::temp_dir().join(format!("kafka-{}-{}", std::process::id(), ports.plain));
@@ -447,13 +449,6 @@ fn run(command: &mut Command, what: &str) -> Result<(), String> {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     ))
-}
-
-/// A port that is free now, and unlikely to be taken before it is used.
-fn free_port() -> Result<u16, String> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-    let address = listener.local_addr().map_err(|error| error.to_string())?;
-    Ok(address.port())
 }
 
 fn tail(file: &Path) -> String {

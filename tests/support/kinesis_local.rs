@@ -4,11 +4,13 @@
 //! cannot run, [`KinesisLocal::start`] says why.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use super::port::free_port;
 
 /// The version that is installed.
 const PACKAGE: &str = "kinesis-local@0.6.2";
@@ -28,7 +30,7 @@ impl KinesisLocal {
     /// Installs it if it is not, starts it, and waits until it answers. The error says what is missing.
     pub fn start() -> Result<Self, String> {
         let package = install()?;
-        let (port, tls_port) = (free_port()?, free_port()?);
+        let (port, tls_port) = (free_port(), free_port());
         let mut command = Command::new("node");
         command
             .arg("main.js")
@@ -108,13 +110,6 @@ fn install() -> Result<PathBuf, String> {
         return Err(format!("npm cannot install {PACKAGE}: {}", said.trim()));
     }
     Ok(package)
-}
-
-fn free_port() -> Result<u16, String> {
-    let bound = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    bound
-        .map(|address| address.port())
-        .map_err(|error| format!("there is no free port: {error}"))
 }
 
 /// Whether the server answers a request, whatever it says.

@@ -3,7 +3,6 @@
 //! It needs the server's programs: `apt-get install mariadb-server`. What a machine cannot do is said in full; no test is skipped for it.
 
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +10,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use tempfile::TempDir;
+
+use super::port::free_port;
 
 /// A server that runs.
 pub struct MariaDb {
@@ -169,9 +170,4 @@ fn as_root() -> Option<&'static str> {
     let me = std::fs::metadata("/proc/self").ok()?;
     use std::os::unix::fs::MetadataExt as _;
     (me.uid() == 0).then_some("--user=root")
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("the listener is bound").port()
 }

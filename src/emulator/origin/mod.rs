@@ -21,6 +21,9 @@ mod mysql;
 mod mariadb;
 #[cfg(test)]
 mod mysql_tests;
+#[cfg(test)]
+#[path = "../../../tests/support/port.rs"]
+mod port;
 
 use std::fmt;
 use std::str::FromStr;

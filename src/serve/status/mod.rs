@@ -8,26 +8,27 @@
 //! closed; it grows when the dataflow is stuck. *Latency*: how long a record took from being available in its
 //! source to being visible in a view; quantiles over the last half minute to minute.
 
+mod recent;
+mod sample;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::Serialize;
 
+use self::recent::{RecentLatencies, rates};
 use super::store::LiveStore;
 use crate::delta::Epoch;
+
+pub use sample::{Freshness, LagSample, StatusSample, StreamSample, ViewSample};
 
 /// Asks for the time: milliseconds since 1970.
 pub type NowMs = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// Without a closed epoch for so long, something is stuck.
 const STUCK_MS: u64 = 60_000;
-/// Rates are averages over this time.
-const RATE_WINDOW_MS: u64 = 5_000;
-/// Two moments nearer than this are one moment for rates.
-const RATE_STEP_MS: u64 = 250;
-/// Latencies are kept for this long, and at most twice as long.
-const LATENCY_WINDOW_MS: u64 = 30_000;
 
 /// What does not change while the program runs.
 #[derive(Clone, Debug, Serialize)]
@@ -92,7 +93,7 @@ struct Seldom {
     lags: Vec<LagSample>,
     http: Option<String>,
     commit: Option<Commit>,
-    latencies: Latencies,
+    latencies: RecentLatencies,
     /// Moments with the records of each stream until then, the oldest first.
     moments: VecDeque<(u64, Vec<u64>)>,
 }
@@ -127,7 +128,7 @@ impl Status {
                 health: Health::Starting,
                 http: None,
                 commit: None,
-                latencies: Latencies::default(),
+                latencies: RecentLatencies::default(),
                 moments: VecDeque::from([(started_ms, vec![0; streams.len()])]),
             }),
         }
@@ -164,7 +165,8 @@ impl Status {
 
     /// So many records became visible, so long after they were available in their source.
     pub fn visible(&self, records: u64, latency_us: u64, now_ms: u64) {
-        self.seldom().latencies.add(records, latency_us, now_ms);
+        let latency = Duration::from_micros(latency_us);
+        self.seldom().latencies.add(records, latency, now_ms);
     }
 
     /// The lake has a new commit.
@@ -267,190 +269,6 @@ impl Status {
     }
 }
 
-/// How far behind a partition is; what its source cannot tell is `None`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LagSample {
-    /// The stream.
-    pub stream: String,
-    /// The partition.
-    pub partition: String,
-    /// Records that are there and were not read.
-    pub records: Option<u64>,
-    /// Bytes that are there and were not read.
-    pub bytes: Option<u64>,
-    /// The age of the oldest of them.
-    pub seconds: Option<f64>,
-}
-
-/// The status at one moment.
-#[derive(Clone, Debug, Serialize)]
-pub struct StatusSample {
-    /// How the run is.
-    pub health: Health,
-    /// What does not change.
-    #[serde(flatten)]
-    pub run: RunDescription,
-    /// Where HTTP answers, as a URL.
-    pub http: Option<String>,
-    /// Time since the start.
-    pub uptime_ms: u64,
-    /// The last closed epoch: the one readers see.
-    pub epoch: Epoch,
-    /// The epoch that records are stamped with.
-    pub open_epoch: Epoch,
-    /// How far readers are behind.
-    pub freshness: Freshness,
-    /// Records of all streams.
-    pub records: u64,
-    /// Records of all streams a second, over the last seconds.
-    pub records_per_second: f64,
-    /// One entry a stream.
-    pub streams: Vec<StreamSample>,
-    /// The partitions that this process reads, where the source tells how far behind they are.
-    pub lags: Vec<LagSample>,
-    /// One entry a view.
-    pub views: Vec<ViewSample>,
-    /// The last commit.
-    pub commit: Option<Commit>,
-    /// How long ago that was.
-    pub commit_age_ms: Option<u64>,
-    /// About how many bytes the operators' state takes.
-    pub state_bytes: u64,
-    /// How many bytes the live store's rows take.
-    pub live_store_bytes: u64,
-    /// Retractions of rows that no view had; more than none is a defect.
-    pub live_store_faults: u64,
-}
-
-/// How far readers are behind the sources.
-#[derive(Clone, Debug, Serialize)]
-pub struct Freshness {
-    /// Time since the newest closed epoch closed; none before the first.
-    pub age_ms: Option<u64>,
-    /// Half of the recent records were visible within so many milliseconds; none if there were no records.
-    pub latency_ms_p50: Option<f64>,
-    /// 99 of 100 of the recent records were visible within so many milliseconds.
-    pub latency_ms_p99: Option<f64>,
-}
-
-/// One stream's numbers.
-#[derive(Clone, Debug, Serialize)]
-pub struct StreamSample {
-    /// The stream.
-    pub name: String,
-    /// Records read since the start.
-    pub records: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// How many of them became dead letters.
-    pub dead_letters: u64,
-    /// Records a second, over the last seconds.
-    pub records_per_second: f64,
-}
-
-/// One view's numbers.
-#[derive(Clone, Debug, Serialize)]
-pub struct ViewSample {
-    /// The view.
-    pub name: String,
-    /// Its rows at the sample's epoch.
-    pub rows: u64,
-    /// The last epoch that changed it.
-    pub changed: Epoch,
-}
-
-/// Records a second of each stream, since the newest moment that is a window ago (or the oldest there is).
-fn rates(moments: &mut VecDeque<(u64, Vec<u64>)>, now_ms: u64, records: &[u64]) -> Vec<f64> {
-    let starts_a_window = |moment: &(u64, Vec<u64>)| moment.0 + RATE_WINDOW_MS <= now_ms;
-    while moments.get(1).is_some_and(starts_a_window) {
-        moments.pop_front();
-    }
-    let rates = match moments.front() {
-        Some((then_ms, then)) if *then_ms < now_ms => {
-            let seconds = (now_ms - then_ms) as f64 / 1000.0;
-            let rate = |(now, then): (&u64, &u64)| now.saturating_sub(*then) as f64 / seconds;
-            records.iter().zip(then).map(rate).collect()
-        }
-        _ => vec![0.0; records.len()],
-    };
-    if moments
-        .back()
-        .is_none_or(|last| last.0 + RATE_STEP_MS <= now_ms)
-    {
-        moments.push_back((now_ms, records.to_vec()));
-    }
-    rates
-}
-
-/// How long recent records took, in counts of geometrically growing ranges: 16 to each power of two, so that a
-/// quantile is at most 1/16 too high.
-#[derive(Debug, Default)]
-struct Latencies {
-    /// Counts of this window and of the one before.
-    windows: [Vec<u64>; 2],
-    began_ms: u64,
-}
-
-impl Latencies {
-    fn add(&mut self, records: u64, latency_us: u64, now_ms: u64) {
-        self.turn(now_ms);
-        let range = range_of(latency_us);
-        let counts = &mut self.windows[0];
-        if counts.len() <= range {
-            counts.resize(range + 1, 0);
-        }
-        counts[range] += records;
-    }
-
-    /// Begins a new window when this one is full.
-    fn turn(&mut self, now_ms: u64) {
-        let age = now_ms.saturating_sub(self.began_ms);
-        if age >= LATENCY_WINDOW_MS {
-            let full = std::mem::take(&mut self.windows[0]);
-            self.windows[1] = if age < 2 * LATENCY_WINDOW_MS {
-                full
-            } else {
-                Vec::new()
-            };
-            self.began_ms = now_ms;
-        }
-    }
-
-    fn quantile_ms(&mut self, quantile: f64, now_ms: u64) -> Option<f64> {
-        self.turn(now_ms);
-        let [now, before] = &self.windows;
-        let total: u64 = now.iter().chain(before).sum();
-        let rank = (quantile * total as f64).ceil().max(1.0) as u64;
-        let mut seen = 0;
-        for range in 0..now.len().max(before.len()) {
-            seen += now.get(range).unwrap_or(&0) + before.get(range).unwrap_or(&0);
-            if seen >= rank {
-                return Some(end_of(range) as f64 / 1000.0);
-            }
-        }
-        None
-    }
-}
-
-/// Below 16 each number has its own range; above, the four bits after the leading one choose it.
-fn range_of(value: u64) -> usize {
-    if value < 16 {
-        return value as usize;
-    }
-    let shift = 59 - value.leading_zeros();
-    (shift as usize) * 16 + (value >> shift) as usize
-}
-
-/// The largest number of a range.
-fn end_of(range: usize) -> u64 {
-    if range < 16 {
-        return range as u64;
-    }
-    let shift = range / 16 - 1;
-    let first = (16 + range as u64 % 16) << shift;
-    first + ((1 << shift) - 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -506,15 +324,6 @@ mod tests {
         assert!((99.0..105.2).contains(&p99), "{p99}");
         let later = sample(&status, 1_070_000).freshness;
         assert_eq!(later.latency_ms_p99, None);
-    }
-
-    #[test]
-    fn every_latency_lies_in_its_range() {
-        for value in (0..5000).chain([1 << 40, (1 << 40) + 1, u64::MAX]) {
-            let range = range_of(value);
-            assert!(end_of(range) >= value);
-            assert!(range == 0 || end_of(range - 1) < value, "{value}");
-        }
     }
 
     #[test]

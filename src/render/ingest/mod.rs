@@ -1,0 +1,182 @@
+//! From bytes to keyed rows: decode, clean, hash, route.
+//!
+//! One operator on every worker claims chunks and does all stateless work on them while they are in the cache. What cannot become a row becomes a
+//! dead letter, with its bytes and its place; its neighbours go through.
+//!
+//! ```text
+//! chunk --> StreamPipeline   decode once                          stream.rs
+//!       --> TablePipeline    clean, keys, deletions, owners       table.rs, tombstone.rs
+//!       --> rows by group of tables, dead letters, bounds         here, dead.rs
+//! ```
+
+mod dead;
+mod stream;
+mod table;
+mod tombstone;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, StreamVec};
+
+use self::stream::StreamPipeline;
+use crate::delta::{Delta, Epoch};
+use crate::operator::keyed::{FileId, KeyedRows};
+use crate::operator::route::Routed;
+use crate::plan::Plan;
+use crate::reclock::{Bound, Claim, Feed};
+use crate::source::position_key;
+
+pub use dead::dead_letter_schema;
+
+/// What the ingest operator hands on.
+pub struct Ingested<'scope> {
+    /// Rows by the group of tables they belong to, addressed to their owners.
+    pub rows: Vec<StreamVec<'scope, Epoch, Routed<KeyedRows>>>,
+    /// What could not become a row.
+    pub dead: StreamVec<'scope, Epoch, Delta>,
+    /// Where partitions are to be read on, for worker 0.
+    pub bounds: StreamVec<'scope, Epoch, Routed<Bound>>,
+}
+
+/// Rows that were committed by an earlier run, to be loaded before anything else.
+pub struct Restored {
+    /// The table: its place in the plan.
+    pub table: usize,
+    /// The data file they are from.
+    pub file: FileId,
+    /// Reads the file's rows, all columns.
+    pub read: Box<dyn FnOnce() -> Vec<RecordBatch> + Send>,
+}
+
+/// Everything the operator needs.
+pub struct IngestConfig {
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// The streams: name and declared columns, in the definition's order.
+    pub streams: Vec<(String, SchemaRef)>,
+    /// Where chunks come from.
+    pub feed: Arc<dyn Feed>,
+    /// The epoch of restored rows; chunks have later ones.
+    pub start: Epoch,
+    /// The restored rows that this worker reads.
+    pub restored: Vec<Restored>,
+    /// The time in microseconds since 1970, for dead letters.
+    pub now_us: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// Called with the stream, records and bytes of each chunk.
+    pub counted: Arc<dyn Fn(usize, u64, u64, u64) + Send + Sync>,
+}
+
+/// Builds the operator.
+pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Ingested<'scope> {
+    let IngestConfig {
+        plan,
+        streams,
+        feed,
+        start,
+        restored,
+        now_us,
+        counted,
+    } = config;
+    let workers = scope.peers();
+    let mut builder = OperatorBuilder::new("Ingest".to_owned(), scope);
+    let mut outputs = Vec::new();
+    let mut rows = Vec::new();
+    for _ in &plan.groups {
+        let (output, stream) = builder.new_output::<Vec<Routed<KeyedRows>>>();
+        outputs.push(OutputBuilder::from(output));
+        rows.push(stream);
+    }
+    let (dead_output, dead) = builder.new_output::<Vec<Delta>>();
+    let (bounds_output, bounds) = builder.new_output::<Vec<Routed<Bound>>>();
+    let mut dead_output = OutputBuilder::from(dead_output);
+    let mut bounds_output = OutputBuilder::from(bounds_output);
+    let activator = scope.activator_for(builder.operator_info().address);
+
+    let mut pipelines: Vec<StreamPipeline> = streams
+        .iter()
+        .enumerate()
+        .map(|(stream, (name, schema))| StreamPipeline::new(stream, name, schema, &plan, workers))
+        .collect();
+    let groups = plan.groups.len();
+    builder.build(move |mut capabilities| {
+        for capability in &mut capabilities {
+            capability.downgrade(&start);
+        }
+        let mut restored = restored.into_iter();
+        move |_frontiers| {
+            if capabilities.is_empty() {
+                return;
+            }
+            if let Some(file) = restored.next() {
+                let pipeline = pipelines
+                    .iter()
+                    .find(|pipeline| pipeline.tables.iter().any(|t| t.table == file.table));
+                if let Some(table) =
+                    pipeline.and_then(|p| p.tables.iter().find(|t| t.table == file.table))
+                {
+                    let mut output = outputs[table.group].activate();
+                    let mut session = output.session(&capabilities[table.group]);
+                    for batch in (file.read)() {
+                        session.give_iterator(
+                            table.route(&batch, None, 0, 0, Some(file.file)).into_iter(),
+                        );
+                    }
+                }
+                activator.activate();
+                return;
+            }
+            match feed.claim() {
+                Claim::Chunk(epoch, chunk) => {
+                    for capability in &mut capabilities {
+                        capability.downgrade(&epoch);
+                    }
+                    let pipeline = &mut pipelines[chunk.stream];
+                    let result = pipeline.run(&chunk, &*now_us);
+                    counted(
+                        chunk.stream,
+                        chunk.records,
+                        chunk.bytes.len() as u64,
+                        result.dead_count(),
+                    );
+                    for (group, routed) in result.rows {
+                        let mut output = outputs[group].activate();
+                        output
+                            .session(&capabilities[group])
+                            .give_iterator(routed.into_iter());
+                    }
+                    if let Some(dead) = result.dead {
+                        dead_output
+                            .activate()
+                            .session(&capabilities[groups])
+                            .give(dead);
+                    }
+                    let bound = Bound {
+                        partition: position_key(&pipeline.name, &chunk.partition),
+                        position: chunk.end,
+                    };
+                    bounds_output
+                        .activate()
+                        .session(&capabilities[groups + 1])
+                        .give(Routed {
+                            worker: 0,
+                            data: bound,
+                        });
+                    activator.activate();
+                }
+                Claim::Idle(epoch) => {
+                    for capability in &mut capabilities {
+                        capability.downgrade(&epoch);
+                    }
+                    activator.activate_after(Duration::from_millis(1));
+                }
+                Claim::End => capabilities.clear(),
+            }
+        }
+    });
+    Ingested { rows, dead, bounds }
+}

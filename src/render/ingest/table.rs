@@ -1,0 +1,167 @@
+//! From decoded records to the rows of a table: clean, look at the key, put deletions where they belong, and address rows to the owners of their keys.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, RecordBatch};
+use arrow::compute::concat_batches;
+
+use super::tombstone::Tombstones;
+use crate::decode::Decoder;
+use crate::delta::take_rows;
+use crate::operator::keyed::{DELETED, FileId, KeyedRows, PickedRows};
+use crate::operator::map::{apply_isolating, reason};
+use crate::operator::route::{Routed, hash_keys, key_columns, partition};
+use crate::operator::row_hash::hash_rows;
+use crate::plan::{Plan, Table};
+use crate::source::Delete;
+
+/// Cleaning of one table.
+pub(super) struct TablePipeline {
+    pub tombstones: Tombstones,
+    pub plan: Arc<Plan>,
+    pub table: usize,
+    pub group: usize,
+    pub place: usize,
+    pub workers: usize,
+}
+
+impl TablePipeline {
+    /// For the table at this place in the plan, whose stream `decoder` decodes.
+    pub fn new(plan: &Arc<Plan>, table: usize, decoder: Decoder, workers: usize) -> Self {
+        let group = plan
+            .groups
+            .iter()
+            .position(|group| group.contains(&table))
+            .expect("every table is in a group");
+        let place = plan.groups[group]
+            .iter()
+            .position(|&t| t == table)
+            .expect("the group holds the table");
+        TablePipeline {
+            tombstones: Tombstones::new(&plan.tables[table], decoder),
+            plan: Arc::clone(plan),
+            table,
+            group,
+            place,
+            workers,
+        }
+    }
+
+    pub fn definition(&self) -> &Table {
+        &self.plan.tables[self.table]
+    }
+
+    /// The cleaned rows, and for each its decoded row if that is not its own number. Rows that fail go to `failed`.
+    pub fn clean(
+        &self,
+        decoded: &RecordBatch,
+        failed: &mut Vec<(u64, String)>,
+    ) -> (RecordBatch, Option<Vec<u64>>) {
+        let mut rows = decoded.clone();
+        let mut origin: Option<Vec<u64>> = None;
+        for map in &self.definition().clean {
+            let before = origin.take();
+            let source = |row: u64| before.as_ref().map_or(row, |before| before[row as usize]);
+            let mapped = apply_isolating(map, &rows, &mut |row, error| {
+                failed.push((source(row), reason(error)));
+            })
+            .expect("rows on which the expressions fail were taken out");
+            origin = match mapped.origin {
+                None => before,
+                Some(picked) => Some(picked.into_iter().map(source).collect()),
+            };
+            rows = mapped.rows;
+        }
+        (rows, origin)
+    }
+
+    /// Takes the rows with a null in their key out; also returns for each that is left its decoded row if that is not its own number.
+    pub fn with_keys(
+        &self,
+        rows: RecordBatch,
+        origin: Option<Vec<u64>>,
+        mut missing: impl FnMut(u64),
+    ) -> (RecordBatch, Option<Vec<u64>>) {
+        let keys = key_columns(&rows, &self.definition().key);
+        if keys.iter().all(|key| key.null_count() == 0) {
+            return (rows, origin);
+        }
+        let source = |row: u64| origin.as_ref().map_or(row, |origin| origin[row as usize]);
+        let (good, bad): (Vec<u64>, Vec<u64>) = (0..rows.num_rows() as u64)
+            .partition(|&row| keys.iter().all(|key| key.is_valid(row as usize)));
+        for row in bad {
+            missing(source(row));
+        }
+        let rows = take_rows(&rows, &good).expect("row numbers come from the batch itself");
+        (rows, Some(good.into_iter().map(source).collect()))
+    }
+
+    /// The rows and the deleted keys in the order of their offsets, and which of them are deleted keys.
+    pub fn with_deletes(
+        &mut self,
+        rows: RecordBatch,
+        mut offsets: Vec<u64>,
+        deletes: &[Delete],
+        wrong: impl FnMut(&Delete, String),
+    ) -> (RecordBatch, Option<Vec<bool>>) {
+        let (deleted, deleted_at) = self.tombstones.rows(deletes, wrong);
+        let Some(deleted) = deleted else {
+            return (rows, None);
+        };
+        let living = rows.num_rows();
+        offsets.extend(deleted_at);
+        let both = concat_batches(&self.definition().schema, [&rows, &deleted])
+            .expect("both are rows of the table");
+        let mut order: Vec<u64> = (0..both.num_rows() as u64).collect();
+        order.sort_by_key(|&row| offsets[row as usize]);
+        let is_deleted = order.iter().map(|&row| row as usize >= living).collect();
+        let rows = take_rows(&both, &order).expect("row numbers come from the batch itself");
+        (rows, Some(is_deleted))
+    }
+
+    /// Tells each worker which of `rows` have keys that it owns.
+    pub fn route(
+        &self,
+        rows: &RecordBatch,
+        deleted: Option<&[bool]>,
+        partition_hash: u64,
+        offset: u64,
+        file: Option<FileId>,
+    ) -> Vec<Routed<KeyedRows>> {
+        let mut hashes = hash_rows(rows).expect("columns of tables can be hashed");
+        for (row, hash) in hashes.iter_mut().enumerate() {
+            let deleted = deleted.is_some_and(|deleted| deleted[row]);
+            *hash = if deleted {
+                DELETED
+            } else {
+                (*hash).max(DELETED + 1)
+            };
+        }
+        let piece = |rows: PickedRows, hashes: Vec<u64>| KeyedRows {
+            table: self.place,
+            partition: partition_hash,
+            offset,
+            rows,
+            hashes,
+            file,
+        };
+        if self.workers == 1 {
+            return vec![Routed {
+                worker: 0,
+                data: piece(PickedRows::all(rows.clone()), hashes),
+            }];
+        }
+        let keys = key_columns(rows, &self.definition().key);
+        let owners = hash_keys(&keys, rows.num_rows()).expect("columns of tables can be hashed");
+        partition(&owners, self.workers)
+            .into_iter()
+            .map(|(worker, picked)| {
+                let hashes = picked.iter().map(|&row| hashes[row as usize]).collect();
+                Routed {
+                    worker,
+                    data: piece(PickedRows::some(rows.clone(), picked), hashes),
+                }
+            })
+            .collect()
+    }
+}
