@@ -85,7 +85,7 @@ pub enum LakeError {
 
     /// A file of the lake does not hold what it should.
     #[error(
-        "`{path}` in the lake cannot be understood: {why}; it was damaged or written by another version of pinflow"
+        "`{path}` in the lake cannot be understood: {why}; it was damaged or written by another version of pinflow: restore the file, run that version, or begin a new lake with --lake"
     )]
     Malformed { path: String, why: String },
 
