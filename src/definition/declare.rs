@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::{DdlStatement, Distinct, Expr, LogicalPlan, Volatility};
 use datafusion_sql::parser::{CreateExternalTable, DFParserBuilder, Statement};
@@ -13,7 +12,7 @@ use datafusion_sql::sqlparser::dialect::GenericDialect;
 use datafusion_sql::sqlparser::tokenizer::Token;
 
 use super::complaint::{node_name, sql_error};
-use super::types::canonical_field;
+use super::types::canonical_schema;
 use super::{Definition, DefinitionError, StatementText, StreamDef, TableDef, ViewDef};
 use crate::decode::Decoder;
 
@@ -83,14 +82,7 @@ impl Definition {
         let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(declared)) = plan else {
             return Err(unknown_statement(&text));
         };
-        let schema = declared.schema.as_arrow();
-        let schema = Arc::new(Schema::new(
-            schema
-                .fields()
-                .iter()
-                .map(|field| canonical_field(field))
-                .collect::<Vec<_>>(),
-        ));
+        let schema = canonical_schema(declared.schema.fields());
         if let Err(unsupported) = Decoder::new(Arc::clone(&schema)) {
             return Err(text.error(&[&unsupported.column], unsupported.to_string(), None));
         }
@@ -154,13 +146,9 @@ impl Definition {
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let fields = schema
-            .fields()
-            .iter()
-            .map(|field| canonical_field(field))
-            .collect::<Vec<_>>();
+        let rows = canonical_schema(schema.fields());
         self.name_is_free(&text, &name)?;
-        self.session.declare(&name, Arc::new(Schema::new(fields)));
+        self.session.declare(&name, rows);
         self.tables.push(TableDef {
             name,
             stream,
@@ -184,13 +172,8 @@ impl Definition {
         let plan = self.optimised(&text, &logical)?;
         self.name_is_free(&text, &name)?;
         if materialized {
-            let fields = plan
-                .schema()
-                .fields()
-                .iter()
-                .map(|field| canonical_field(field))
-                .collect::<Vec<_>>();
-            self.session.declare(&name, Arc::new(Schema::new(fields)));
+            let rows = canonical_schema(plan.schema().fields());
+            self.session.declare(&name, rows);
         } else {
             self.session.declare_query(&name, logical);
         }

@@ -28,6 +28,12 @@ pub use error::{DefinitionError, Place};
 pub use statement::StatementText;
 pub use types::{canonical_field, canonical_type};
 
+/// The dataflow that comes with the program and is run when none is named.
+pub const SHIPPED: &str = "dataflows/pinterest.sql";
+
+/// Its text as of the build, so that the program alone is enough.
+const SHIPPED_TEXT: &str = include_str!("../../dataflows/pinterest.sql");
+
 /// A named sequence of JSON records, as declared.
 pub struct StreamDef {
     /// The relation's name in the file, such as `pin_raw`.
@@ -55,12 +61,6 @@ pub struct TableDef {
     /// The query as SQL, for other engines.
     pub sql: String,
 }
-
-/// The dataflow that comes with the program and is run when none is named.
-pub const SHIPPED: &str = "dataflows/pinterest.sql";
-
-/// Its text as of the build, so that the program alone is enough.
-const SHIPPED_TEXT: &str = include_str!("../../dataflows/pinterest.sql");
 
 /// A query over tables and earlier views, kept up to date.
 pub struct ViewDef {

@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, TimeUnit};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+
+/// These columns as pinflow keeps them.
+pub fn canonical_schema(fields: &Fields) -> SchemaRef {
+    let fields = fields.iter().map(|field| canonical_field(field));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
 
 /// The field as pinflow keeps it: nullable, and of one type per SQL type.
 pub fn canonical_field(field: &Field) -> Field {
