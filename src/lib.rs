@@ -7,6 +7,7 @@ pub mod command;
 pub mod decode;
 pub mod definition;
 pub mod delta;
+mod disk;
 pub mod emulator;
 pub mod function;
 pub mod gateway;

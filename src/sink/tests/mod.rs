@@ -19,6 +19,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+mod crash;
+mod damage;
 mod files;
 mod lost_answers;
 mod restart;
