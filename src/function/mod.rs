@@ -5,7 +5,7 @@
 //! | `trim_blank(text)` | the text without blanks at its ends |
 //! | `blank_to_null(text, placeholder, ..)` | the trimmed text, null when nothing is left or it is a placeholder |
 //! | `parse_count(text)`, `try_parse_count(text)` | BIGINT from `12`, `900k`, `1.2M`, `1b`, `5,237` |
-//! | `parse_timestamp(text)`, `try_parse_timestamp(text)` | TIMESTAMP (microseconds, UTC, no zone) from every date form in use |
+//! | `parse_timestamp(text)`, `try_parse_timestamp(text)` | TIMESTAMP (microseconds, UTC, no zone) from the date forms in use; with `'DMY'` or `'MDY'` also from `28/08/2020` |
 //! | `clean_tags(text, placeholder, ..)` | a comma-joined list with each tag trimmed and its leading `#` off |
 //! | `ascii_only(text)` | the text without its non-ASCII characters |
 //! | `local_path(text)` | the text from its first `/` |
@@ -63,6 +63,12 @@ pub fn all() -> Vec<ScalarUDF> {
     .into_iter()
     .map(ScalarUDF::new_from_impl)
     .collect()
+}
+
+/// From which argument on a function of this module takes literals only; `None` for other functions.
+pub fn literals_from(function: &ScalarUDF) -> Option<usize> {
+    let ours = function.inner().downcast_ref::<scalar::Function>();
+    ours.map(scalar::Function::literals_from)
 }
 
 /// Every aggregate function of this module, for DataFusion in batch. (The incremental engine has
