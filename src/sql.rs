@@ -86,9 +86,10 @@ impl Session {
         }
     }
 
-    /// Whether a relation is called `name`.
-    pub fn knows(&self, name: &str) -> bool {
-        self.relations.contains_key(name)
+    /// The relation that is called `name`, in any case of letters.
+    pub fn called_like(&self, name: &str) -> Option<&str> {
+        let mut names = self.relations.keys().map(String::as_str);
+        names.find(|known| known.eq_ignore_ascii_case(name))
     }
 
     /// Lets `name` mean a relation of its own, with these columns.

@@ -78,7 +78,7 @@ pub fn made_by(definition: &Definition, plan: &Plan) -> MadeBy {
     for view in &definition.views {
         let planned = plan.views.iter().find(|planned| planned.name == view.name);
         let key = planned.map_or_else(Vec::new, |planned| {
-            let schema = &plan.nodes[planned.node].schema;
+            let schema = &planned.schema;
             let names = planned
                 .key
                 .iter()
@@ -138,8 +138,8 @@ pub fn found(
         let Some(state) = recovered.tables.get(&path) else {
             continue;
         };
-        let schema = &plan.nodes[view.node].schema;
-        let same_columns = is_delta_schema(&state.schema, schema).map_err(|e| e.to_string())?;
+        let same_columns =
+            is_delta_schema(&state.schema, &view.schema).map_err(|e| e.to_string())?;
         if !same_columns {
             found.altered.insert(path, state.id.clone());
         }

@@ -138,7 +138,7 @@ impl Parts {
             .iter()
             .map(|view| Target {
                 path: paths::view(&view.name),
-                schema: Arc::clone(&self.plan.nodes[view.node].schema),
+                schema: Arc::clone(&view.schema),
             })
             .collect()
     }

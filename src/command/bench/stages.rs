@@ -18,8 +18,9 @@ use crate::operator::keyed::{KeyedGroup, KeyedRows, PickedRows};
 use crate::operator::map::apply;
 use crate::operator::row_hash::hash_rows;
 use crate::operator::state_bytes::StateBytes;
-use crate::plan::{NodeId, Plan, lower};
+use crate::plan::{NodeId, Plan};
 use crate::render::{keyed_group, views};
+use crate::runtime::planned;
 use crate::sink::{ParquetOptions, encode};
 use crate::source::{Chunk, Opening, Read, SourceSpec};
 
@@ -39,7 +40,7 @@ pub(super) fn measure(
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let plan = Arc::new(lower(definition)?);
+    let plan = Arc::new(planned(definition)?);
     let streams = definition.streams.iter();
     let opening = Opening::whole(streams.map(|stream| stream.name.clone()).collect());
     let mut source = source.open(opening, runtime.handle())?;

@@ -9,7 +9,7 @@ use arrow::datatypes::Schema;
 use datafusion_common::{JoinType, NullEquality};
 use datafusion_expr::{self as logical, Expr as LogicalExpr, LogicalPlan};
 
-use super::expr::{columns_of, is_identity};
+use super::expr::columns_of;
 use super::map::nullable;
 use super::{Lowered, Lowering};
 use crate::definition::DefinitionError;
@@ -29,16 +29,7 @@ impl Lowering<'_> {
             let tree = finder.find(plan)?;
             finder.finish(tree, nullable(plan.schema().as_arrow()))?
         };
-        let width = op_schema.fields().len();
         let input = self.nodes.add(op, op_schema);
-        let identity = map.filter.is_none()
-            && map
-                .project
-                .as_ref()
-                .is_some_and(|project| is_identity(project, width));
-        if identity {
-            return Some(input);
-        }
         Some(self.nodes.map(input, map))
     }
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::dead::{Dead, letters};
 use super::table::TablePipeline;
 use crate::decode::{self, Decoder};
+use crate::definition::canonical_schema;
 use crate::delta::Delta;
 use crate::operator::keyed::KeyedRows;
 use crate::operator::route::{Routed, hash_bytes};
@@ -43,20 +44,24 @@ impl StreamPipeline {
         plan: &Arc<Plan>,
         workers: usize,
     ) -> Self {
-        let decoder = || {
-            Decoder::new(Arc::clone(schema))
+        let decoder = |schema: SchemaRef| {
+            Decoder::new(schema)
                 .expect("declared columns were checked when the definition was loaded")
         };
+        // A tombstone has nothing but the key, whatever a record must have.
+        let nullable = canonical_schema(schema.fields());
         let tables = plan
             .tables
             .iter()
             .enumerate()
             .filter(|(_, table)| table.stream == stream)
-            .map(|(table, _)| TablePipeline::new(plan, table, decoder(), workers))
+            .map(|(table, _)| {
+                TablePipeline::new(plan, table, decoder(Arc::clone(&nullable)), workers)
+            })
             .collect();
         StreamPipeline {
             name: name.to_owned(),
-            decoder: decoder(),
+            decoder: decoder(Arc::clone(schema)),
             tables,
         }
     }
