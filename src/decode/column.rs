@@ -415,10 +415,12 @@ fn dated<T>(
     text: &[u8],
     value: Value,
     strings: &mut Strings,
-    parse: impl FnOnce(&str) -> Result<T, Problem>,
+    parse: impl FnOnce(&str) -> Option<T>,
 ) -> Result<Result<T, Problem>, Box<Fault>> {
     match value.kind {
-        Kind::Text { .. } => in_string(text, value, strings, parse),
+        Kind::Text { .. } => in_string(text, value, strings, |content| {
+            parse(content).ok_or(Problem::NotADate)
+        }),
         _ => Ok(Err(Problem::NotADate)),
     }
 }

@@ -8,7 +8,6 @@
 //!  clock (worker 0) --epochs that end a commit--> keyed, stage, gather
 //! ```
 
-pub mod buildable;
 mod clock;
 mod ingest;
 mod publish;
@@ -79,7 +78,7 @@ pub fn served_views(plan: &Plan) -> Vec<(String, SchemaRef, Vec<usize>)> {
         .map(|view| {
             (
                 view.name.clone(),
-                Arc::clone(&view.schema),
+                Arc::clone(&plan.nodes[view.node].schema),
                 view.key.clone(),
             )
         })

@@ -56,7 +56,8 @@ impl Storage {
         if !location.contains("://") {
             return Ok(Storage::Folder(PathBuf::from(location)));
         }
-        Ok(Storage::Bucket(Lake::bucket(location)?, Path::default()))
+        let bucket = Lake::open(location)?;
+        Ok(Storage::Bucket(bucket.store(), Path::default()))
     }
 
     /// Whether objects appear whole and never change by themselves.

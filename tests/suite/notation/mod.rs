@@ -13,6 +13,7 @@ use pinflow::runtime::replay::{Input, Options, replay};
 use super::query::TABLES;
 
 mod aggregates;
+mod guards;
 mod joins;
 mod ranks;
 mod sets;
