@@ -11,7 +11,7 @@
 
 -- 1. Streams ---------------------------------------------------------------------------------------------------------
 -- A stream names the fields that its table reads; other fields of a record (`downloaded` of a pin) are not looked at.
--- Dates and counts come in several spellings, so they are text until cleaned.
+-- Dates and counts come in several spellings, so they are text until cleaned. Dates with slashes have the month first.
 
 CREATE EXTERNAL TABLE pin_raw (
   "index"           BIGINT,
@@ -67,17 +67,17 @@ FROM pin_raw;
 CREATE TABLE geo (PRIMARY KEY (ind)) AS
 SELECT
   ind,
-  blank_to_null(country)                      AS country,
-  coordinates(latitude, longitude)            AS coordinates,
-  parse_timestamp(blank_to_null("timestamp")) AS "timestamp"
+  blank_to_null(country)                             AS country,
+  coordinates(latitude, longitude)                   AS coordinates,
+  parse_timestamp(blank_to_null("timestamp"), 'MDY') AS "timestamp"
 FROM geo_raw;
 
 CREATE TABLE "user" (PRIMARY KEY (ind)) AS
 SELECT
   ind,
-  full_name(first_name, last_name)            AS user_name,
+  full_name(first_name, last_name)                   AS user_name,
   age,
-  parse_timestamp(blank_to_null(date_joined)) AS date_joined
+  parse_timestamp(blank_to_null(date_joined), 'MDY') AS date_joined
 FROM user_raw;
 
 

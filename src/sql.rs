@@ -7,8 +7,6 @@
 //! 1. A name means one relation for the life of a session.
 //! 2. Nothing here depends on the time: `now()` stays a call and is refused by those who maintain answers.
 
-mod written_order;
-
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -31,10 +29,7 @@ use datafusion_sql::parser::{DFParserBuilder, Statement};
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::dialect::GenericDialect;
 
-use crate::expression::catching;
 use crate::nearest::nearest;
-
-pub(crate) use written_order::{fails_over, guarded};
 
 /// What SQL text is understood against.
 pub struct Session {
@@ -60,8 +55,7 @@ impl Session {
             .into_iter()
             .chain(datafusion_functions_nested::all_default_nested_functions())
             .chain(crate::function::all().into_iter().map(Arc::new))
-            .chain([Arc::new(crate::function::date_part::function())])
-            .map(crate::function::bounded);
+            .chain([Arc::new(crate::function::date_part::function())]);
         let aggregates = datafusion_functions_aggregate::all_default_aggregate_functions()
             .into_iter()
             .chain(crate::function::aggregates().into_iter().map(Arc::new));
@@ -92,9 +86,10 @@ impl Session {
         }
     }
 
-    /// Whether a relation is called `name`.
-    pub fn knows(&self, name: &str) -> bool {
-        self.relations.contains_key(name)
+    /// The relation that is called `name`, in any case of letters.
+    pub fn called_like(&self, name: &str) -> Option<&str> {
+        let mut names = self.relations.keys().map(String::as_str);
+        names.find(|known| known.eq_ignore_ascii_case(name))
     }
 
     /// Lets `name` mean a relation of its own, with these columns.
@@ -114,16 +109,12 @@ impl Session {
         self.planner().statement_to_plan(statement)
     }
 
-    /// The plan after DataFusion's rules, with conditions in an order that guards what can fail (`sql/written_order.rs`).
+    /// The plan after all of DataFusion's rules.
     pub fn optimised(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        let plan = Analyzer::new().execute_and_check(plan.clone(), &self.options, |_, _| {})?;
         let context = OptimizerContext::new_with_config_options(Arc::clone(&self.options))
             .without_query_execution_start_time();
-        // What folds constants evaluates them.
-        catching(|| {
-            let plan = Analyzer::new().execute_and_check(plan.clone(), &self.options, |_, _| {})?;
-            let rules = Optimizer::with_rules(written_order::rules());
-            rules.optimize(written_order::settled(plan)?, &context, |_, _| {})
-        })
+        Optimizer::new().optimize(plan, &context, |_, _| {})
     }
 
     /// The expression that `sql` is over the columns of `schema`.

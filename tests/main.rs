@@ -2,7 +2,9 @@
 //!
 //! * `property`, `operators`: random histories and queries; at every epoch a view is what DataFusion answers in batch;
 //! * `notation`: each operator by example, as rows that come and go;
-//! * `refused`: what a dataflow file may not say, and how it is told;
+//! * `refused`, `unread`: what a dataflow file may not say, and how it is told;
+//! * `types`: every type of column, everywhere a column can be;
+//! * `names`: what columns are called, and what relations may be called;
 //! * `fixtures`: a recorded world whose answers another engine has computed;
 //! * `lake`: the program itself over files: restarts, kills, bad records;
 //! * `statements`: the program where its dataflow file was changed, or is not there;
@@ -36,21 +38,23 @@ mod suite {
     mod fixtures;
     mod foreign;
     mod front_doors;
-    mod guards;
     mod kafka;
     mod kinesis;
     mod kinesis_faults;
     mod kinesis_reshard;
     mod lake;
     mod mysql;
+    mod names;
     mod notation;
     mod operators;
     mod oracle;
     pub mod program;
     mod property;
     mod query;
-    mod refused;
+    pub mod refused;
     mod served;
     mod statements;
     mod tape;
+    mod types;
+    mod unread;
 }

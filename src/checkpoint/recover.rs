@@ -46,7 +46,7 @@ pub fn recover(found: &Found) -> Result<Recovery, LakeError> {
             return Err(LakeError::TableAhead {
                 table: table.clone(),
                 has,
-                expected,
+                last: last.number,
             });
         }
         // What the kept checkpoints can still give the table, after what it has.
@@ -226,12 +226,12 @@ mod tests {
             (
                 1,
                 [Some(4), three, three, one],
-                "`a` already holds checkpoint 4",
+                "`a` holds checkpoint 4, and the last one in `_checkpoints` is 3",
             ),
             (
                 1,
                 [three, three, three, two],
-                "`old` already holds checkpoint 2",
+                "`old` holds checkpoint 2, and the last one in `_checkpoints` is 3",
             ),
             (
                 3,

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use super::Failure;
 use crate::definition::Definition;
-use crate::plan::{Format, explain as explain_plan, lower};
+use crate::plan::{Format, explain as explain_plan};
+use crate::runtime::planned;
 
 /// Arguments of `check`.
 #[derive(clap::Args)]
@@ -42,7 +43,7 @@ enum Notation {
 /// Checks a file and says what it defines.
 pub fn check(args: &CheckArgs) -> Result<(), Failure> {
     let definition = Definition::load(&args.file)?;
-    let plan = lower(&definition)?;
+    let plan = planned(&definition)?;
     println!(
         "{} is a dataflow: {} streams, {} tables, {} materialised views, {} operators",
         args.file.display(),
@@ -57,7 +58,7 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
 /// Prints the dataflow of a file.
 pub fn explain(args: &ExplainArgs) -> Result<(), Failure> {
     let definition = Definition::load(&args.file)?;
-    let plan = lower(&definition)?;
+    let plan = planned(&definition)?;
     if let Some(view) = &args.view
         && !plan.views.iter().any(|known| known.name == *view)
     {

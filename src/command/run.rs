@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::Failure;
 use super::gateway::{DoorArgs, log_folder};
-use crate::definition::Definition;
+use crate::definition::{Definition, check_prefix};
 use crate::emulator::EmulatorOptions;
 use crate::gateway::{Server as Gateway, serve as serve_gateway};
 use crate::kafka::{KafkaAddress, NewTopics, OnLostOffsets};
@@ -55,7 +55,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "LAKE", default_value = "./lake")]
     lake: String,
     /// Put before the names of tables in the lake
-    #[arg(long, value_name = "TEXT", default_value = "")]
+    #[arg(long, value_name = "TEXT", default_value = "", value_parser = prefix)]
     prefix: String,
     /// Worker threads; each keeps its share of the state [default: one per core]
     #[arg(short, long, value_name = "N")]
@@ -231,6 +231,11 @@ fn open_gateway(
     let gateway = runtime.block_on(serve_gateway(config, address))?;
     eprintln!("the gateway listens at {}", gateway.url());
     Ok(gateway)
+}
+
+/// Reads `--prefix`.
+fn prefix(text: &str) -> Result<String, String> {
+    check_prefix(text).map(|()| text.to_owned())
 }
 
 /// Ctrl-C, or being told to terminate, ends the run well; a second time ends it at once.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::column::Column;
 use super::fault::UnsupportedColumn;
@@ -12,6 +12,7 @@ use super::offsets::RowOffsets;
 
 /// Rows so far, and slots for more.
 pub(super) struct Batch {
+    /// All columns are nullable: a row without a required value is none.
     pub schema: SchemaRef,
     pub columns: Vec<Column>,
     pub offsets: RowOffsets,
@@ -39,8 +40,10 @@ impl Batch {
         let required = (0..columns.len())
             .filter(|&index| !schema.field(index).is_nullable())
             .collect();
+        let fields = schema.fields().iter();
+        let nullable = fields.map(|field| Field::clone(field).with_nullable(true));
         Ok(Batch {
-            schema,
+            schema: Arc::new(Schema::new(nullable.collect::<Vec<_>>())),
             columns,
             offsets: RowOffsets::default(),
             slots: 0,
@@ -121,7 +124,7 @@ impl Batch {
             .collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
-            .expect("the columns were made for the schema, have equal lengths, and no null where none may be");
+            .expect("the columns were made for the schema, and have equal lengths");
         self.slots = 0;
         (batch, std::mem::take(&mut self.offsets))
     }

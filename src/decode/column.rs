@@ -415,12 +415,10 @@ fn dated<T>(
     text: &[u8],
     value: Value,
     strings: &mut Strings,
-    parse: impl FnOnce(&str) -> Option<T>,
+    parse: impl FnOnce(&str) -> Result<T, Problem>,
 ) -> Result<Result<T, Problem>, Box<Fault>> {
     match value.kind {
-        Kind::Text { .. } => in_string(text, value, strings, |content| {
-            parse(content).ok_or(Problem::NotADate)
-        }),
+        Kind::Text { .. } => in_string(text, value, strings, parse),
         _ => Ok(Err(Problem::NotADate)),
     }
 }

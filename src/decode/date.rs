@@ -4,24 +4,35 @@
 //! |---|---|
 //! | `2020-08-28 03:52:47`, `2020-08-28T03:52:47` | `strftime`, `str`, `isoformat` |
 //! | `2020:08:28 03:52:47` | one producer that has it so |
-//! | `08/28/2020, 03:52:47` | one producer that has it so: month, day, year |
 //! | `2020-08-28` | a date; as a timestamp its midnight |
 //!
 //! The seconds may have a fraction (digits beyond the microsecond are dropped) and a zone may follow (`Z`, `+02:00`, `+0200`), in
 //! which case the result is that moment in UTC. Without zone the time is taken as it stands. Blanks around do not matter.
+//!
+//! Dates with slashes (`03/02/2020`) are refused: a declaration does not say whether day or month comes first. `parse_timestamp`
+//! is told.
+
+use super::fault::Problem;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 
-/// Microseconds since 1970-01-01 00:00:00; `None` when the text has none of the forms or names no real date.
-pub(super) fn timestamp(text: &str) -> Option<i64> {
+/// Microseconds since 1970-01-01 00:00:00, if the text has one of the forms and names a real date.
+pub(super) fn timestamp(text: &str) -> Result<i64, Problem> {
+    moment(text).ok_or_else(|| match text.trim().as_bytes() {
+        [_, _, b'/', _, _, b'/', ..] => Problem::OrderOfDate,
+        _ => Problem::NotADate,
+    })
+}
+
+fn moment(text: &str) -> Option<i64> {
     let (day, rest) = day(text.trim().as_bytes())?;
     let midnight = i64::from(day) * MICROS_PER_DAY;
     if rest.is_empty() {
         return Some(midnight);
     }
     let rest = match rest {
-        [b',', b' ', rest @ ..] | [b' ' | b'T' | b't', rest @ ..] => rest,
+        [b' ' | b'T' | b't', rest @ ..] => rest,
         _ => return None,
     };
     let (time, rest) = time_of_day(rest)?;
@@ -29,26 +40,22 @@ pub(super) fn timestamp(text: &str) -> Option<i64> {
 }
 
 /// Days since 1970-01-01 of a date, or of the date of a timestamp (in UTC, if it has a zone).
-pub(super) fn date(text: &str) -> Option<i32> {
-    i32::try_from(timestamp(text)?.div_euclid(MICROS_PER_DAY)).ok()
+pub(super) fn date(text: &str) -> Result<i32, Problem> {
+    let day = timestamp(text)?.div_euclid(MICROS_PER_DAY);
+    i32::try_from(day).map_err(|_| Problem::NotADate)
 }
 
 /// The day at the beginning of the text, and the text after it.
 fn day(text: &[u8]) -> Option<(i32, &[u8])> {
     let (date, rest) = text.split_first_chunk::<10>()?;
-    let (year, month, day) = match (date[4], date[7], date[2], date[5]) {
-        (b'-', b'-', ..) | (b':', b':', ..) => (
-            number(&date[..4])?,
-            number(&date[5..7])?,
-            number(&date[8..])?,
-        ),
-        (_, _, b'/', b'/') => (
-            number(&date[6..])?,
-            number(&date[..2])?,
-            number(&date[3..5])?,
-        ),
-        _ => return None,
-    };
+    if !matches!((date[4], date[7]), (b'-', b'-') | (b':', b':')) {
+        return None;
+    }
+    let (year, month, day) = (
+        number(&date[..4])?,
+        number(&date[5..7])?,
+        number(&date[8..])?,
+    );
     if year == 0 || !(1..=12).contains(&month) || day == 0 || day > days_in_month(year, month) {
         return None;
     }
@@ -144,12 +151,11 @@ mod tests {
 
     #[test]
     fn every_form_names_the_same_moment() {
-        let micros = Some(1_598_586_767_000_000);
+        let micros = Ok(1_598_586_767_000_000);
         for text in [
             "2020-08-28 03:52:47",
             "2020-08-28T03:52:47",
             "2020:08:28 03:52:47",
-            "08/28/2020, 03:52:47",
             " 2020-08-28 03:52:47.000 ",
             "2020-08-28T03:52:47Z",
             "2020-08-28T05:52:47+02:00",
@@ -157,13 +163,13 @@ mod tests {
             "2020-08-28T03:52:47.0000009",
         ] {
             assert_eq!(timestamp(text), micros, "{text}");
-            assert_eq!(date(text), Some(18_502), "{text}");
+            assert_eq!(date(text), Ok(18_502), "{text}");
         }
         assert_eq!(
             timestamp("2020-08-28 03:52:47.12"),
             micros.map(|micros| micros + 120_000)
         );
-        assert_eq!(timestamp("2020-08-28"), Some(18_502 * MICROS_PER_DAY));
+        assert_eq!(timestamp("2020-08-28"), Ok(18_502 * MICROS_PER_DAY));
     }
 
     #[test]
@@ -178,9 +184,9 @@ mod tests {
             ("0001-01-01", -719_162),
             ("9999-12-31", 2_932_896),
         ] {
-            assert_eq!(date(text), Some(days), "{text}");
+            assert_eq!(date(text), Ok(days), "{text}");
         }
-        assert_eq!(date("1969-12-31 23:59:59.5"), Some(-1));
+        assert_eq!(date("1969-12-31 23:59:59.5"), Ok(-1));
     }
 
     #[test]
@@ -199,13 +205,16 @@ mod tests {
             "2020-08-28 03:52:60",
             "2020-08-28 03:52:47.",
             "2020-08-28 03:52:47 UTC",
-            "28/08/2020, 03:52:47",
+            "2020-08-28, 03:52:47",
             "20-08-28 03:52:47",
             "2020-8-28 03:52:47",
             "2020-08-28T03:52:47+25:00",
             "２０２０-08-28",
         ] {
-            assert_eq!(timestamp(text), None, "{text}");
+            assert_eq!(timestamp(text), Err(Problem::NotADate), "{text}");
+        }
+        for text in ["03/02/2024", "28/08/2020", "08/28/2020, 03:52:47"] {
+            assert_eq!(timestamp(text), Err(Problem::OrderOfDate), "{text}");
         }
     }
 }

@@ -81,6 +81,7 @@ pub(super) enum Problem {
     OutOfRange,
     NotABoolean,
     NotADate,
+    OrderOfDate,
     NotAList,
     NullElement,
 }
@@ -187,6 +188,10 @@ impl Problem {
             }
             Problem::NotADate => {
                 "it is not a date of the form 2020-08-28 03:52:47; send one, or declare the column TEXT"
+            }
+            Problem::OrderOfDate => {
+                "whether its day or its month comes first is not declared; send 2020-08-28, or declare the column TEXT and read it in \
+                 the table with parse_timestamp(column, 'DMY') or 'MDY', or to_date(column, '%d/%m/%Y')"
             }
             Problem::NotAList => "it is not an array; send one, or declare the column TEXT",
             Problem::NullElement => {

@@ -2,33 +2,21 @@
 
 use bytes::Bytes;
 
-/// What editors of Windows put at the start of a file; it is no part of a record.
-pub const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
-
-/// Where the lines of a chunk are: for the records that fail after decoding.
-pub struct LineIndex<'a> {
-    bytes: &'a Bytes,
-    newlines: Vec<usize>,
-}
-
-impl<'a> LineIndex<'a> {
-    /// Reads `bytes` once.
-    pub fn new(bytes: &'a Bytes) -> Self {
-        let newlines = memchr::memchr_iter(b'\n', bytes).collect();
-        LineIndex { bytes, newlines }
+/// The record on line `line` of `bytes` (from 0), without its newline; `None` when there are not so many lines.
+///
+/// Reads from the start: meant for the rare record that fails after decoding.
+pub fn record_at(bytes: &Bytes, line: u64) -> Option<Bytes> {
+    let line = usize::try_from(line).ok()?;
+    let start = match line.checked_sub(1) {
+        None => 0,
+        Some(newlines_before) => memchr::memchr_iter(b'\n', bytes).nth(newlines_before)? + 1,
+    };
+    let rest = &bytes[start..];
+    if rest.is_empty() {
+        return None;
     }
-
-    /// The record on line `line` (from 0), without its newline; `None` when there are not so many lines.
-    pub fn record(&self, line: u64) -> Option<Bytes> {
-        let line = usize::try_from(line).ok()?;
-        let start = match line.checked_sub(1) {
-            None => 0,
-            Some(before) => self.newlines.get(before)? + 1,
-        };
-        let end = self.newlines.get(line).copied();
-        let end = end.unwrap_or(self.bytes.len());
-        (start < self.bytes.len()).then(|| self.bytes.slice(start..end))
-    }
+    let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+    Some(bytes.slice(start..start + length))
 }
 
 /// How many records `bytes` holds: its lines, the last with or without newline.
@@ -85,14 +73,16 @@ mod tests {
     #[test]
     fn a_record_is_found_by_its_line() {
         let bytes = Bytes::from("first\n\nthird");
-        let lines = LineIndex::new(&bytes);
         for (line, record) in [
             (0, Some("first")),
             (1, Some("")),
             (2, Some("third")),
             (3, None),
         ] {
-            assert_eq!(lines.record(line).as_deref(), record.map(str::as_bytes));
+            assert_eq!(
+                record_at(&bytes, line).as_deref(),
+                record.map(str::as_bytes)
+            );
         }
     }
 

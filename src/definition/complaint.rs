@@ -71,8 +71,21 @@ fn said(text: &StatementText, root: &str) -> (String, Option<Place>) {
         .trim_start_matches("SQL error: ")
         .trim_start_matches("Error during planning: ")
         .trim_start_matches("Schema error: ")
+        .trim_start_matches("This feature is not implemented: ")
+        .trim_start_matches("Internal error: ")
         .trim_start_matches("ParserError(\"")
         .to_owned();
+    if let Some(at) = what.find("\nThis issue was likely caused by a bug") {
+        what.truncate(at);
+    }
+    // What stands behind the name of the construct is the parser's tree of it.
+    if let Some(tree) = what.strip_prefix("Unsupported ast node in sqltorel: ") {
+        let end = tree.find([' ', '{', '(']).unwrap_or(tree.len());
+        what = format!(
+            "an expression of the kind {} is not supported",
+            &tree[..end]
+        );
+    }
     let mut place = None;
     if let Some(at) = what.find(" at Line: ") {
         let mut numbers = what[at..]
@@ -163,9 +176,10 @@ fn wrong_call(root: &str) -> Option<(String, String, Option<String>)> {
     const MATCHES: &str = "No function matches the given name and argument types '";
     let call = root.split_once(MATCHES)?.1;
     let (call, rest) = call.split_once('\'')?;
-    let (name, arguments) = call.trim_end_matches(')').split_once('(')?;
+    let (name, arguments) = call.strip_suffix(')').unwrap_or(call).split_once('(')?;
     // pinflow's own functions say themselves what they take.
-    if let Some(at) = root.find("argument ")
+    let arity = format!("`{name}` takes ");
+    if let Some(at) = root.find(&arity).or_else(|| root.find("argument "))
         && let Some((own, _)) = root[at..].split_once(". No function")
     {
         let (what, help) = own.split_once(": ").unwrap_or((own, ""));

@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::{Field, Schema};
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion_expr::expr::ScalarFunction;
 use datafusion_expr::{DdlStatement, Distinct, Expr, LogicalPlan, Volatility};
 use datafusion_sql::parser::{CreateExternalTable, DFParserBuilder, Statement};
 use datafusion_sql::sqlparser::ast;
@@ -13,8 +15,12 @@ use datafusion_sql::sqlparser::tokenizer::Token;
 
 use super::complaint::{node_name, sql_error};
 use super::types::canonical_schema;
-use super::{Definition, DefinitionError, StatementText, StreamDef, TableDef, ViewDef};
+use super::{
+    Definition, DefinitionError, StatementText, StreamDef, TableDef, ViewDef, columns, frames,
+    relation, unread,
+};
 use crate::decode::Decoder;
+use crate::function::literals_from;
 
 impl Definition {
     /// Takes in the next statement of the file.
@@ -29,16 +35,10 @@ impl Definition {
         // The parser stops where a statement may end; what is left over would go unread.
         let next = parser.parser.peek_token();
         if next.token != Token::EOF {
-            return Err(DefinitionError {
-                place: Some(text.place_in_file(next.span.start.line, next.span.start.column)),
-                ..text.error(
-                    &[],
-                    format!(
-                        "the statement could end before `{next}`, which does not go on with it"
-                    ),
-                    None,
-                )
-            });
+            let place = text.place_in_file(next.span.start.line, next.span.start.column);
+            let what =
+                format!("the statement could end before `{next}`, which does not go on with it");
+            return Err(text.error_at(place, what, Some("is a semicolon missing?")));
         }
         match parsed {
             Statement::CreateExternalTable(create) => self.add_stream(text, create),
@@ -56,7 +56,9 @@ impl Definition {
         text: StatementText,
         create: CreateExternalTable,
     ) -> Result<(), DefinitionError> {
-        let relation = relation_name(&create.name);
+        let relation = relation::declared(&text, &create.name)?;
+        self.name_is_free(&text, &relation)?;
+        unread::stream(&text, &create)?;
         if !create.file_type.eq_ignore_ascii_case("JSON") {
             return Err(text.error(
                 &[&create.file_type],
@@ -74,7 +76,21 @@ impl Definition {
                 Some("write LOCATION 'stream name'"),
             ));
         };
+        if location.is_empty() {
+            return Err(text.error(
+                &["LOCATION"],
+                "a stream has a name, by which sources are asked for it",
+                Some("write LOCATION 'stream name'"),
+            ));
+        }
         let location = location.clone();
+        let required = required(&create.columns);
+        let names: Vec<String> = create
+            .columns
+            .iter()
+            .map(|c| columns::normal(&c.name))
+            .collect();
+        columns::check(&text, names.iter().map(String::as_str), false)?;
         let plan = self
             .session
             .plan(Statement::CreateExternalTable(create))
@@ -82,12 +98,17 @@ impl Definition {
         let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(declared)) = plan else {
             return Err(unknown_statement(&text));
         };
-        let schema = canonical_schema(declared.schema.fields());
+        let decoded = canonical_schema(declared.schema.fields());
+        let fields = decoded.fields().iter().zip(required);
+        let fields = fields.map(|(field, required)| {
+            let field = Field::clone(field);
+            field.with_nullable(!required)
+        });
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         if let Err(unsupported) = Decoder::new(Arc::clone(&schema)) {
             return Err(text.error(&[&unsupported.column], unsupported.to_string(), None));
         }
-        self.name_is_free(&text, &relation)?;
-        self.session.declare(&relation, Arc::clone(&schema));
+        self.session.declare(&relation, decoded);
         self.streams.push(StreamDef {
             relation,
             name: location,
@@ -102,52 +123,25 @@ impl Definition {
         text: StatementText,
         create: ast::CreateTable,
     ) -> Result<(), DefinitionError> {
-        let name = relation_name(&create.name);
-        let Some(query) = create.query else {
+        let name = relation::declared(&text, &create.name)?;
+        self.name_is_free(&text, &name)?;
+        unread::table(&text, &create)?;
+        let Some(mut query) = create.query else {
             return Err(text.error(
                 &["TABLE"],
                 format!("table `{name}` has no query"),
                 Some("write CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .., or CREATE EXTERNAL TABLE for a stream"),
             ));
         };
+        columns::name_all(&mut query);
+        columns::check_list(&text, &query)?;
         let sql = query.to_string();
-        let plan = self.plan(&text, *query)?;
+        let logical = self.logical(&text, *query)?;
+        columns::check(&text, names_of(&logical), true)?;
+        let plan = self.optimised(&text, &logical)?;
         let stream = self.stream_read_by(&text, &name, &plan)?;
-        let schema = plan.schema();
-        let key_columns = create
-            .constraints
-            .iter()
-            .find_map(|constraint| match constraint {
-                ast::TableConstraint::PrimaryKey(key) => Some(
-                    key.columns
-                        .iter()
-                        .map(|c| c.column.expr.to_string())
-                        .collect::<Vec<_>>(),
-                ),
-                _ => None,
-            });
-        let Some(key_columns) = key_columns.filter(|columns| !columns.is_empty()) else {
-            return Err(text.error(
-                &["TABLE"],
-                format!("table `{name}` has no primary key, so pinflow could not tell a new row from a changed one"),
-                Some("write CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .."),
-            ));
-        };
-        let key = key_columns
-            .iter()
-            .map(|column| {
-                let plain = column.trim_matches('"');
-                schema.fields().iter().position(|field| field.name() == plain).ok_or_else(|| {
-                    text.error(
-                        &["KEY"],
-                        format!("the primary key of `{name}` names `{plain}`, which its query does not return"),
-                        Some("name a column of the SELECT list"),
-                    )
-                })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let rows = canonical_schema(schema.fields());
-        self.name_is_free(&text, &name)?;
+        let key = key(&text, &name, &create.constraints, &plan)?;
+        let rows = canonical_schema(plan.schema().fields());
         self.session.declare(&name, rows);
         self.tables.push(TableDef {
             name,
@@ -165,12 +159,25 @@ impl Definition {
         text: StatementText,
         create: ast::CreateView,
     ) -> Result<(), DefinitionError> {
-        let name = relation_name(&create.name);
-        let materialized = create.materialized;
-        let sql = create.query.to_string();
-        let logical = self.logical(&text, *create.query)?;
-        let plan = self.optimised(&text, &logical)?;
+        let name = relation::declared(&text, &create.name)?;
         self.name_is_free(&text, &name)?;
+        unread::view(&text, &create)?;
+        let materialized = create.materialized;
+        let mut query = *create.query;
+        columns::name_all(&mut query);
+        frames::spell_out(&mut query);
+        if create.columns.is_empty() {
+            columns::check_list(&text, &query)?;
+        }
+        let mut sql = query.to_string();
+        let mut logical = self.logical(&text, query)?;
+        if !create.columns.is_empty() {
+            logical = columns::renamed(&text, logical, &create.columns)?;
+            let names: Vec<_> = create.columns.iter().map(|c| c.name.to_string()).collect();
+            sql = format!("SELECT * FROM ({sql}) AS listed ({})", names.join(", "));
+        }
+        columns::check(&text, names_of(&logical), materialized)?;
+        let plan = self.optimised(&text, &logical)?;
         if materialized {
             let rows = canonical_schema(plan.schema().fields());
             self.session.declare(&name, rows);
@@ -188,23 +195,16 @@ impl Definition {
     }
 
     fn name_is_free(&self, text: &StatementText, name: &str) -> Result<(), DefinitionError> {
-        if self.session.knows(name) {
-            return Err(text.error(
-                &[name],
-                format!("the name `{name}` is used twice"),
-                Some("give one of them another name"),
-            ));
-        }
-        Ok(())
-    }
-
-    fn plan(
-        &self,
-        text: &StatementText,
-        query: ast::Query,
-    ) -> Result<LogicalPlan, DefinitionError> {
-        let logical = self.logical(text, query)?;
-        self.optimised(text, &logical)
+        let Some(known) = self.session.called_like(name) else {
+            return Ok(());
+        };
+        let what = match known == name {
+            true => format!("the name `{name}` is used twice"),
+            false => format!(
+                "the names `{known}` and `{name}` differ in capitals only, and are one folder on some disks"
+            ),
+        };
+        Err(text.error(&[name], what, Some("give one of them another name")))
     }
 
     /// The plan of a query as it was written, names resolved.
@@ -213,15 +213,13 @@ impl Definition {
         text: &StatementText,
         query: ast::Query,
     ) -> Result<LogicalPlan, DefinitionError> {
+        unread::query(text, &query)?;
         // Planned as joins, they would forget how often a row occurs.
         for operation in ["EXCEPT", "INTERSECT"] {
-            if let Some(place) = text.find_pair(operation, "ALL") {
+            if let Some(place) = text.find_words(&format!("{operation} ALL")) {
                 let what = format!("{operation} ALL is not maintained");
                 let help = format!("write {operation}, which returns each row once");
-                return Err(DefinitionError {
-                    place: Some(place),
-                    ..text.error(&[], what, Some(&help))
-                });
+                return Err(text.error_at(place, what, Some(&help)));
             }
         }
         let statement = Statement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
@@ -300,11 +298,30 @@ fn refuse_before_optimising(
                         Some("use a column, such as an event time, instead of the clock or chance"),
                     ));
                 }
+                if let Expr::ScalarFunction(call) = part {
+                    refusal = refusal.take().or_else(|| no_literal(text, call));
+                }
                 Ok(TreeNodeRecursion::Continue)
             })
         })
     });
     refusal.map_or(Ok(()), Err)
+}
+
+/// What is wrong with a call of a function of ours that takes a literal and is given something else.
+fn no_literal(text: &StatementText, call: &ScalarFunction) -> Option<DefinitionError> {
+    let from = literals_from(&call.func)?;
+    let mut others = call.args.iter().enumerate().skip(from);
+    let (place, _) = others.find(|(_, argument)| !matches!(argument, Expr::Literal(_, _)))?;
+    let name = call.name();
+    Some(text.error(
+        &[name],
+        format!(
+            "argument {} of `{name}` must be a text in quotes",
+            place + 1
+        ),
+        Some("write CASE WHEN to compare with columns"),
+    ))
 }
 
 fn unknown_statement(text: &StatementText) -> DefinitionError {
@@ -315,16 +332,59 @@ fn unknown_statement(text: &StatementText) -> DefinitionError {
     )
 }
 
-fn relation_name(name: &ast::ObjectName) -> String {
-    name.0
-        .last()
-        .and_then(|part| part.as_ident())
-        .map(|ident| {
-            if ident.quote_style.is_some() {
-                ident.value.clone()
-            } else {
-                ident.value.to_lowercase()
-            }
-        })
-        .unwrap_or_default()
+fn names_of(query: &LogicalPlan) -> impl Iterator<Item = &str> {
+    let fields = query.schema().fields().iter();
+    fields.map(|field| field.name().as_str())
+}
+
+/// The columns of a table's primary key: indices into what its query returns.
+fn key(
+    text: &StatementText,
+    name: &str,
+    constraints: &[ast::TableConstraint],
+    query: &LogicalPlan,
+) -> Result<Vec<usize>, DefinitionError> {
+    let named = constraints.iter().flat_map(|constraint| match constraint {
+        ast::TableConstraint::PrimaryKey(key) => key.columns.as_slice(),
+        _ => &[],
+    });
+    let mut key = Vec::new();
+    for column in named {
+        let ast::Expr::Identifier(ident) = &column.column.expr else {
+            continue;
+        };
+        let column = columns::normal(ident);
+        let fields = query.schema().fields();
+        let Some(index) = fields.iter().position(|field| *field.name() == column) else {
+            return Err(text.error(
+                &["KEY"],
+                format!(
+                    "the primary key of `{name}` names `{column}`, which its query does not return"
+                ),
+                Some("name a column of the SELECT list"),
+            ));
+        };
+        if key.contains(&index) {
+            let what = format!("the primary key of `{name}` names `{column}` twice");
+            return Err(text.error(&["KEY"], what, Some("name each column once")));
+        }
+        key.push(index);
+    }
+    if key.is_empty() {
+        return Err(text.error(
+            &["TABLE"],
+            format!("table `{name}` has no primary key, so pinflow could not tell a new row from a changed one"),
+            Some("write CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .."),
+        ));
+    }
+    Ok(key)
+}
+
+/// Which of a stream's columns are NOT NULL.
+fn required(columns: &[ast::ColumnDef]) -> Vec<bool> {
+    let is_required = |column: &ast::ColumnDef| {
+        let mut options = column.options.iter();
+        options.any(|option| option.option == ast::ColumnOption::NotNull)
+    };
+    columns.iter().map(is_required).collect()
 }

@@ -9,11 +9,15 @@
 //! 2. Statements see only what stands above them, so views form no cycle and are kept in an order in which each one's inputs
 //!    come first.
 
+mod columns;
 mod complaint;
 mod declare;
 mod error;
+mod frames;
+mod relation;
 mod statement;
 mod types;
+mod unread;
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -25,8 +29,9 @@ use crate::sql::Session;
 
 pub use complaint::node_name;
 pub use error::{DefinitionError, Place};
+pub use relation::check_prefix;
 pub use statement::StatementText;
-pub use types::{canonical_field, canonical_type};
+pub use types::{canonical_field, canonical_schema, canonical_type};
 
 /// The dataflow that comes with the program and is run when none is named.
 pub const SHIPPED: &str = "dataflows/pinterest.sql";
@@ -40,10 +45,18 @@ pub struct StreamDef {
     pub relation: String,
     /// The stream's name, such as `pin`: what sources are asked for.
     pub name: String,
-    /// The declared columns.
+    /// The declared columns. Those that are NOT NULL make a dead letter of a record without them, so that
+    /// to everything behind the decoder all columns are nullable: see [`StreamDef::decoded`].
     pub schema: SchemaRef,
     /// Its statement.
     pub text: StatementText,
+}
+
+impl StreamDef {
+    /// The columns of decoded records.
+    pub fn decoded(&self) -> SchemaRef {
+        canonical_schema(self.schema.fields())
+    }
 }
 
 /// The cleaned, keyed relation of one stream.

@@ -33,6 +33,16 @@ impl StatementText {
             .iter()
             .find_map(|word| self.find(word))
             .unwrap_or(self.place);
+        self.error_at(place, what, help)
+    }
+
+    /// An error about what stands at `place`.
+    pub fn error_at(
+        &self,
+        place: Place,
+        what: impl Into<String>,
+        help: Option<&str>,
+    ) -> DefinitionError {
         DefinitionError {
             file: self.file.clone(),
             place: Some(place),
@@ -57,14 +67,18 @@ impl StatementText {
         })
     }
 
-    /// Where `first` stands right before `second`, in any case of letters.
-    pub fn find_pair(&self, first: &str, second: &str) -> Option<Place> {
-        let is = |token: &TokenWithSpan, word: &str| matches!(&token.token, Token::Word(found) if found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word));
-        let pair = self
-            .tokens
-            .windows(2)
-            .find(|pair| is(&pair[0], first) && is(&pair[1], second));
-        pair.map(|pair| place_of(&pair[0]))
+    /// Where these words, with blanks between them, stand one after the other, in any case of letters.
+    pub fn find_words(&self, words: &str) -> Option<Place> {
+        let words: Vec<&str> = words.split(' ').collect();
+        let is = |token: &TokenWithSpan, word: &str| match &token.token {
+            Token::Word(found) => {
+                found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word)
+            }
+            _ => false,
+        };
+        let mut places = self.tokens.windows(words.len());
+        let found = places.find(|tokens| tokens.iter().zip(&words).all(|(t, word)| is(t, word)));
+        found.map(|tokens| place_of(&tokens[0]))
     }
 
     /// Turns a place that a parser reports about [`Self::sql`] into a place in the file.

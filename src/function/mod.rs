@@ -5,7 +5,7 @@
 //! | `trim_blank(text)` | the text without blanks at its ends |
 //! | `blank_to_null(text, placeholder, ..)` | the trimmed text, null when nothing is left or it is a placeholder |
 //! | `parse_count(text)`, `try_parse_count(text)` | BIGINT from `12`, `900k`, `1.2M`, `1b`, `5,237` |
-//! | `parse_timestamp(text)`, `try_parse_timestamp(text)` | TIMESTAMP (microseconds, UTC, no zone) from every date form in use |
+//! | `parse_timestamp(text)`, `try_parse_timestamp(text)` | TIMESTAMP (microseconds, UTC, no zone) from the date forms in use; with `'DMY'` or `'MDY'` also from `28/08/2020` |
 //! | `clean_tags(text, placeholder, ..)` | a comma-joined list with each tag trimmed and its leading `#` off |
 //! | `ascii_only(text)` | the text without its non-ASCII characters |
 //! | `local_path(text)` | the text from its first `/` |
@@ -26,7 +26,6 @@
 
 mod ascii_only;
 mod blank_to_null;
-mod bounded;
 mod clean_tags;
 mod coordinates;
 pub mod date_part;
@@ -42,23 +41,9 @@ mod scalar;
 mod testing;
 mod trim_blank;
 
-use std::sync::{Arc, LazyLock};
-
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 
-pub use bounded::{TooLong, TooMuch, bounded};
 pub use parse::ValueError;
-
-/// The function that gives null where the one called `name` fails, and the same value elsewhere, if there is one.
-pub fn lenient(name: &str) -> Option<Arc<ScalarUDF>> {
-    static LENIENT: LazyLock<[Arc<ScalarUDF>; 2]> = LazyLock::new(|| {
-        [parse_count::lenient(), parse_timestamp::lenient()]
-            .map(|function| Arc::new(ScalarUDF::new_from_impl(function)))
-    });
-    let mut lenient = LENIENT.iter();
-    let twin = lenient.find(|twin| twin.name().strip_prefix("try_") == Some(name));
-    twin.cloned()
-}
 
 /// Every scalar function of this module.
 pub fn all() -> Vec<ScalarUDF> {
@@ -78,6 +63,12 @@ pub fn all() -> Vec<ScalarUDF> {
     .into_iter()
     .map(ScalarUDF::new_from_impl)
     .collect()
+}
+
+/// From which argument on a function of this module takes literals only; `None` for other functions.
+pub fn literals_from(function: &ScalarUDF) -> Option<usize> {
+    let ours = function.inner().downcast_ref::<scalar::Function>();
+    ours.map(scalar::Function::literals_from)
 }
 
 /// Every aggregate function of this module, for DataFusion in batch. (The incremental engine has

@@ -4,8 +4,16 @@
 //! 2020-08-28 03:52:47          the common form
 //! 2020-08-28T03:52:47          ISO 8601
 //! 2020:08:28 03:52:47
-//! 08/28/2020, 03:52:47         month first
-//! 2020-08-28, 08/28/2020       midnight
+//! 2020-08-28                   midnight
+//! ```
+//!
+//! Of `03/02/2020` nobody can tell whether it is in February or in March, and to guess by the day that does not exist
+//! would read one half of a file and refuse the other. So dates with slashes are read only if the call says which
+//! number comes first: `parse_timestamp(text, 'DMY')` or `parse_timestamp(text, 'MDY')`.
+//!
+//! ```text
+//! 28/08/2020                   DMY: midnight
+//! 08/28/2020, 03:52:47         MDY; the comma may be missing
 //! ```
 //!
 //! A time may end in a fraction (`.123456`; digits beyond the sixth are cut) and a zone (`Z`, `+01:00`, `+0100`,
@@ -21,10 +29,14 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::Result;
 
 use super::parse::{parse_each, try_parse_each};
-use super::scalar::{Function, Kind};
+use super::scalar::{Arguments, Function, Kind};
 
 const NOT_A_TIMESTAMP: &str = "a timestamp is `2020-08-28 03:52:47`, with `T` between, a fraction and a zone if need be, \
-     `2020:08:28 03:52:47`, `08/28/2020, 03:52:47`, or the date alone";
+     `2020:08:28 03:52:47`, or the date alone";
+const NO_ORDER: &str = "the order of day and month is not said; write parse_timestamp(.., 'DMY') for 28/08/2020, \
+     parse_timestamp(.., 'MDY') for 08/28/2020";
+const USAGE: &str =
+    "parse_timestamp(text), parse_timestamp(text, 'DMY') or parse_timestamp(text, 'MDY')";
 const NO_SUCH_DAY: &str = "the calendar has no such day";
 const NO_SUCH_TIME: &str = "the day has no such time";
 const NO_SUCH_ZONE: &str = "a zone is `Z` or an offset from UTC of less than 16 hours, as `+01:00`";
@@ -37,12 +49,15 @@ pub(super) fn strict() -> Function {
         &[Kind::Text],
         DataType::Timestamp(TimeUnit::Microsecond, None),
         |arguments| {
+            let order = order(arguments)?;
+            let parse = |text: &str| parse(text, order);
             let (instants, nulls) = parse_each("parse_timestamp", &arguments.text(0)?, parse)?;
             Ok(timestamps(instants, nulls))
         },
-        "parse_timestamp(text)",
+        USAGE,
         "The instant, in UTC, that a text such as `2020-08-28 03:52:47` says; an error for other text.",
     )
+    .with_word(&["DMY", "MDY"])
 }
 
 pub(super) fn lenient() -> Function {
@@ -51,12 +66,32 @@ pub(super) fn lenient() -> Function {
         &[Kind::Text],
         DataType::Timestamp(TimeUnit::Microsecond, None),
         |arguments| {
+            let order = order(arguments)?;
+            let parse = |text: &str| parse(text, order);
             let (instants, nulls) = try_parse_each(&arguments.text(0)?, parse);
             Ok(timestamps(instants, nulls))
         },
-        "try_parse_timestamp(text)",
+        "try_parse_timestamp(text), try_parse_timestamp(text, 'DMY') or try_parse_timestamp(text, 'MDY')",
         "As `parse_timestamp`, but null for text that is not a timestamp.",
     )
+    .with_word(&["DMY", "MDY"])
+}
+
+/// Which number of a date with slashes comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    /// Dates with slashes are refused.
+    Unsaid,
+    Day,
+    Month,
+}
+
+fn order(arguments: &Arguments) -> Result<Order> {
+    Ok(match arguments.literals(1)?.first() {
+        None => Order::Unsaid,
+        Some(&"DMY") => Order::Day,
+        Some(_) => Order::Month,
+    })
 }
 
 fn timestamps(instants: Vec<i64>, nulls: Option<NullBuffer>) -> ArrayRef {
@@ -65,13 +100,13 @@ fn timestamps(instants: Vec<i64>, nulls: Option<NullBuffer>) -> ArrayRef {
 
 /// `YYYY-MM-DD HH:MM:SS` by position: almost every timestamp. All else goes to [`parse_any`].
 #[inline]
-fn parse(text: &str) -> Result<i64, &'static str> {
+fn parse(text: &str, order: Order) -> Result<i64, &'static str> {
     let Ok(b) = <&[u8; 19]>::try_from(text.as_bytes()) else {
-        return parse_any(text);
+        return parse_any(text, order);
     };
     let marks = (b[4] == b'-') & (b[7] == b'-') & (b[13] == b':') & (b[16] == b':');
     if !marks || (b[10] != b' ' && b[10] != b'T') {
-        return parse_any(text);
+        return parse_any(text, order);
     }
     let mut not_digits = 0;
     let mut two = |at: usize| {
@@ -86,23 +121,28 @@ fn parse(text: &str) -> Result<i64, &'static str> {
     };
     let seconds = (two(11), two(14), two(17));
     if not_digits != 0 {
-        return parse_any(text);
+        return parse_any(text, order);
     }
     Ok((date.days()? * 86_400 + second_of_day(seconds)?) * MICROS)
 }
 
 /// Every form.
 #[inline(never)]
-fn parse_any(text: &str) -> Result<i64, &'static str> {
+fn parse_any(text: &str, order: Order) -> Result<i64, &'static str> {
     let mut rest = Rest(text.trim().as_bytes());
     // Which mark follows the first number tells the form apart.
     let (date, mark) = match rest.0 {
         [_, _, b'/', ..] => {
-            let month = rest.number(2)?;
+            let first = rest.number(2)?;
             rest.expect(b'/')?;
-            let day = rest.number(2)?;
+            let second = rest.number(2)?;
             rest.expect(b'/')?;
             let year = rest.number(4)?;
+            let (month, day) = match order {
+                Order::Unsaid => return Err(NO_ORDER),
+                Order::Day => (second, first),
+                Order::Month => (first, second),
+            };
             (Date { year, month, day }, b'/')
         }
         [_, _, _, _, mark @ (b'-' | b':'), ..] => {
@@ -122,7 +162,7 @@ fn parse_any(text: &str) -> Result<i64, &'static str> {
     }
     match mark {
         b'/' => {
-            rest.expect(b',')?;
+            rest.take(|byte| byte == b',');
             rest.expect(b' ')?;
         }
         _ if rest
@@ -281,9 +321,7 @@ mod tests {
             ("2020-08-28T03:52:47", "2020-08-28 03:52:47"),
             ("2020-08-28t03:52:47", "2020-08-28 03:52:47"),
             ("2020:08:28 03:52:47", "2020-08-28 03:52:47"),
-            ("08/28/2020, 03:52:47", "2020-08-28 03:52:47"),
             ("2020-08-28", "2020-08-28 00:00:00"),
-            ("08/28/2020", "2020-08-28 00:00:00"),
             (" 2020-08-28 03:52:47\u{a0}", "2020-08-28 03:52:47"),
             ("2020-08-28 03:52:47.5", "2020-08-28 03:52:47.5"),
             ("2020-08-28T03:52:47.123456", "2020-08-28 03:52:47.123456"),
@@ -300,12 +338,54 @@ mod tests {
             ("0001-01-01 00:00:00", "0001-01-01 00:00:00"),
             ("9999-12-31 23:59:59", "9999-12-31 23:59:59"),
         ] {
-            assert_eq!(parse(text), Ok(micros(instant)), "{text:?}");
+            for order in [Order::Unsaid, Order::Day, Order::Month] {
+                assert_eq!(parse(text, order), Ok(micros(instant)), "{text:?}");
+                assert_eq!(
+                    parse_any(text, order),
+                    Ok(micros(instant)),
+                    "{text:?} by the long way"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_date_with_slashes_is_read_in_the_order_that_is_said_and_never_guessed() {
+        for (text, day_first, month_first) in [
+            (
+                "03/02/2024",
+                Ok("2024-02-03 00:00:00"),
+                Ok("2024-03-02 00:00:00"),
+            ),
+            ("28/08/2020", Ok("2020-08-28 00:00:00"), Err(NO_SUCH_DAY)),
+            (
+                "08/28/2020, 03:52:47",
+                Err(NO_SUCH_DAY),
+                Ok("2020-08-28 03:52:47"),
+            ),
+            (
+                "08/09/2020 03:52:47.5+01:00",
+                Ok("2020-09-08 02:52:47.5"),
+                Ok("2020-08-09 02:52:47.5"),
+            ),
+            (
+                "08/09/2020,03:52:47",
+                Err(NOT_A_TIMESTAMP),
+                Err(NOT_A_TIMESTAMP),
+            ),
+            ("8/9/2020", Err(NOT_A_TIMESTAMP), Err(NOT_A_TIMESTAMP)),
+        ] {
+            assert_eq!(parse(text, Order::Day), day_first.map(micros), "{text:?}");
             assert_eq!(
-                parse_any(text),
-                Ok(micros(instant)),
-                "{text:?} by the long way"
+                parse(text, Order::Month),
+                month_first.map(micros),
+                "{text:?}"
             );
+            let unsaid = match text {
+                "8/9/2020" => NOT_A_TIMESTAMP,
+                _ => NO_ORDER,
+            };
+            assert_eq!(parse(text, Order::Unsaid), Err(unsaid), "{text:?}");
         }
     }
 
@@ -326,7 +406,6 @@ mod tests {
             ("2020-08-28 03:52:47 UTC", NOT_A_TIMESTAMP),
             ("2020-08-28 03:52:47+1", NOT_A_TIMESTAMP),
             ("2020-08-28 03:52:47+01:000", NOT_A_TIMESTAMP),
-            ("08/28/2020 03:52:47", NOT_A_TIMESTAMP),
             ("1598586767", NOT_A_TIMESTAMP),
             ("2021-02-29 00:00:00", NO_SUCH_DAY),
             ("1900-02-29", NO_SUCH_DAY),
@@ -336,15 +415,18 @@ mod tests {
             ("2020-99-10 00:00:00", NO_SUCH_DAY),
             ("2020-01-00 00:00:00", NO_SUCH_DAY),
             ("0000-01-01 00:00:00", NO_SUCH_DAY),
-            ("28/08/2020, 03:52:47", NO_SUCH_DAY),
             ("2020-08-28 24:00:00", NO_SUCH_TIME),
             ("2020-08-28 03:60:47", NO_SUCH_TIME),
             ("2020-08-28 03:52:60", NO_SUCH_TIME),
             ("2020-08-28 03:52:47+16:00", NO_SUCH_ZONE),
             ("2020-08-28 03:52:47+01:60", NO_SUCH_ZONE),
         ] {
-            assert_eq!(parse(text), Err(why), "{text:?}");
-            assert_eq!(parse_any(text), Err(why), "{text:?} by the long way");
+            assert_eq!(parse(text, Order::Unsaid), Err(why), "{text:?}");
+            assert_eq!(
+                parse_any(text, Order::Unsaid),
+                Err(why),
+                "{text:?} by the long way"
+            );
         }
     }
 
@@ -386,7 +468,7 @@ mod tests {
                 .and_utc()
                 .timestamp_micros();
             assert_eq!(
-                parse(&day.format("%Y-%m-%d").to_string()),
+                parse(&day.format("%Y-%m-%d").to_string(), Order::Unsaid),
                 Ok(expected),
                 "{day}"
             );
@@ -407,13 +489,13 @@ mod tests {
             ] {
                 let text = instant.format(form).to_string();
                 let expected = if exact { instant.timestamp_micros() } else { seconds * MICROS };
-                prop_assert_eq!(parse(&text), Ok(expected), "{}", text);
+                prop_assert_eq!(parse(&text, Order::Month), Ok(expected), "{}", text);
             }
         }
 
         #[test]
         fn both_ways_agree_on_near_misses(text in "[0-2][0-9]{3}[-:/][0-3][0-9][-:][0-3][0-9][ T][0-2][0-9]:[0-6][0-9]:[0-6][0-9x]") {
-            prop_assert_eq!(parse(&text), parse_any(&text));
+            prop_assert_eq!(parse(&text, Order::Month), parse_any(&text, Order::Month));
         }
     }
 }

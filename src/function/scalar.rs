@@ -4,13 +4,14 @@
 //! that (types, coercion, literals, documentation) is the same for all of them and is answered here.
 
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringViewArray};
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion_common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion_expr::{
-    ColumnarValue, DocSection, Documentation, ScalarFunctionArgs, ScalarUDFImpl, Signature,
-    Volatility,
+    ColumnarValue, DocSection, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
+    Signature, Volatility,
 };
 
 /// What an argument must be; DataFusion casts near types to it, others are refused with a sentence.
@@ -29,6 +30,8 @@ pub(super) struct Function {
     takes: &'static [Kind],
     /// Further text arguments, each of which must be a literal.
     placeholders: bool,
+    /// If there are any, one of them may follow as a text literal.
+    words: &'static [&'static str],
     returns: DataType,
     compute: fn(&Arguments) -> Result<ArrayRef>,
     signature: Signature,
@@ -54,6 +57,7 @@ impl Function {
             name,
             takes,
             placeholders: false,
+            words: &[],
             returns,
             compute,
             // The types are checked in `coerce_types`, which can say what is wrong in a sentence.
@@ -70,11 +74,26 @@ impl Function {
         }
     }
 
+    /// The same function, with one of these text literals after its arguments, or none.
+    pub(super) fn with_word(self, words: &'static [&'static str]) -> Self {
+        Self { words, ..self }
+    }
+
     fn kind(&self, argument: usize) -> Option<Kind> {
+        let word = !self.words.is_empty() && argument == self.takes.len();
         match self.takes.get(argument) {
-            None if self.placeholders => Some(Kind::Text),
+            None if self.placeholders || word => Some(Kind::Text),
             kind => kind.copied(),
         }
+    }
+
+    /// From which argument on only literals are taken.
+    pub(super) fn literals_from(&self) -> usize {
+        self.takes.len()
+    }
+
+    fn takes_too_many(&self, given: usize) -> bool {
+        given > 0 && self.kind(given - 1).is_none()
     }
 }
 
@@ -104,13 +123,14 @@ impl ScalarUDFImpl for Function {
     }
 
     fn coerce_types(&self, given: &[DataType]) -> Result<Vec<DataType>> {
-        if given.len() < self.takes.len() || (given.len() > self.takes.len() && !self.placeholders)
-        {
+        if given.len() < self.takes.len() || self.takes_too_many(given.len()) {
+            let more = self.placeholders || !self.words.is_empty();
             return plan_err!(
-                "`{}` takes {}{} argument(s) but was given {}: write `{}`",
+                "`{}` takes {}{} argument{} but was given {}: write `{}`",
                 self.name,
-                if self.placeholders { "at least " } else { "" },
+                if more { "at least " } else { "" },
                 self.takes.len(),
+                if self.takes.len() == 1 { "" } else { "s" },
                 given.len(),
                 self.documentation.syntax_example
             );
@@ -140,9 +160,30 @@ impl ScalarUDFImpl for Function {
         Ok(self.returns.clone())
     }
 
+    /// Refuses another word than those there are, before any row is read.
+    fn return_field_from_args(&self, given: ReturnFieldArgs) -> Result<FieldRef> {
+        let word = given
+            .scalar_arguments
+            .get(self.takes.len())
+            .copied()
+            .flatten();
+        let word = word.and_then(|word| word.try_as_str()).flatten();
+        if let Some(word) = word
+            && !self.words.is_empty()
+            && !self.words.contains(&word)
+        {
+            return plan_err!(
+                "`{}` does not know '{word}': write `{}`",
+                self.name,
+                self.documentation.syntax_example
+            );
+        }
+        Ok(Arc::new(Field::new(self.name, self.returns.clone(), true)))
+    }
+
     /// Functions of one argument give null for null; the others decide for themselves.
     fn is_strict(&self) -> bool {
-        self.takes.len() == 1 && !self.placeholders
+        self.takes.len() == 1 && !self.placeholders && self.words.is_empty()
     }
 
     fn invoke_with_args(&self, given: ScalarFunctionArgs) -> Result<ColumnarValue> {

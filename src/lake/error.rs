@@ -1,5 +1,6 @@
 //! What can go wrong with a lake, in sentences: what, where, why, and what to do.
 
+use super::retrying::is_refusal;
 use std::error::Error;
 
 /// An error of the lake, its checkpoints or its Delta tables.
@@ -27,10 +28,33 @@ pub enum LakeError {
         source: Box<dyn Error + Send + Sync>,
     },
 
+    /// A file or folder of a local lake could not be brought to disk.
+    #[error(
+        "`{path}` could not be brought to disk: {why}; what the disk holds of it is not known, so pinflow stops here: \
+         look after the disk, then start again, which goes on from the last checkpoint"
+    )]
+    Sync { path: String, why: String },
+
+    /// A data file was removed before a checkpoint named it.
+    #[error(
+        "the data file `{path}` was written for the next commit and is gone: something else removes files from the lake \
+         (VACUUM without retention, a lifecycle rule, a script); nothing was promised yet: keep it away from files that are \
+         younger than a day, then start again, which reads the same records again"
+    )]
+    Vanished { path: String },
+
+    /// A data file was removed after a checkpoint named it, and before its table did.
+    #[error(
+        "checkpoint {number} made the data file `{path}` part of its table, and the file was removed before the table's log named it \
+         (by VACUUM without retention, a lifecycle rule, a script): bring it back from a backup or an older version of the object, \
+         or read the sources again into a new lake with --lake"
+    )]
+    CommittedGone { path: String, number: u64 },
+
     /// Another writer committed the checkpoint that we were about to commit.
     #[error(
-        "the lake is held by the writer `{holder}`, which committed checkpoint {number} at {at_ms} ms since 1970; \
-         only one pinflow may write a lake: stop one of the two, then start again"
+        "the lake is held by the writer `{holder}`, which committed checkpoint {number} at {}; \
+         only one pinflow may write a lake: stop one of the two, then start again", date(*.at_ms)
     )]
     Held {
         holder: String,
@@ -38,32 +62,49 @@ pub enum LakeError {
         at_ms: i64,
     },
 
+    /// The checkpoint before the one that was just put is gone.
+    #[error(
+        "checkpoint {number} was removed from the lake while pinflow was writing to it, and perhaps all of the lake with it; \
+         nothing more is written there: bring the lake back, or begin a new one with --lake"
+    )]
+    Uprooted { number: u64 },
+
     /// Someone else changed a table that only pinflow may change.
     #[error(
-        "the Delta table `{table}` was changed by someone else at version {version} ({found}); pinflow must be the only writer of its tables: \
-         stop the other writer, and remove its log entry or move the table away"
+        "the Delta table `{table}` was changed by someone else at version {version} ({by}); pinflow must be the only writer of its tables, \
+         so it stops and changes nothing: every version before is whole. Leave the table's log as it is, since files that it no longer \
+         names may be gone already; read the sources again into a new lake with --lake, and keep other writers out of it"
     )]
     Foreign {
         table: String,
         version: u64,
-        found: String,
+        by: String,
+    },
+
+    /// Someone else wrote the same rows into other files, while pinflow was running.
+    #[error(
+        "the files of the Delta table `{table}` were replaced by others with the same rows at version {version} ({by}); \
+         nothing is lost: start again, which goes on with the new files"
+    )]
+    Rearranged {
+        table: String,
+        version: u64,
+        by: String,
     },
 
     /// A table has seen a checkpoint that the lake does not have.
     #[error(
-        "the Delta table `{table}` already holds checkpoint {has}, but the last checkpoint of the lake that names it is {expected}; \
-         `_checkpoints` was changed or restored from an older copy: bring back its newest files"
+        "the Delta table `{table}` holds checkpoint {has}, and the last one in `_checkpoints` is {}: \
+         that folder was removed or restored from an older copy, and only it says how far the sources were read; \
+         bring back its newest files, or read the sources again into a new lake with --lake", number(*.last)
     )]
-    TableAhead {
-        table: String,
-        has: u64,
-        expected: u64,
-    },
+    TableAhead { table: String, has: u64, last: u64 },
 
     /// A table lacks a checkpoint that was complete long ago.
     #[error(
         "the Delta table `{table}` should hold checkpoint {expected}, but holds {}, and the checkpoints in between are gone; \
-         the table was removed or restored from an older copy: bring it back, or start a new lake", .has.map_or("none".to_string(), |n| n.to_string())
+         the table was removed or restored from an older copy: bring it back, or read the sources again into a new lake with --lake",
+         number(.has.unwrap_or(0))
     )]
     TableBehind {
         table: String,
@@ -109,6 +150,8 @@ pub enum LakeError {
         action: &'static str,
         table: String,
         source: Box<dyn Error + Send + Sync>,
+        /// Whether the store was away meanwhile.
+        passing: bool,
     },
 }
 
@@ -117,6 +160,7 @@ impl LakeError {
     pub fn is_retryable(&self) -> bool {
         match self {
             LakeError::Store { source, .. } => !is_final(source.as_ref()),
+            LakeError::Delta { passing, .. } => *passing,
             LakeError::Unknown { .. } => true,
             _ => false,
         }
@@ -125,17 +169,25 @@ impl LakeError {
 
 /// Whether the store refused, rather than was away: it will refuse again.
 fn is_final(error: &(dyn Error + Send + Sync + 'static)) -> bool {
-    use object_store::Error::{NotFound, NotImplemented, PermissionDenied, Unauthenticated};
     let refusal = error.downcast_ref::<object_store::Error>();
-    refusal.is_some_and(|error| {
-        matches!(
-            error,
-            NotFound { .. }
-                | NotImplemented { .. }
-                | PermissionDenied { .. }
-                | Unauthenticated { .. }
-        )
-    })
+    refusal.is_some_and(is_refusal)
+}
+
+/// A moment as people read it, in UTC.
+pub(crate) fn date(ms: i64) -> String {
+    let nanos = i128::from(ms) * 1_000_000;
+    let moment = time::OffsetDateTime::from_unix_timestamp_nanos(nanos).ok();
+    let format = &time::format_description::well_known::Rfc3339;
+    let text = moment.and_then(|moment| moment.format(format).ok());
+    text.unwrap_or_else(|| format!("{ms} ms since 1970"))
+}
+
+/// A checkpoint's number; there is none with the number 0.
+fn number(number: u64) -> String {
+    match number {
+        0 => "none".to_owned(),
+        number => number.to_string(),
+    }
 }
 
 /// An error and its causes on one line, each once: object stores repeat the cause's text in their own.

@@ -12,15 +12,20 @@
 //! code runs on a local folder, on S3, and on any store a test hands in ([`Lake::on`]).
 //!
 //! # Invariants
-//! 1. An object appears whole or not at all (local: written aside, then linked or renamed; S3: by nature).
+//! 1. An object appears whole or not at all, and stays when it was answered for, power failures included
+//!    (local: written aside and synced, then linked or renamed; S3: by nature).
 //! 2. [`Lake::put_if_absent`] never replaces an object, and says truthfully whose content is there, also when
 //!    the store's answer was lost: it then reads back and compares.
 //! 3. No error and no `Debug` output holds a credential.
 mod error;
+mod local;
 mod location;
 mod object;
 pub mod paths;
+mod retrying;
 
 pub use error::LakeError;
+pub(crate) use error::date;
 pub use location::Lake;
 pub use object::Placed;
+pub use retrying::Retrying;

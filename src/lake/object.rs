@@ -1,21 +1,17 @@
 //! Objects of the lake: put, put if absent, get, list, delete. Paths are relative to the lake's root.
 
+use super::local::{SyncFailed, Unsettled};
 use super::{Lake, LakeError};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt, PutMode, PutOptions, PutPayload, WriteMultipart};
-use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 /// Above this many bytes an upload to a remote store goes in parts, so that no single request runs long.
 const MULTIPART_ABOVE: usize = 32 << 20;
 /// The size of such a part, and how many travel at once.
 const PART_BYTES: usize = 16 << 20;
 const PARTS_AT_ONCE: usize = 4;
-
-/// Files that are brought to disk at once.
-const SYNCS_AT_ONCE: usize = 8;
 
 /// What a put-if-absent found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,11 +23,15 @@ pub enum Placed {
 }
 
 impl Lake {
-    /// Puts an object made of these chunks, whole; a later put of the same path would replace it.
+    /// Puts an object made of these chunks, whole; a later put of the same path would replace it. On a local
+    /// lake it is on disk only after [`Lake::settle`].
     pub(crate) async fn put(&self, path: &str, chunks: Vec<Bytes>) -> Result<(), LakeError> {
         let failed = |e| store_error("write", path, e);
+        if let Some((_, local)) = &self.local {
+            return local.stage(&self.full(path), chunks).await.map_err(failed);
+        }
         let size: usize = chunks.iter().map(Bytes::len).sum();
-        if self.folder.is_some() || size <= MULTIPART_ABOVE {
+        if size <= MULTIPART_ABOVE {
             let whole = chunks.into_iter().collect::<PutPayload>();
             self.rooted
                 .put(&Path::from(path), whole)
@@ -77,6 +77,9 @@ impl Lake {
         let Err(error) = answer else {
             return Ok(Placed::Ours);
         };
+        if let Some(failed) = sync_failed(&error) {
+            return Err(failed);
+        }
         match self.get_if_present(path).await {
             Ok(Some(found)) if found == bytes => Ok(Placed::Ours),
             Ok(Some(found)) => Ok(Placed::Theirs(found)),
@@ -154,68 +157,80 @@ impl Lake {
         }
     }
 
-    /// Begins to bring a file to disk. Whoever needs it there still has to ask for it: begun early, that takes no time.
-    pub(crate) fn sync_soon(&self, path: &str) {
-        if let Some(folder) = &self.folder {
-            let file = folder.join(path);
-            // What goes wrong here goes wrong again when it is asked for.
-            tokio::task::spawn_blocking(move || {
-                let _ = std::fs::File::open(file).and_then(|file| file.sync_data());
-            });
-        }
-    }
-
-    /// On a local lake, waits until these files and their names are on disk; elsewhere does nothing, since a
-    /// store that answered has kept the object.
+    /// Waits until these staged files are there to stay, so that a checkpoint may name them.
     ///
-    /// The store library writes local files aside and links or renames them, which survives the death of the
-    /// process but syncs nothing, so that a power failure could leave a name without its bytes.
-    pub(crate) async fn sync(&self, paths: Vec<String>) -> Result<(), LakeError> {
-        let Some(folder) = &self.folder else {
+    /// On a local lake they and their names are on disk then. Any other store that answered has kept the object.
+    pub(crate) async fn settle(&self, paths: &[String]) -> Result<(), LakeError> {
+        let Some((_, local)) = &self.local else {
             return Ok(());
         };
-        let mut files: Vec<PathBuf> = Vec::new();
-        let mut folders: BTreeSet<PathBuf> = BTreeSet::new();
-        for path in paths {
-            let file = folder.join(&path);
-            // A folder may be as new as the file in it, so all of them up to the lake's root.
-            let above = file
-                .ancestors()
-                .skip(1)
-                .take_while(|above| above.starts_with(folder));
-            folders.extend(above.map(PathBuf::from));
-            files.push(file);
-        }
-        sync_all(files).await?;
-        sync_all(folders.into_iter().collect()).await
-    }
-}
-
-/// Several at once, because the file system writes its journal for all that wait at the same time.
-async fn sync_all(mut files: Vec<PathBuf>) -> Result<(), LakeError> {
-    let share = files.len().div_ceil(SYNCS_AT_ONCE).max(1);
-    let mut tasks = tokio::task::JoinSet::new();
-    while !files.is_empty() {
-        let some = files.split_off(files.len().saturating_sub(share));
-        tasks.spawn_blocking(move || some.iter().try_for_each(|file| sync_one(file)));
-    }
-    while let Some(done) = tasks.join_next().await {
-        done.expect("a sync task neither panics nor is cancelled")?;
-    }
-    Ok(())
-}
-
-fn sync_one(file: &std::path::Path) -> Result<(), LakeError> {
-    std::fs::File::open(file)
-        .and_then(|f| f.sync_all())
-        .map_err(|e| LakeError::Store {
-            action: "bring to disk",
-            path: file.display().to_string(),
-            source: Box::new(e),
+        let full: Vec<Path> = paths.iter().map(|path| self.full(path)).collect();
+        local.settle(&full).await.map_err(|why| match why {
+            Unsettled::Gone(place) => LakeError::Vanished {
+                path: place.display().to_string(),
+            },
+            Unsettled::Sync(failed) => sync_error(&failed),
         })
+    }
+
+    /// On a local lake, brings the names in these folders to disk, which another run may have written last.
+    pub(crate) async fn settle_names(&self, folders: &[String]) -> Result<(), LakeError> {
+        let Some((_, local)) = &self.local else {
+            return Ok(());
+        };
+        let folders = folders.iter().map(|folder| self.full(folder));
+        let settled = local.settle_names(folders).await;
+        settled.map_err(|failed| sync_error(&failed))
+    }
+
+    /// On a local lake, removes what runs that ended were writing in these folders.
+    pub(crate) async fn sweep(&self, folders: &[String]) {
+        let Some((_, local)) = &self.local else {
+            return;
+        };
+        let full = folders.iter().map(|folder| self.full(folder)).collect();
+        if let Err(error) = local.sweep(full).await {
+            tracing::debug!("leftovers stay in the lake: {error}");
+        }
+    }
+
+    /// A path of the lake in the store that is rooted at the file system or bucket.
+    fn full(&self, path: &str) -> Path {
+        let path = Path::from(path);
+        self.root.parts().chain(path.parts()).collect()
+    }
+
+    /// The folders right in `folder`, sorted.
+    pub(crate) async fn folders(&self, folder: &str) -> Result<Vec<String>, LakeError> {
+        let path = Path::from(folder);
+        let found = self.rooted.list_with_delimiter(Some(&path)).await;
+        let found = found.map_err(|e| store_error("list", folder, e))?;
+        let names = found.common_prefixes.iter().filter_map(Path::filename);
+        let mut names: Vec<String> = names.map(str::to_owned).collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+/// What a local store says when a name could not be brought to disk.
+fn sync_failed(error: &Error) -> Option<LakeError> {
+    let Error::Generic { source, .. } = error else {
+        return None;
+    };
+    source.downcast_ref().map(sync_error)
+}
+
+fn sync_error(failed: &SyncFailed) -> LakeError {
+    LakeError::Sync {
+        path: failed.place.display().to_string(),
+        why: failed.why.clone(),
+    }
 }
 
 fn store_error(action: &'static str, path: &str, source: Error) -> LakeError {
+    if let Some(failed) = sync_failed(&source) {
+        return failed;
+    }
     LakeError::Store {
         action,
         path: path.to_string(),

@@ -4,15 +4,19 @@
 pub const CHECKPOINTS: &str = "_checkpoints";
 /// The Delta table of records that could not become rows.
 pub const DEAD_LETTERS: &str = "dead_letters";
+/// The folder of tables.
+pub const TABLES: &str = "tables";
+/// The folder of views.
+pub const VIEWS: &str = "views";
 
 /// The Delta table that holds the rows of `table`; `prefix` is the user's prefix for table names.
 pub fn table(prefix: &str, table: &str) -> String {
-    format!("tables/{prefix}{table}")
+    format!("{TABLES}/{prefix}{table}")
 }
 
 /// The Delta table that holds the rows of `view`.
 pub fn view(view: &str) -> String {
-    format!("views/{view}")
+    format!("{VIEWS}/{view}")
 }
 
 /// The file of checkpoint `number`. Twenty digits, so that names sort as numbers do.

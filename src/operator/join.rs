@@ -1,17 +1,14 @@
 //! General equi-joins, by differential dataflow.
 //!
-//! Rows are arranged by their join columns, both in Arrow's row format, and joined with `join_core`; conditions beyond the
-//! equalities are evaluated on batches of the pairs. What outer, semi and anti joins need to know, which rows have a partner, is
-//! a `distinct` over the left (or right) half of the pairs that remain:
+//! Rows are arranged by their join columns, both in Arrow's row format, and joined with `join_core`; conditions beyond the equalities are
+//! evaluated on batches of the pairs. What outer, semi and anti joins need to know, which rows have a partner, is a `distinct` over the left (or
+//! right) half of the pairs that remain:
 //!
 //! ```text
 //!  left ---arrange--+
 //!                   join --> pairs --> residual --+--> inner rows
 //!  right --arrange--+                             +--> distinct left halves --> left rows with / without partner
 //! ```
-//!
-//! A pair for which the condition fails is reported and is no match. Nor is a row alone that has such a pair, for it might have
-//! a partner: it is neither returned with nulls nor by an anti join.
 //!
 //! Joins of tables on their primary keys do not come here; `keyed` answers them.
 
@@ -26,13 +23,10 @@ use differential_dataflow::{AsCollection, VecCollection};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::core::Concat;
-use timely::dataflow::operators::generic::OutputBuilder;
-use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::operator::Operator;
 
 use super::fault::Faults;
-use super::map::map_delta;
-use super::mapper::Mapper;
+use super::map::map_deltas;
 use super::route::key_columns;
 use crate::delta::{Delta, Epoch};
 use crate::plan::{Expr, JoinKind, Map};
@@ -40,7 +34,6 @@ use crate::plan::{Expr, JoinKind, Map};
 /// A row in Arrow's row format.
 type Row = Vec<u8>;
 type Rows<'scope> = VecCollection<'scope, Epoch, Row, isize>;
-type Pairs<'scope> = StreamVec<'scope, Epoch, Delta>;
 
 /// What is joined with what.
 pub struct JoinShape {
@@ -86,19 +79,20 @@ pub fn join<'scope>(
         .join_core(right_keyed.arrange_by_key(), |_key, left, right| {
             Some((left.clone(), right.clone()))
         });
-    let pairs = decode(
+    let mut pairs = decode(
         pairs,
         &[Arc::clone(&shape.left), Arc::clone(&shape.right)],
         |(l, r)| vec![l, r],
         &pair_schema,
     )?;
-    let (pairs, undecided) = match &shape.residual {
-        None => (pairs, None),
-        Some(residual) => {
-            let (pairs, undecided) = decide(pairs, residual, &pair_schema, relation, faults)?;
-            (pairs, Some(undecided))
-        }
-    };
+    if let Some(residual) = &shape.residual {
+        let map = Map {
+            filter: Some(Arc::clone(residual)),
+            project: None,
+            schema: Arc::clone(&pair_schema),
+        };
+        pairs = map_deltas(pairs, map, relation, faults);
+    }
     let width = shape.left.fields().len();
     let left_columns: Vec<usize> = (0..width).collect();
     let right_columns: Vec<usize> = (width..pair_schema.fields().len()).collect();
@@ -110,15 +104,10 @@ pub fn join<'scope>(
         encode_rows(stream, schema, (0..schema.fields().len()).collect())
             .map(|rows| rows.map(|row| (row, ())))
     };
-    // A row is alone if no pair of it is a match, and none might be.
-    let possible = match undecided {
-        None => pairs.clone(),
-        Some(undecided) => pairs.clone().concat(undecided),
-    };
     let alone =
         |stream, schema: &SchemaRef, columns: Vec<usize>| -> Result<Rows<'scope>, ArrowError> {
             Ok(whole(stream, schema)?
-                .antijoin(partnered(&possible, schema, columns)?)
+                .antijoin(partnered(&pairs, schema, columns)?)
                 .map(|(row, ())| row))
         };
     match shape.kind {
@@ -172,52 +161,6 @@ pub fn join<'scope>(
             Ok(joined.concat(right_alone))
         }
     }
-}
-
-/// The pairs for which `condition` is true, and those for which it fails.
-fn decide<'scope>(
-    pairs: StreamVec<'scope, Epoch, Delta>,
-    condition: &Expr,
-    schema: &SchemaRef,
-    relation: String,
-    faults: Faults,
-) -> Result<(Pairs<'scope>, Pairs<'scope>), ArrowError> {
-    let map = Map {
-        filter: Some(Arc::clone(condition)),
-        project: None,
-        schema: Arc::clone(schema),
-    };
-    let mut mapper =
-        Mapper::new(&map, schema).map_err(|error| ArrowError::from_external_error(error.into()))?;
-    let mut builder = OperatorBuilder::new(format!("Residual({relation})"), pairs.scope());
-    let mut input = builder.new_input(pairs, Pipeline);
-    let (matches, matching) = builder.new_output::<Vec<Delta>>();
-    let (undecided, failing) = builder.new_output::<Vec<Delta>>();
-    let mut matches = OutputBuilder::from(matches);
-    let mut undecided = OutputBuilder::from(undecided);
-    builder.build(move |_capabilities| {
-        move |_frontiers| {
-            let mut matches = matches.activate();
-            let mut undecided = undecided.activate();
-            input.for_each(|capability, deltas| {
-                for delta in deltas.drain(..) {
-                    let pairs = delta.clone();
-                    let (kept, failed) = map_delta(&mut mapper, delta, &relation, &faults);
-                    if !kept.is_empty() {
-                        let capability = capability.delayed(capability.time(), 0);
-                        matches.session(&capability).give(kept);
-                    }
-                    if !failed.is_empty() {
-                        let capability = capability.delayed(capability.time(), 1);
-                        let failed = pairs.take(&failed);
-                        let failed = failed.expect("row numbers come from the batch itself");
-                        undecided.session(&capability).give(failed);
-                    }
-                }
-            });
-        }
-    });
-    Ok((matching, failing))
 }
 
 fn converter(schema: &SchemaRef, columns: &[usize]) -> Result<RowConverter, ArrowError> {

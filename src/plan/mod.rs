@@ -8,6 +8,8 @@
 //! 1. A node's inputs have smaller ids than the node: the graph is acyclic and ids are a topological order.
 //! 2. Equal nodes are one node: views that ask for the same thing share its state.
 //! 3. All fields are nullable, and types are canonical (`definition::canonical_type`) at tables and view roots.
+//! 4. Columns are known by their places. Only tables and views have names that mean something: a node
+//!    that several views share may call its columns otherwise.
 
 mod explain;
 mod keyed;
@@ -79,6 +81,9 @@ pub struct View {
     pub name: String,
     /// The node whose output it is.
     pub node: NodeId,
+    /// The columns under the names that SQL gives them. A node may be that of several views, which
+    /// name its columns differently.
+    pub schema: SchemaRef,
     /// The columns that identify a row, if the plan tells; else all of them.
     pub key: Vec<usize>,
 }
@@ -255,6 +260,26 @@ pub struct Aggregate {
     pub distinct: bool,
     /// Name and type of the output column.
     pub output: Field,
+}
+
+impl Function {
+    /// Its name in SQL.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Function::Count => "count",
+            Function::Sum => "sum",
+            Function::Avg => "avg",
+            Function::Min => "min",
+            Function::Max => "max",
+            Function::Median => "median",
+            Function::PercentileCont { .. } => "percentile_cont",
+            Function::PercentileDisc { .. } => "percentile_disc",
+            Function::BoolAnd => "bool_and",
+            Function::BoolOr => "bool_or",
+            Function::ArrayAgg => "array_agg",
+            Function::StringAgg(_) => "string_agg",
+        }
+    }
 }
 
 /// The aggregate functions that are maintained.

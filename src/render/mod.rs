@@ -8,6 +8,7 @@
 //!  clock (worker 0) --epochs that end a commit--> keyed, stage, gather
 //! ```
 
+pub mod buildable;
 mod clock;
 mod ingest;
 mod publish;
@@ -78,7 +79,7 @@ pub fn served_views(plan: &Plan) -> Vec<(String, SchemaRef, Vec<usize>)> {
         .map(|view| {
             (
                 view.name.clone(),
-                Arc::clone(&plan.nodes[view.node].schema),
+                Arc::clone(&view.schema),
                 view.key.clone(),
             )
         })

@@ -16,6 +16,7 @@ mod committer;
 mod keeper;
 mod outcome;
 mod pace;
+mod planned;
 pub mod replay;
 mod restore;
 mod run;
@@ -26,6 +27,7 @@ mod worker;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use outcome::Outcome;
+pub use planned::planned;
 pub use replay::{Replay, ReplayError, replay};
 pub use run::{Cluster, RunError, RunOptions, RunSummary, run};
 

@@ -33,10 +33,10 @@ use bytes::Bytes;
 use timely::communication::Config as CommunicationConfig;
 use timely::{Config, WorkerConfig as TimelyWorkerConfig};
 
+use super::planned::planned;
 use crate::definition::{Definition, DefinitionError};
 use crate::delta::{Delta, Epoch, take_rows};
 use crate::operator::fault::{Fault, Faults};
-use crate::plan::lower;
 use crate::reclock::{Claim, Feed};
 use crate::render::{IngestConfig, ViewEvent, WorkerConfig, build, served_views};
 use crate::source::{Chunk, Delete, Position};
@@ -221,7 +221,7 @@ pub fn replay(
     input: Input,
     options: &Options,
 ) -> Result<Replay, ReplayError> {
-    let plan = Arc::new(lower(definition)?);
+    let plan = Arc::new(planned(definition)?);
     let feed: Arc<dyn Feed> = Arc::new(Script::new(definition, input, options.batch)?);
     let streams: Vec<_> = definition
         .streams

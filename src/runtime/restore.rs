@@ -7,13 +7,16 @@ use crate::definition::Definition;
 use crate::delta::Epoch;
 use crate::lake::paths;
 use crate::plan::Plan;
-use crate::serve::store::PLACEMENT;
+use crate::serve::store::{Digest, LakeBuckets, PLACEMENT};
 use crate::sink::{Recovered, is_delta_schema};
 
 /// The tag of a view's file that says which bucket it holds.
 pub const BUCKET_TAG: &str = "bucket";
 /// The tag of a view's file that says how many buckets the view had.
 pub const BUCKETS_TAG: &str = "buckets";
+
+/// The tag of a view's file that says what tells its rows from others.
+pub const DIGEST_TAG: &str = "digest";
 
 /// A view's files, bucket by bucket.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +27,21 @@ pub struct ViewFiles {
     pub files: BTreeMap<u32, StagedFile>,
     /// Files that cannot be told a bucket: they go with the next commit.
     pub stray: Vec<StagedFile>,
+}
+
+impl ViewFiles {
+    /// What they hold, as far as they say so. A bucket without a file has no rows.
+    pub fn buckets(&self) -> LakeBuckets {
+        let digest = |bucket: u32| match self.files.get(&bucket) {
+            None => Some(Digest::default()),
+            Some(file) => file.tags.get(DIGEST_TAG)?.parse().ok(),
+        };
+        let buckets = (0..self.total).filter_map(|bucket| Some((bucket, digest(bucket)?)));
+        LakeBuckets {
+            total: self.total,
+            digests: buckets.collect(),
+        }
+    }
 }
 
 /// The lake at the last checkpoint, in the terms of a plan.
@@ -60,7 +78,7 @@ pub fn made_by(definition: &Definition, plan: &Plan) -> MadeBy {
     for view in &definition.views {
         let planned = plan.views.iter().find(|planned| planned.name == view.name);
         let key = planned.map_or_else(Vec::new, |planned| {
-            let schema = &plan.nodes[planned.node].schema;
+            let schema = &planned.schema;
             let names = planned
                 .key
                 .iter()
@@ -120,8 +138,8 @@ pub fn found(
         let Some(state) = recovered.tables.get(&path) else {
             continue;
         };
-        let schema = &plan.nodes[view.node].schema;
-        let same_columns = is_delta_schema(&state.schema, schema).map_err(|e| e.to_string())?;
+        let same_columns =
+            is_delta_schema(&state.schema, &view.schema).map_err(|e| e.to_string())?;
         if !same_columns {
             found.altered.insert(path, state.id.clone());
         }

@@ -10,12 +10,12 @@ use super::archive::open_archive;
 use super::committer::Committed;
 use super::now_ms;
 use super::outcome::Outcome;
+use super::planned::planned;
 use super::restore::found;
 use super::threads::Parts;
 use crate::definition::{Definition, DefinitionError};
 use crate::delta::Epoch;
 use crate::lake::{Lake, LakeError};
-use crate::plan::lower;
 use crate::reclock::{Intake, IntakeLimits};
 use crate::render::served_views;
 use crate::serve::status::{RunDescription, Status};
@@ -98,7 +98,7 @@ pub fn run(
     attach: impl FnOnce(&Arc<LiveStore>, &Arc<Status>) -> Result<(), RunError>,
 ) -> Result<RunSummary, RunError> {
     let definition = Definition::load(&options.dataflow)?;
-    let plan = Arc::new(lower(&definition)?);
+    let plan = Arc::new(planned(&definition)?);
     let served = served_views(&plan);
     let specs = served
         .iter()

@@ -36,7 +36,7 @@ use crate::plan::Plan;
 use crate::reclock::Intake;
 use crate::render::{DEAD_LETTERS, ViewEvent, dead_letter_schema};
 use crate::serve::status::{Commit, Health, Status};
-use crate::serve::store::LiveStore;
+use crate::serve::store::{LakeBuckets, LiveStore};
 use crate::sink::{Committer, ParquetOptions};
 
 /// Everything a run is made of, once it may start.
@@ -138,7 +138,7 @@ impl Parts {
             .iter()
             .map(|view| Target {
                 path: paths::view(&view.name),
-                schema: Arc::clone(&self.plan.nodes[view.node].schema),
+                schema: Arc::clone(&view.schema),
             })
             .collect()
     }
@@ -192,13 +192,13 @@ impl Parts {
     ) -> JoinHandle<()> {
         let (store, status) = (Arc::clone(&self.store), Arc::clone(&self.status));
         let restored_epoch = self.found.epoch;
-        let buckets: BTreeMap<String, u32> = self
+        let buckets: BTreeMap<String, LakeBuckets> = self
             .plan
             .views
             .iter()
             .zip(&self.found.views)
             .filter(|(_, files)| files.total > 0)
-            .map(|(view, files)| (view.name.clone(), files.total))
+            .map(|(view, files)| (view.name.clone(), files.buckets()))
             .collect();
         let letters = self.dead_letters();
         let letters_view = self
@@ -226,8 +226,16 @@ impl Parts {
                 restored,
                 |epoch| {
                     if Some(epoch) == restored {
-                        for (view, total) in &buckets {
-                            let _ = store.restored(view, *total);
+                        for (view, lake) in &buckets {
+                            let others = store.restored(view, lake).ok().flatten();
+                            if let Some(others) = others.filter(|others| !others.is_empty()) {
+                                tracing::warn!(
+                                    "{} of {} files of the view `{view}` in the lake held other rows than its tables give, \
+                                     and are written anew with the next commit; please report it",
+                                    others.len(),
+                                    lake.total
+                                );
+                            }
                         }
                     } else {
                         let _ = commit_parts.send(CommitPart::Views(epoch, store.dirty()));

@@ -263,6 +263,18 @@ pub fn sql_type(data_type: &DataType) -> String {
         DataType::Int32 => "INT".to_owned(),
         DataType::Float64 => "DOUBLE".to_owned(),
         DataType::Boolean => "BOOLEAN".to_owned(),
+        DataType::BinaryView | DataType::Binary | DataType::LargeBinary => "BYTEA".to_owned(),
+        DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+            format!("DECIMAL({precision}, {scale})")
+        }
+        DataType::Struct(fields) => {
+            let fields = fields.iter();
+            let fields = fields.map(|f| format!("{} {}", f.name(), sql_type(f.data_type())));
+            format!("STRUCT({})", fields.collect::<Vec<_>>().join(", "))
+        }
+        DataType::Map(_, _) => "MAP".to_owned(),
+        DataType::Time32(_) | DataType::Time64(_) => "TIME".to_owned(),
+        DataType::Interval(_) => "INTERVAL".to_owned(),
         DataType::Timestamp(TimeUnit::Microsecond, None) => "TIMESTAMP".to_owned(),
         DataType::Date32 => "DATE".to_owned(),
         DataType::List(field) => format!("{}[]", sql_type(field.data_type())),

@@ -1,10 +1,9 @@
 //! The commit of an epoch: one put decides, the tables follow.
 
 use super::log::{self, TableLog};
+use super::open::{newest_checkpoint, read_checkpoint};
 use crate::Epoch;
-use crate::checkpoint::{
-    Checkpoint, FORMAT, Found, MadeBy, Position, Recovery, StagedFile, TableCommit, recover,
-};
+use crate::checkpoint::{Checkpoint, FORMAT, MadeBy, Position, StagedFile, TableCommit};
 use crate::lake::{Lake, LakeError, Placed, paths};
 use futures::{StreamExt, TryStreamExt, stream};
 use std::collections::BTreeMap;
@@ -12,7 +11,9 @@ use std::collections::BTreeMap;
 /// Old checkpoints that are kept, for a look back and for power failures.
 const KEEP: u64 = 10;
 /// Tables that are read or written at once.
-const TABLES_AT_ONCE: usize = 8;
+pub(super) const TABLES_AT_ONCE: usize = 8;
+/// A file that was staged so many milliseconds before its commit is looked for.
+const STAGED_LONG_MS: i64 = 60_000;
 
 /// What becomes final together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,103 +62,26 @@ pub struct TableState {
 /// After any other error the writer must stop; a restart begins with what was sealed.
 #[derive(Debug)]
 pub struct Committer {
-    lake: Lake,
-    writer: String,
+    pub(super) lake: Lake,
+    pub(super) writer: String,
     /// The last checkpoint that is known to be in the lake; 0 for none.
-    number: u64,
+    pub(super) number: u64,
     /// [`Checkpoint::touched`] of the next checkpoint, before its own changes.
-    touched: BTreeMap<String, u64>,
+    pub(super) touched: BTreeMap<String, u64>,
     /// Where the logs of all known tables stand.
-    logs: BTreeMap<String, TableLog>,
+    pub(super) logs: BTreeMap<String, TableLog>,
     /// A checkpoint whose put was begun, and whose outcome is not known.
-    attempted: Option<Checkpoint>,
+    pub(super) attempted: Option<Checkpoint>,
     /// A checkpoint in the lake that some tables may not have yet.
-    sealed: Option<Checkpoint>,
+    pub(super) sealed: Option<Checkpoint>,
     /// Tables whose logs want a checkpoint.
-    due: Vec<String>,
+    pub(super) due: Vec<String>,
     /// Checkpoints that may be removed, oldest first.
-    prunable: Vec<u64>,
-    time_ms: i64,
+    pub(super) prunable: Vec<u64>,
+    pub(super) time_ms: i64,
 }
 
 impl Committer {
-    /// Opens the lake for writing: finishes what a previous process sealed and did not publish, and says where to go
-    /// on; `None` for a new lake. `writer` names this run of this process, for whoever finds its traces.
-    pub async fn open(
-        lake: Lake,
-        writer: String,
-    ) -> Result<(Committer, Option<Recovered>), LakeError> {
-        let numbers = checkpoint_numbers(&lake).await?;
-        let mut committer = Committer {
-            lake,
-            writer,
-            number: 0,
-            touched: BTreeMap::new(),
-            logs: BTreeMap::new(),
-            attempted: None,
-            sealed: None,
-            due: Vec::new(),
-            prunable: numbers.clone(),
-            time_ms: 0,
-        };
-        let Some(&last) = numbers.last() else {
-            return Ok((committer, None));
-        };
-        let checkpoint = read_checkpoint(&committer.lake, last).await?;
-        let mut tables = load_all(&committer.lake, checkpoint.touched.keys().cloned()).await?;
-
-        let mut found = Found {
-            committed: tables
-                .iter()
-                .map(|(t, l)| (t.clone(), l.as_ref().and_then(|l| l.log.committed)))
-                .collect(),
-            checkpoints: vec![checkpoint.clone()],
-        };
-        let decision = match recover(&found) {
-            // Perhaps more than the last checkpoint is missing: look at all that are kept.
-            Err(LakeError::TableBehind { .. }) => {
-                found.checkpoints = read_unbroken(&committer.lake, &numbers).await?;
-                recover(&found)?
-            }
-            decision => decision?,
-        };
-        let mut rolled_forward = 0;
-        if let Recovery::FinishCommit { missing, .. } = decision {
-            rolled_forward = missing.len();
-            committer
-                .roll_forward(&found.checkpoints, &missing, &tables)
-                .await?;
-            let again = missing.into_iter().map(|(_, table)| table);
-            tables.extend(load_all(&committer.lake, again).await?);
-        }
-        let mut states = BTreeMap::new();
-        for (table, loaded) in tables {
-            // `recover` has seen that each of them is there and even.
-            let Some(loaded) = loaded else { continue };
-            committer.logs.insert(table.clone(), loaded.log);
-            states.insert(
-                table,
-                TableState {
-                    id: loaded.id,
-                    schema: loaded.schema,
-                    files: loaded.files,
-                },
-            );
-        }
-        committer.number = last;
-        committer.touched = checkpoint.touched;
-        committer.time_ms = checkpoint.time_ms;
-        let recovered = Recovered {
-            number: last,
-            epoch: checkpoint.epoch,
-            made_by: checkpoint.made_by,
-            positions: checkpoint.positions,
-            tables: states,
-            rolled_forward,
-        };
-        Ok((committer, Some(recovered)))
-    }
-
     /// The last checkpoint in the lake; 0 for none.
     pub fn number(&self) -> u64 {
         self.number
@@ -195,24 +119,23 @@ impl Committer {
                 table: table.clone(),
             });
         }
-        // Bytes before names: every file that the checkpoint is about to name is on disk.
-        let staged = checkpoint
-            .tables
-            .iter()
-            .flat_map(|(t, change)| change.adds.iter().map(move |f| format!("{t}/{}", f.path)));
-        self.lake.sync(staged.collect()).await?;
+        // Bytes before names: every file that the checkpoint is about to name is there to stay.
+        self.find_staged(&checkpoint).await?;
         // Someone else's hand in a table is best found while nothing is promised.
-        let logs = &self.logs;
-        let lake = &self.lake;
+        let (lake, logs, last) = (&self.lake, &self.logs, self.number);
         let checks = checkpoint.tables.keys().map(|table| async move {
             let log = logs.get(table).copied().unwrap_or_default();
-            Ok::<_, LakeError>((table.clone(), log::check_untouched(lake, table, log).await?))
+            let log = log::check_untouched(lake, table, log, last).await?;
+            Ok::<_, LakeError>((table.clone(), log))
         });
-        let checked: Vec<_> = stream::iter(checks)
+        let checked: Result<Vec<_>, _> = stream::iter(checks)
             .buffer_unordered(TABLES_AT_ONCE)
             .try_collect()
-            .await?;
-        self.logs.extend(checked);
+            .await;
+        match checked {
+            Ok(checked) => self.logs.extend(checked),
+            Err(error) => return Err(self.rival_or(error).await),
+        }
 
         let path = paths::checkpoint(number);
         self.attempted = Some(checkpoint);
@@ -222,7 +145,6 @@ impl Committer {
             return Err(held(&Checkpoint::from_bytes(&found, &path)?));
         }
         self.check_newest(number).await?;
-        self.lake.sync(vec![path]).await?;
         // From here on the epoch is final, whatever happens.
         let checkpoint = self.attempted.take().expect("it was set before the put");
         self.number = number;
@@ -250,7 +172,6 @@ impl Committer {
             .buffer_unordered(TABLES_AT_ONCE)
             .collect()
             .await;
-        let mut entries = Vec::new();
         let mut failed = None;
         for (table, result) in done {
             match result {
@@ -258,7 +179,6 @@ impl Committer {
                     let version = log
                         .version
                         .expect("a table that took a checkpoint has a version");
-                    entries.push(paths::log_entry(&table, version));
                     if log::wants_checkpoint(&table, version) && !self.due.contains(&table) {
                         self.due.push(table.clone());
                     }
@@ -268,9 +188,8 @@ impl Committer {
             }
         }
         if let Some(error) = failed {
-            return Err(error);
+            return Err(self.rival_or(error).await);
         }
-        self.lake.sync(entries).await?;
         self.sealed = None;
         Ok(())
     }
@@ -316,97 +235,73 @@ impl Committer {
         }
     }
 
-    /// After our put of `number`: it must be the newest. Where it is not, we slept so long that another writer took the
-    /// lake, went on, and pruned the checkpoint whose place we just took; then ours means nothing and goes.
-    async fn check_newest(&self, number: u64) -> Result<(), LakeError> {
-        let ours = paths::checkpoint(number);
-        let name = &ours[paths::CHECKPOINTS.len() + 1..];
-        let later = self.lake.list(paths::CHECKPOINTS, Some(name)).await?;
-        match later
-            .iter()
-            .filter_map(|name| paths::checkpoint_number(name))
-            .next_back()
-        {
-            None => Ok(()),
-            Some(newest) => {
-                let theirs = read_checkpoint(&self.lake, newest).await?;
-                self.lake.delete(&ours).await?;
-                Err(held(&theirs))
-            }
+    /// Looks for the data files that `checkpoint` adds: someone may have removed what no table names yet.
+    async fn find_staged(&self, checkpoint: &Checkpoint) -> Result<(), LakeError> {
+        let adds = |since: i64| {
+            let tables = checkpoint.tables.iter();
+            let added = tables.flat_map(|(table, c)| c.adds.iter().map(move |add| (table, add)));
+            let added = added.filter(move |(_, add)| add.modified_ms <= since);
+            added.map(|(table, add)| format!("{table}/{}", add.path))
+        };
+        if self.lake.is_local() {
+            let all: Vec<String> = adds(i64::MAX).collect();
+            return self.lake.settle(&all).await;
         }
+        // Behind a network every look is a request; who removes files takes those that have been there for a while.
+        let looks = adds(checkpoint.time_ms - STAGED_LONG_MS).map(async |path| {
+            match self.lake.exists(&path).await? {
+                true => Ok(()),
+                false => Err(LakeError::Vanished { path }),
+            }
+        });
+        stream::iter(looks)
+            .buffer_unordered(TABLES_AT_ONCE)
+            .try_collect()
+            .await
     }
 
-    async fn roll_forward(
-        &self,
-        checkpoints: &[Checkpoint],
-        missing: &[(u64, String)],
-        tables: &BTreeMap<String, Option<log::Loaded>>,
-    ) -> Result<(), LakeError> {
-        let mut logs: BTreeMap<&str, TableLog> = BTreeMap::new();
-        let mut entries = Vec::new();
-        for (number, table) in missing {
-            let checkpoint = checkpoints
-                .iter()
-                .find(|c| c.number == *number)
-                .expect("recovery names only what it was given");
-            let known = logs.get(table.as_str()).copied();
-            let log = known
-                .or_else(|| tables.get(table)?.as_ref().map(|l| l.log))
-                .unwrap_or_default();
-            let log = log::append(&self.lake, table, log, checkpoint).await?;
-            entries.push(paths::log_entry(
-                table,
-                log.version.expect("it was just written"),
-            ));
-            logs.insert(table, log);
+    /// After our put of `number`: it must be the newest. Where it is not, we slept so long that another writer took the
+    /// lake, went on, and pruned the checkpoint whose place we just took; then ours means nothing and goes. So it does
+    /// where the one before is gone, which nobody prunes: then the lake was removed behind our back.
+    async fn check_newest(&self, number: u64) -> Result<(), LakeError> {
+        let ours = paths::checkpoint(number);
+        let before = paths::checkpoint(number.saturating_sub(2));
+        let after = &before[paths::CHECKPOINTS.len() + 1..];
+        let names = self.lake.list(paths::CHECKPOINTS, Some(after)).await?;
+        let numbers = names
+            .iter()
+            .filter_map(|name| paths::checkpoint_number(name));
+        let numbers: Vec<u64> = numbers.collect();
+        if let Some(newest) = numbers.last().filter(|newest| **newest > number) {
+            let theirs = read_checkpoint(&self.lake, *newest).await?;
+            self.lake.delete(&ours).await?;
+            return Err(held(&theirs));
         }
-        self.lake.sync(entries).await
+        if number > 1 && !numbers.contains(&(number - 1)) {
+            self.lake.delete(&ours).await?;
+            return Err(LakeError::Uprooted { number: number - 1 });
+        }
+        Ok(())
+    }
+
+    /// What `error` means: a table that is ahead of us has got a checkpoint of another writer, if there is one.
+    async fn rival_or(&self, error: LakeError) -> LakeError {
+        if !matches!(error, LakeError::TableAhead { .. }) {
+            return error;
+        }
+        match newest_checkpoint(&self.lake).await {
+            Ok(Some(theirs)) if theirs.number > self.number => held(&theirs),
+            Ok(Some(theirs)) if theirs.writer != self.writer => held(&theirs),
+            Ok(_) => error,
+            Err(unknown) => unknown,
+        }
     }
 }
 
-fn held(by: &Checkpoint) -> LakeError {
+pub(super) fn held(by: &Checkpoint) -> LakeError {
     LakeError::Held {
         holder: by.writer.clone(),
         number: by.number,
         at_ms: by.time_ms,
     }
-}
-
-/// The numbers of all checkpoints in the lake, sorted.
-async fn checkpoint_numbers(lake: &Lake) -> Result<Vec<u64>, LakeError> {
-    let names = lake.list(paths::CHECKPOINTS, None).await?;
-    Ok(names
-        .iter()
-        .filter_map(|name| paths::checkpoint_number(name))
-        .collect())
-}
-
-async fn read_checkpoint(lake: &Lake, number: u64) -> Result<Checkpoint, LakeError> {
-    let path = paths::checkpoint(number);
-    Checkpoint::from_bytes(&lake.get(&path).await?, &path)
-}
-
-/// The newest checkpoints, back to the first gap, oldest first.
-async fn read_unbroken(lake: &Lake, numbers: &[u64]) -> Result<Vec<Checkpoint>, LakeError> {
-    let gaps = numbers.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
-    let unbroken = &numbers[gaps.map_or(0, |i| i + 1)..];
-    let reads = unbroken.iter().map(|number| read_checkpoint(lake, *number));
-    stream::iter(reads)
-        .buffered(TABLES_AT_ONCE)
-        .try_collect()
-        .await
-}
-
-async fn load_all(
-    lake: &Lake,
-    tables: impl Iterator<Item = String>,
-) -> Result<BTreeMap<String, Option<log::Loaded>>, LakeError> {
-    let loads = tables.map(|table| async move {
-        let loaded = log::load(lake, &table).await?;
-        Ok::<_, LakeError>((table, loaded))
-    });
-    stream::iter(loads)
-        .buffer_unordered(TABLES_AT_ONCE)
-        .try_collect()
-        .await
 }

@@ -24,6 +24,7 @@
 //! 3. A table gets the actions of a checkpoint once: its `txn` says which it has.
 mod commit;
 pub mod log;
+mod open;
 mod pages;
 pub mod parquet;
 pub mod schema;

@@ -8,7 +8,7 @@
 //! | BOOLEAN | `Boolean` | `BOOLEAN` | `boolean` |
 //! | DATE | `Date32` | `INT32` date | `date` |
 //! | TIMESTAMP | `Timestamp(µs, no zone)` | `INT64`, microseconds, adjusted to UTC | `timestamp` |
-//! | BYTEA | `Binary` (or `BinaryView`) | `BYTE_ARRAY` | `binary` |
+//! | BYTEA | `BinaryView` (or `Binary`) | `BYTE_ARRAY` | `binary` |
 //! | DECIMAL(p, s) | `Decimal128` | decimal | `decimal(p,s)` |
 //! | array | `List` | three-level list | `array` |
 //!
@@ -109,7 +109,7 @@ fn delta_type(data_type: &DataType, column: &str) -> Result<Value, LakeError> {
     Ok(json!(name))
 }
 
-/// The schema of the Parquet files for rows of this schema. Strings stay views: the file's type is the same.
+/// The schema of the Parquet files for rows of this schema. Views stay views: the file's type is the same.
 pub(super) fn file_schema(schema: &Schema) -> Result<SchemaRef, LakeError> {
     // Refuses what Delta cannot say, before any file says it.
     delta_schema(schema)?;
@@ -149,7 +149,7 @@ pub(super) fn row_schema(schema: &Schema) -> SchemaRef {
 fn row_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
-        DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
+        DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
         DataType::Timestamp(unit, _) => DataType::Timestamp(*unit, None),
         DataType::List(element) => {
             let element_type = row_type(element.data_type());
@@ -164,11 +164,12 @@ fn row_type(data_type: &DataType) -> DataType {
 }
 
 /// The schema that the Parquet reader is asked for: [`row_schema`] as far as it can do it at no cost, which is views of
-/// strings. Zones and element names are left to [`relabel`].
+/// texts and byte strings. Zones and element names are left to [`relabel`].
 pub(super) fn read_schema(file: &Schema) -> SchemaRef {
     fn viewed(data_type: &DataType) -> DataType {
         match data_type {
             DataType::Utf8 => DataType::Utf8View,
+            DataType::Binary => DataType::BinaryView,
             DataType::List(e) => DataType::List(Arc::new(
                 e.as_ref().clone().with_data_type(viewed(e.data_type())),
             )),

@@ -31,7 +31,6 @@ impl Lake {
         let size = encoded.size();
         let place = format!("{table}/{path}");
         self.put(&place, encoded.chunks).await?;
-        self.sync_soon(&place);
         Ok(StagedFile {
             path,
             size,

@@ -119,3 +119,22 @@ fn a_run_waits_for_a_lake_that_is_away() {
         50
     );
 }
+
+#[test]
+fn answers_that_are_bad_once_in_thirty_times_are_asked_for_again() {
+    let bucket = S3::start();
+    let world = world(200, "--layout lines --seed 34 --partitions 1");
+    let local = world.path().join("lake");
+    finish(&run(&source(&world), &local, "--bounded -w 1"));
+    bucket.copy(&source(&world), "world");
+    bucket.spoil(30);
+    // A start reads the logs of nineteen tables: some hundred requests, of which some have bad answers.
+    for _ in 0..4 {
+        let before = bucket.spoiled();
+        let said = completed(bucket.pinflow(&arguments("--bounded -w 2")));
+        assert!(!said.contains("panicked"), "{said}");
+        assert!(bucket.spoiled() - before >= 5, "{}", bucket.spoiled());
+    }
+    bucket.spoil(0);
+    assert_same(&rows(&bucket.bucket_folder().join("lake")), &rows(&local));
+}

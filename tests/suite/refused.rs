@@ -2,7 +2,7 @@
 
 use expect_test::{Expect, expect};
 use pinflow::definition::Definition;
-use pinflow::plan::lower;
+use pinflow::runtime::planned;
 
 const TABLES: &str =
     "CREATE EXTERNAL TABLE a_raw (k BIGINT, g TEXT, n BIGINT) STORED AS JSON LOCATION 'a';
@@ -20,14 +20,17 @@ fn view(query: &str, expected: Expect) {
     refused(&format!("CREATE MATERIALIZED VIEW v AS {query};"), expected);
 }
 
-fn whole(text: &str, expected: Expect) {
-    let error = match Definition::parse("x.sql", text)
-        .and_then(|definition| lower(&definition).map(|_| ()))
-    {
+/// The error for a whole file.
+pub fn whole(text: &str, expected: Expect) {
+    expected.assert_eq(&told(text));
+}
+
+/// What is wrong with a whole file.
+pub fn told(text: &str) -> String {
+    match Definition::parse("x.sql", text).and_then(|definition| planned(&definition).map(|_| ())) {
         Ok(()) => "accepted".to_owned(),
         Err(error) => error.to_string(),
-    };
-    expected.assert_eq(&error);
+    }
 }
 
 #[test]
@@ -314,10 +317,10 @@ fn a_function_called_with_the_wrong_types() {
              help: it is called as substr(str: TEXT, start_pos: BIGINT), substr(str: TEXT, start_pos: BIGINT, length: BIGINT); cast the arguments if need be"#]],
     );
     view(
-        "SELECT g + 1 FROM a",
+        "SELECT g + 1 AS x FROM a",
         expect![[r#"
-        Cannot coerce arithmetic expression TEXT + BIGINT to valid types
-           at: x.sql, line 5, column 38"#]],
+            Cannot coerce arithmetic expression TEXT + BIGINT to valid types
+               at: x.sql, line 5, column 38"#]],
     );
 }
 
@@ -357,8 +360,9 @@ fn a_syntax_error_in_a_later_line() {
     view(
         "SELECT k\nFROM a\nGROUP k",
         expect![[r#"
-        the statement could end before `GROUP`, which does not go on with it
-           at: x.sql, line 7, column 1"#]],
+            the statement could end before `GROUP`, which does not go on with it
+               at: x.sql, line 7, column 1
+             help: is a semicolon missing?"#]],
     );
 }
 

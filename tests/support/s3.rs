@@ -2,16 +2,23 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
+use bytes::Bytes;
+use futures::Stream;
+use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::{Service, service_fn};
+use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
+use s3s::stream::{ByteStream, DynByteStream, RemainingLength};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
@@ -33,7 +40,77 @@ pub struct S3 {
     /// Keeps the port while nobody is answered at it.
     port: Option<TcpSocket>,
     requests: Arc<AtomicU64>,
+    faults: Arc<Faults>,
     folder: TempDir,
+}
+
+/// What goes wrong with answers.
+#[derive(Default)]
+struct Faults {
+    /// One request of so many is answered by 503, and as many by a body that breaks off; 0 for none.
+    one_in: AtomicU64,
+    /// How many there were.
+    done: AtomicU64,
+}
+
+/// What becomes of an answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    None,
+    Refused,
+    BreaksOff,
+}
+
+impl Faults {
+    fn next(&self, request: u64) -> Fault {
+        let one_in = self.one_in.load(Ordering::Relaxed);
+        let fault = match one_in {
+            0 => Fault::None,
+            _ if request.is_multiple_of(one_in) => Fault::Refused,
+            _ if request % one_in == one_in / 2 => Fault::BreaksOff,
+            _ => Fault::None,
+        };
+        let done = u64::from(fault != Fault::None);
+        self.done.fetch_add(done, Ordering::Relaxed);
+        fault
+    }
+}
+
+/// An answer that says how long it is and ends before.
+async fn broken_off(answer: hyper::Response<s3s::Body>) -> hyper::Response<s3s::Body> {
+    let (head, mut body) = answer.into_parts();
+    let Ok(whole) = body.store_all_limited(usize::MAX).await else {
+        return hyper::Response::from_parts(head, body);
+    };
+    let some = whole.slice(..whole.len() / 2);
+    let parts = [Ok(some), Err("the line is cut".into())];
+    let parts = Broken(whole.len(), futures::stream::iter(parts));
+    let mut answer =
+        hyper::Response::from_parts(head, s3s::Body::from(Box::pin(parts) as DynByteStream));
+    let length = whole.len().into();
+    answer
+        .headers_mut()
+        .insert(hyper::header::CONTENT_LENGTH, length);
+    answer
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body that promises so many bytes.
+struct Broken<S>(usize, S);
+
+impl<S: Stream + Unpin> Stream for Broken<S> {
+    type Item = S::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<S::Item>> {
+        Pin::new(&mut self.1).poll_next(context)
+    }
+}
+
+impl<S: Stream<Item = Result<Bytes, Failure>> + Unpin> ByteStream for Broken<S> {
+    fn remaining_length(&self) -> RemainingLength {
+        RemainingLength::new_exact(self.0)
+    }
 }
 
 impl S3 {
@@ -62,6 +139,7 @@ impl S3 {
             address,
             port: Some(port),
             requests: Arc::default(),
+            faults: Arc::default(),
             folder,
         }
     }
@@ -75,13 +153,28 @@ impl S3 {
         let _context = self.runtime.enter();
         let port = self.port.take().expect("it did not serve yet");
         let listener = port.listen(1024).expect("the port is ours");
-        let requests = Arc::clone(&self.requests);
+        let (requests, faults) = (Arc::clone(&self.requests), Arc::clone(&self.faults));
         self.runtime.spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
                 let (service, requests) = (service.clone(), Arc::clone(&requests));
-                let service = service_fn(move |request| {
-                    requests.fetch_add(1, Ordering::Relaxed);
-                    Service::call(&service, request)
+                let faults = Arc::clone(&faults);
+                let service = service_fn(move |request: hyper::Request<Incoming>| {
+                    let fault = faults.next(requests.fetch_add(1, Ordering::Relaxed) + 1);
+                    let cuts = fault == Fault::BreaksOff && request.method() == Method::GET;
+                    let answer =
+                        (fault != Fault::Refused).then(|| Service::call(&service, request));
+                    async move {
+                        let Some(answer) = answer else {
+                            let mut answer = hyper::Response::new(s3s::Body::empty());
+                            *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                            return Ok(answer);
+                        };
+                        let answer = answer.await?;
+                        Ok::<_, s3s::HttpError>(match cuts {
+                            true => broken_off(answer).await,
+                            false => answer,
+                        })
+                    }
                 });
                 tokio::spawn(async move {
                     let connection = Builder::new();
@@ -109,6 +202,16 @@ impl S3 {
             .with_endpoint(self.endpoint())
             .build();
         Arc::new(store.expect("the client is configured"))
+    }
+
+    /// From now on one request of so many gets no good answer: 503, or, if it reads, a body that breaks off.
+    pub fn spoil(&self, one_in: u64) {
+        self.faults.one_in.store(one_in, Ordering::Relaxed);
+    }
+
+    /// How many answers were bad so far.
+    pub fn spoiled(&self) -> u64 {
+        self.faults.done.load(Ordering::Relaxed)
     }
 
     /// How many requests were answered so far.

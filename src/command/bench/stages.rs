@@ -15,11 +15,12 @@ use crate::definition::Definition;
 use crate::delta::{Delta, Epoch};
 use crate::operator::fault::Faults;
 use crate::operator::keyed::{KeyedGroup, KeyedRows, PickedRows};
-use crate::operator::mapper::Mappers;
+use crate::operator::map::apply;
 use crate::operator::row_hash::hash_rows;
 use crate::operator::state_bytes::StateBytes;
-use crate::plan::{NodeId, Plan, lower};
+use crate::plan::{NodeId, Plan};
 use crate::render::{keyed_group, views};
+use crate::runtime::planned;
 use crate::sink::{ParquetOptions, encode};
 use crate::source::{Chunk, Opening, Read, SourceSpec};
 
@@ -39,7 +40,7 @@ pub(super) fn measure(
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let plan = Arc::new(lower(definition)?);
+    let plan = Arc::new(planned(definition)?);
     let streams = definition.streams.iter();
     let opening = Opening::whole(streams.map(|stream| stream.name.clone()).collect());
     let mut source = source.open(opening, runtime.handle())?;
@@ -60,8 +61,6 @@ struct Stages<'a> {
     definition: &'a Definition,
     plan: &'a Arc<Plan>,
     decoders: Vec<Decoder>,
-    /// By table.
-    cleaning: Vec<Mappers>,
     groups: Vec<(KeyedGroup, Vec<NodeId>)>,
     /// Rows of the epoch, by group.
     rows: Vec<Vec<KeyedRows>>,
@@ -87,11 +86,6 @@ impl<'a> Stages<'a> {
                 .streams
                 .iter()
                 .map(|s| Decoder::new(Arc::clone(&s.schema)))
-                .collect::<Result<Vec<_>, _>>()?,
-            cleaning: plan
-                .tables
-                .iter()
-                .map(|table| Mappers::new(&table.clean, &definition.streams[table.stream].schema))
                 .collect::<Result<Vec<_>, _>>()?,
             rows: vec![Vec::new(); groups.len()],
             groups,
@@ -147,10 +141,11 @@ impl<'a> Stages<'a> {
         mut rows: RecordBatch,
     ) -> Result<RecordBatch, Failure> {
         let plan = Arc::clone(self.plan);
-        let cleaning = &mut self.cleaning[table];
         let table = &plan.tables[table];
         let started = Instant::now();
-        rows = cleaning.apply(&rows, &mut |_row, _error| {})?.rows;
+        for map in &table.clean {
+            rows = apply(map, &rows)?.rows;
+        }
         self.note(stream, "clean", started, rows.num_rows());
         let started = Instant::now();
         let options = ParquetOptions::default();

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, PrimitiveArray};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Date32Type, Float64Type, Int32Type, Int64Type, TimeUnit,
-    TimestampMicrosecondType,
+    ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type,
+    TimeUnit, TimestampMicrosecondType,
 };
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
@@ -37,6 +37,16 @@ pub fn ordered(
             function: function.clone(),
             output: output.clone(),
             codec: Numbers(value_type.clone()),
+            groups: Segmented::default(),
+            changes: Vec::new(),
+        })),
+        DataType::Decimal128(_, scale) => Ok(Box::new(Ordered {
+            function: function.clone(),
+            output: output.clone(),
+            codec: Decimals {
+                data_type: value_type.clone(),
+                one: 10f64.powi(i32::from(*scale)),
+            },
             groups: Segmented::default(),
             changes: Vec::new(),
         })),
@@ -253,6 +263,45 @@ impl Codec for Numbers {
                 quantile::i64_to_key(i64::from(sum / 2))
             }
             _ => quantile::i64_to_key(key_to_i64(*low).wrapping_add(key_to_i64(*high)) / 2),
+        }
+    }
+}
+
+/// Decimals, as the integers that they are.
+struct Decimals {
+    data_type: DataType,
+    /// The integer of the decimal 1.
+    one: f64,
+}
+
+impl Codec for Decimals {
+    type Key = i128;
+
+    fn encode(
+        &self,
+        input: &Input,
+        values: &ArrayRef,
+        changes: &mut Vec<(u32, i128, i64)>,
+    ) -> Result<(), ArrowError> {
+        let values = values.as_primitive::<Decimal128Type>().values();
+        input.for_each(|row, group, diff| changes.push((group as u32, values[row], diff)));
+        Ok(())
+    }
+
+    fn decode(&self, keys: &[Option<i128>]) -> Result<ArrayRef, ArrowError> {
+        let values: PrimitiveArray<Decimal128Type> = keys.iter().copied().collect();
+        Ok(Arc::new(values.with_data_type(self.data_type.clone())))
+    }
+
+    fn number(&self, key: &i128) -> f64 {
+        *key as f64 / self.one
+    }
+
+    fn middle(&self, low: &i128, high: &i128) -> i128 {
+        match low.checked_add(*high) {
+            Some(sum) => sum / 2,
+            // 38 digits fill 127 bits, so the sum of two of one sign may need one more.
+            None => low / 2 + high / 2 + (low % 2 + high % 2) / 2,
         }
     }
 }

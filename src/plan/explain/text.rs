@@ -31,7 +31,7 @@ pub(super) fn text(part: &Part<'_>) -> String {
     }
     let mut printed = BTreeSet::new();
     for view in &part.views {
-        let key = names(&plan.nodes[view.node].schema, &view.key);
+        let key = names(&view.schema, &view.key);
         lines.add(0, "");
         lines.add(0, &format!("view {}, by {key}", view.name));
         text_of_node(plan, view.node, 1, &mut printed, &mut lines);

@@ -81,9 +81,6 @@ impl Lowering<'_> {
             };
             places.push(place);
         }
-        if is_identity(&project, own.fields().len()) {
-            return Ok((input, places));
-        }
         let map = projection(project, Arc::new(Schema::new(fields)));
         Ok((self.nodes.map(input, map), places))
     }

@@ -7,16 +7,14 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use datafusion_common::{JoinType, NullEquality};
-use datafusion_expr::utils::{conjunction, split_conjunction};
 use datafusion_expr::{self as logical, Expr as LogicalExpr, LogicalPlan};
 
-use super::expr::{columns_of, is_identity};
+use super::expr::columns_of;
 use super::map::nullable;
 use super::{Lowered, Lowering};
 use crate::definition::DefinitionError;
 use crate::plan::keyed::{Finder, column, inputs, over};
 use crate::plan::{Expr, JoinKind, NodeId, Op};
-use crate::sql::{fails_over, guarded};
 
 impl Lowering<'_> {
     /// The node of a tree of joins on primary keys (a scan of one table is the smallest), if `plan` is one.
@@ -31,16 +29,7 @@ impl Lowering<'_> {
             let tree = finder.find(plan)?;
             finder.finish(tree, nullable(plan.schema().as_arrow()))?
         };
-        let width = op_schema.fields().len();
         let input = self.nodes.add(op, op_schema);
-        let identity = map.filter.is_none()
-            && map
-                .project
-                .as_ref()
-                .is_some_and(|project| is_identity(project, width));
-        if identity {
-            return Some(input);
-        }
         Some(self.nodes.map(input, map))
     }
 
@@ -54,10 +43,10 @@ impl Lowering<'_> {
             .iter()
             .map(|(l, r)| if swap { (r, l) } else { (l, r) })
             .collect();
-        let left_keys = keys.iter().map(|pair| safe_key(join, left_plan, pair.0));
-        let right_keys = keys.iter().map(|pair| safe_key(join, right_plan, pair.1));
-        let left = self.side(left, left_plan, &left_keys.collect::<Vec<_>>())?;
-        let right = self.side(right, right_plan, &right_keys.collect::<Vec<_>>())?;
+        let left_keys = keys.iter().map(|pair| pair.0).collect();
+        let right_keys = keys.iter().map(|pair| pair.1).collect();
+        let left = self.side(left, left_plan, left_keys)?;
+        let right = self.side(right, right_plan, right_keys)?;
         let on = std::iter::zip(left.keys, right.keys).collect();
 
         let fields = |node: NodeId| {
@@ -132,7 +121,7 @@ impl Lowering<'_> {
         &mut self,
         input: NodeId,
         plan: &LogicalPlan,
-        keys: &[LogicalExpr],
+        keys: Vec<&LogicalExpr>,
     ) -> Result<Side, DefinitionError> {
         let own = columns_of(plan);
         let exprs: Vec<&LogicalExpr> = own.iter().chain(keys).collect();
@@ -163,26 +152,6 @@ impl Lowering<'_> {
         let physical = self.expr(condition, &logical_pair)?;
         let columns: Vec<Expr> = pair.iter().map(|&place| column("", place)).collect();
         Ok(over(&physical, &columns).expect("a column can stand for a column anywhere"))
-    }
-}
-
-/// A key of one side; if it can fail, null where a condition of the join that cannot, on that side alone, is not true. Such a row
-/// has no partner anyway.
-fn safe_key(join: &logical::Join, side: &LogicalPlan, key: &LogicalExpr) -> LogicalExpr {
-    if !fails_over(key, side.schema()) {
-        return key.clone();
-    }
-    let conditions = join.filter.iter().flat_map(split_conjunction);
-    let guards = conditions.filter(|condition| {
-        let columns = condition.column_refs();
-        let here = columns
-            .iter()
-            .all(|column| side.schema().has_column(column));
-        here && !columns.is_empty() && !fails_over(condition, side.schema())
-    });
-    match conjunction(guards.cloned()) {
-        Some(guard) => guarded(guard, key.clone()),
-        None => key.clone(),
     }
 }
 

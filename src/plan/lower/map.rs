@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion_expr::{self as logical, LogicalPlan};
 use datafusion_physical_expr::expressions::CastExpr;
 
 use super::Lowering;
-use crate::definition::{DefinitionError, canonical_type};
+use crate::definition::{DefinitionError, canonical_schema};
 use crate::plan::keyed::column;
 use crate::plan::{Expr, Map};
 
@@ -95,14 +95,7 @@ pub(super) fn scanned(scan: &logical::TableScan) -> Option<Map> {
 
 /// The casts that bring `schema` to canonical types, if any are needed.
 pub(super) fn canonical_map(schema: &SchemaRef) -> Option<Map> {
-    let canonical = schema
-        .fields()
-        .iter()
-        .map(|field| Field::new(field.name(), canonical_type(field.data_type()), true));
-    casts(
-        schema,
-        &Arc::new(Schema::new(canonical.collect::<Vec<_>>())),
-    )
+    casts(schema, &canonical_schema(schema.fields()))
 }
 
 /// The casts that bring the columns of `from` to the types of `to`, if any are needed.
@@ -111,15 +104,38 @@ pub(super) fn casts(from: &SchemaRef, to: &SchemaRef) -> Option<Map> {
     if pairs().all(|(from, to)| from.data_type() == to.data_type()) {
         return None;
     }
-    let project = pairs().enumerate().map(|(index, (from, to))| -> Expr {
+    let project = pairs().enumerate().map(|(index, (from, to))| {
         let column = column(from.name(), index);
-        if from.data_type() == to.data_type() {
-            column
-        } else {
-            Arc::new(CastExpr::new(column, to.data_type().clone(), None))
-        }
+        cast(column, from.data_type(), to.data_type())
     });
     Some(projection(project.collect(), Arc::clone(to)))
+}
+
+/// `expr`, which is a `from`, as a `to`. A duration becomes a number of microseconds, whatever it counted.
+fn cast(expr: Expr, from: &DataType, to: &DataType) -> Expr {
+    let as_type = |expr: Expr, data_type: &DataType| -> Expr {
+        Arc::new(CastExpr::new(expr, data_type.clone(), None))
+    };
+    if from == to {
+        return expr;
+    }
+    let counted = in_microseconds(from);
+    match counted == *from {
+        true => as_type(expr, to),
+        false => as_type(as_type(expr, &counted), to),
+    }
+}
+
+/// The type with all durations in microseconds.
+fn in_microseconds(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Duration(_) => DataType::Duration(TimeUnit::Microsecond),
+        DataType::List(item) => {
+            let item_type = in_microseconds(item.data_type());
+            DataType::List(Arc::new(item.as_ref().clone().with_data_type(item_type)))
+        }
+        other => other.clone(),
+    }
 }
 
 /// The same columns, all nullable.

@@ -25,7 +25,7 @@ mod window;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Fields, Schema, SchemaRef};
 use datafusion_expr::LogicalPlan;
 use datafusion_expr::execution_props::ExecutionProps;
 
@@ -55,9 +55,9 @@ fn lower_tables(definition: &Definition) -> Result<Vec<Table>, DefinitionError> 
     let mut tables = Vec::new();
     for table in &definition.tables {
         let lowering = Lowering::new(&table.text, &[], HashMap::new(), Nodes::default());
-        let raw = &definition.streams[table.stream].schema;
+        let raw = definition.streams[table.stream].decoded();
         let returned = |clean: &[Map]| -> SchemaRef {
-            Arc::clone(clean.last().map_or(raw, |map| &map.schema))
+            Arc::clone(clean.last().map_or(&raw, |map| &map.schema))
         };
         let mut clean = Vec::new();
         lowering.clean(&table.query, &mut clean)?;
@@ -93,10 +93,18 @@ fn lower_views(
         views.push(View {
             name: view.name.clone(),
             node,
+            schema: named(nodes.schema(node), view.query.schema().fields()),
             key: nodes.key_of(node),
         });
     }
     Ok((views, nodes.into_list()))
+}
+
+/// The columns of `schema` under the names of `names`.
+fn named(schema: &SchemaRef, names: &Fields) -> SchemaRef {
+    let fields = schema.fields().iter().zip(names);
+    let named = fields.map(|(field, named)| Field::clone(field).with_name(named.name()));
+    Arc::new(Schema::new(named.collect::<Vec<_>>()))
 }
 
 /// Notes in each table the columns that some node reads.

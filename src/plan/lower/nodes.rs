@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
+use super::expr::is_identity;
 use super::map::projection;
 use crate::plan::keyed::{as_column, column};
-use crate::plan::{Map, Node, NodeId, Op};
+use crate::plan::{Expr, Map, Node, NodeId, Op};
 
 /// The nodes so far; equal nodes are one.
 #[derive(Default)]
@@ -31,18 +32,23 @@ impl Nodes {
         self.list.len() - 1
     }
 
-    /// The node that does `map` to the rows of `input`.
+    /// The node that does `map` to the rows of `input`; `input` itself if `map` only names its columns.
+    ///
+    /// So a node's columns may have other names than the plan above it uses. That plan knows columns by
+    /// their places, and a view has the names of its own columns.
     pub(super) fn map(&mut self, input: NodeId, map: Map) -> NodeId {
+        let width = self.schema(input).fields().len();
+        let keeps_all = |project: &Vec<Expr>| is_identity(project, width);
+        if map.filter.is_none() && map.project.as_ref().is_none_or(keeps_all) {
+            return input;
+        }
         let schema = Arc::clone(&map.schema);
         self.add(Op::Map { input, map }, schema)
     }
 
-    /// The columns of `input` at `places`, as `schema` names them; `input` itself if these are all its columns in their order.
+    /// The columns of `input` at `places`, as `schema` names them.
     pub(super) fn pick(&mut self, input: NodeId, places: &[usize], schema: SchemaRef) -> NodeId {
         let own = Arc::clone(self.schema(input));
-        if places.iter().copied().eq(0..own.fields().len()) {
-            return input;
-        }
         let columns = places
             .iter()
             .map(|&place| column(own.field(place).name(), place));

@@ -1,8 +1,7 @@
 //! From bytes to keyed rows: decode, clean, hash, route.
 //!
-//! One operator on every worker claims chunks and does all stateless work on them while they are in the cache. A chunk of many
-//! records is worked on in pieces, between which the worker does its other work. What cannot become a row becomes a dead letter,
-//! with its bytes and its place; its neighbours go through.
+//! One operator on every worker claims chunks and does all stateless work on them while they are in the cache. What cannot become a row becomes a
+//! dead letter, with its bytes and its place; its neighbours go through.
 //!
 //! ```text
 //! chunk --> StreamPipeline   decode once                          stream.rs
@@ -24,7 +23,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, StreamVec};
 
-use self::stream::{Pieces, StreamPipeline};
+use self::stream::StreamPipeline;
 use crate::delta::{Delta, Epoch};
 use crate::operator::keyed::{FileId, KeyedRows};
 use crate::operator::route::Routed;
@@ -109,7 +108,6 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
             capability.downgrade(&start);
         }
         let mut restored = restored.into_iter();
-        let mut begun: Option<Pieces> = None;
         move |_frontiers| {
             if capabilities.is_empty() {
                 return;
@@ -132,43 +130,31 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
                 activator.activate();
                 return;
             }
-            if begun.is_none() {
-                match feed.claim() {
-                    Claim::Chunk(epoch, chunk) => {
-                        for capability in &mut capabilities {
-                            capability.downgrade(&epoch);
-                        }
-                        begun = Some(Pieces::of(chunk));
+            match feed.claim() {
+                Claim::Chunk(epoch, chunk) => {
+                    for capability in &mut capabilities {
+                        capability.downgrade(&epoch);
                     }
-                    Claim::Idle(epoch) => {
-                        for capability in &mut capabilities {
-                            capability.downgrade(&epoch);
-                        }
-                        activator.activate_after(Duration::from_millis(1));
+                    let pipeline = &mut pipelines[chunk.stream];
+                    let result = pipeline.run(&chunk, &*now_us);
+                    counted(
+                        chunk.stream,
+                        chunk.records,
+                        chunk.bytes.len() as u64,
+                        result.dead_count(),
+                    );
+                    for (group, routed) in result.rows {
+                        let mut output = outputs[group].activate();
+                        output
+                            .session(&capabilities[group])
+                            .give_iterator(routed.into_iter());
                     }
-                    Claim::End => capabilities.clear(),
-                }
-            }
-            if let Some(pieces) = &mut begun {
-                let pipeline = &mut pipelines[pieces.chunk.stream];
-                let result = pipeline.run(&pieces.next(), &*now_us);
-                pieces.dead += result.dead_count();
-                for (group, routed) in result.rows {
-                    let mut output = outputs[group].activate();
-                    output
-                        .session(&capabilities[group])
-                        .give_iterator(routed.into_iter());
-                }
-                if let Some(dead) = result.dead {
-                    dead_output
-                        .activate()
-                        .session(&capabilities[groups])
-                        .give(dead);
-                }
-                if pieces.is_done()
-                    && let Some(Pieces { chunk, dead, .. }) = begun.take()
-                {
-                    counted(chunk.stream, chunk.records, chunk.bytes.len() as u64, dead);
+                    if let Some(dead) = result.dead {
+                        dead_output
+                            .activate()
+                            .session(&capabilities[groups])
+                            .give(dead);
+                    }
                     let bound = Bound {
                         partition: position_key(&pipeline.name, &chunk.partition),
                         position: chunk.end,
@@ -180,8 +166,15 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
                             worker: 0,
                             data: bound,
                         });
+                    activator.activate();
                 }
-                activator.activate();
+                Claim::Idle(epoch) => {
+                    for capability in &mut capabilities {
+                        capability.downgrade(&epoch);
+                    }
+                    activator.activate_after(Duration::from_millis(1));
+                }
+                Claim::End => capabilities.clear(),
             }
         }
     });

@@ -9,8 +9,7 @@ use super::tombstone::Tombstones;
 use crate::decode::Decoder;
 use crate::delta::take_rows;
 use crate::operator::keyed::{DELETED, FileId, KeyedRows, PickedRows};
-use crate::operator::map::reason;
-use crate::operator::mapper::Mappers;
+use crate::operator::map::{apply_isolating, reason};
 use crate::operator::route::{Routed, hash_keys, key_columns, partition};
 use crate::operator::row_hash::hash_rows;
 use crate::plan::{Plan, Table};
@@ -19,7 +18,6 @@ use crate::source::Delete;
 /// Cleaning of one table.
 pub(super) struct TablePipeline {
     pub tombstones: Tombstones,
-    cleaning: Mappers,
     pub plan: Arc<Plan>,
     pub table: usize,
     pub group: usize,
@@ -39,10 +37,7 @@ impl TablePipeline {
             .iter()
             .position(|&t| t == table)
             .expect("the group holds the table");
-        let cleaning = Mappers::new(&plan.tables[table].clean, decoder.schema())
-            .expect("expressions were made for these columns");
         TablePipeline {
-            cleaning,
             tombstones: Tombstones::new(&plan.tables[table], decoder),
             plan: Arc::clone(plan),
             table,
@@ -56,17 +51,28 @@ impl TablePipeline {
         &self.plan.tables[self.table]
     }
 
-    /// The cleaned rows, and for each its decoded row if that is not its own number. `failed` gets the rows that fail, and why.
+    /// The cleaned rows, and for each its decoded row if that is not its own number. Rows that fail go to `failed`.
     pub fn clean(
-        &mut self,
+        &self,
         decoded: &RecordBatch,
-        mut failed: impl FnMut(u64, String),
+        failed: &mut Vec<(u64, String)>,
     ) -> (RecordBatch, Option<Vec<u64>>) {
-        let mapped = self
-            .cleaning
-            .apply(decoded, &mut |row, error| failed(row, reason(error)));
-        let mapped = mapped.expect("the rows have the columns that the maps were made for");
-        (mapped.rows, mapped.origin)
+        let mut rows = decoded.clone();
+        let mut origin: Option<Vec<u64>> = None;
+        for map in &self.definition().clean {
+            let before = origin.take();
+            let source = |row: u64| before.as_ref().map_or(row, |before| before[row as usize]);
+            let mapped = apply_isolating(map, &rows, &mut |row, error| {
+                failed.push((source(row), reason(error)));
+            })
+            .expect("rows on which the expressions fail were taken out");
+            origin = match mapped.origin {
+                None => before,
+                Some(picked) => Some(picked.into_iter().map(source).collect()),
+            };
+            rows = mapped.rows;
+        }
+        (rows, origin)
     }
 
     /// Takes the rows with a null in their key out; also returns for each that is left its decoded row if that is not its own number.

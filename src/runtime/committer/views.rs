@@ -11,7 +11,7 @@ use super::Target;
 use crate::checkpoint::{RemovedFile, StagedFile, TableCommit};
 use crate::lake::Lake;
 use crate::runtime::outcome::Outcome;
-use crate::runtime::restore::{BUCKET_TAG, BUCKETS_TAG, ViewFiles};
+use crate::runtime::restore::{BUCKET_TAG, BUCKETS_TAG, DIGEST_TAG, ViewFiles};
 use crate::runtime::stager::FileNumbers;
 use crate::serve::store::{Dirty, DirtyBucket, DirtyBuckets};
 use crate::sink::{FileFacts, ParquetOptions, encode};
@@ -81,7 +81,7 @@ impl Views {
     /// Writes one bucket as a file; tells of which view and bucket it is.
     fn write(
         &self,
-        write: Write,
+        mut write: Write,
     ) -> impl Future<Output = Option<(usize, u32, StagedFile)>> + use<> {
         let (lake, outcome) = (self.lake.clone(), self.outcome.clone());
         let (target, options) = (self.targets[write.view].clone(), self.options.clone());
@@ -89,10 +89,15 @@ impl Views {
         async move {
             let schema = Arc::clone(&target.schema);
             let encoding = tokio::task::spawn_blocking(move || {
-                encode(&schema, &[write.bucket.rows()], &options)
+                let encoded = encode(&schema, &[write.bucket.rows()], &options);
+                encoded.map(|encoded| (encoded, write.bucket.digest()))
             });
             let encoded = match encoding.await {
-                Ok(Ok(encoded)) => encoded,
+                Ok(Ok((encoded, digest))) => {
+                    let tags = &mut write.facts.tags;
+                    tags.insert(DIGEST_TAG.to_owned(), digest.to_string());
+                    encoded
+                }
                 Ok(Err(error)) => {
                     outcome.fail(error.to_string());
                     return None;

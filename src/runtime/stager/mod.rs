@@ -5,7 +5,8 @@
 //! is full, the worker waits, and so in the end does the source.
 //!
 //! # Invariants
-//! 1. When the end of a commit is answered, every file of rows that came before is in the lake, and no row in them is one that was replaced before.
+//! 1. When the end of a commit is answered, every file of rows that came before is in the lake and on disk, and no row
+//!    in them is one that was replaced before.
 //! 2. Then the archive, if it is this stager that looks after it, has every record that this process claimed before.
 
 mod gone;
@@ -194,6 +195,7 @@ impl Stager {
                     self.arrive().await?;
                 }
                 self.rewrite_all().await?;
+                self.settle().await?;
                 let marks = match sealing {
                     Some(sealing) => self.marks(sealing).await?,
                     None => Vec::new(),
@@ -364,6 +366,17 @@ impl Stager {
                 .await
             })
             .await
+    }
+
+    /// Waits until the files of this commit are on disk. The process that commits can only see that they are there.
+    async fn settle(&self) -> Option<()> {
+        let adds = self.changes.iter().flat_map(|(table, change)| {
+            let table = &self.config.tables[*table].path;
+            let adds = change.adds.iter();
+            adds.map(move |add| format!("{table}/{}", add.path))
+        });
+        let adds: Vec<String> = adds.collect();
+        self.or_fail(self.config.lake.settle(&adds).await)
     }
 
     fn change(&mut self, table: usize) -> &mut StagedChange {

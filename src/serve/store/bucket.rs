@@ -21,6 +21,7 @@ use hashbrown::hash_table::Entry;
 use hashbrown::{HashMap, HashTable};
 
 use super::codec::{Place, RowBytes};
+use super::frozen::Digest;
 use crate::delta::Diff;
 use crate::varint;
 
@@ -45,6 +46,18 @@ impl Bucket {
     /// How many rows there are, each as often as its count says.
     pub(super) fn rows(&self) -> u64 {
         self.rows.max(0) as u64
+    }
+
+    /// What tells this bucket from one with other rows.
+    pub(super) fn digest(&self) -> Digest {
+        let sum = |sum: u64, (row, count): (RowBytes<'_>, Diff)| {
+            let (key, rest) = row.parts();
+            sum.wrapping_add(Place::of(key, rest).row.wrapping_mul(count as u64))
+        };
+        Digest {
+            rows: self.rows(),
+            sum: self.iter().fold(0, sum),
+        }
     }
 
     /// Bytes of the rows alone.

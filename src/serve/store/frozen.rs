@@ -3,6 +3,10 @@
 //! All of it shares its rows with the store, and is sorted and decoded when rows are asked for, by whoever asks.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -100,7 +104,53 @@ pub struct DirtyBucket {
     pub(super) rows: FrozenRows,
 }
 
+/// What a lake has of a view.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LakeBuckets {
+    /// How many buckets.
+    pub total: u32,
+    /// What is in each, where that is known.
+    pub digests: BTreeMap<u32, Digest>,
+}
+
+/// A number of rows and the sum of their hashes, each as often as it is there: two buckets with other rows have the
+/// same with a probability of 2⁻⁶⁴. The hash is that of a row's place, which no build changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Digest {
+    /// How many rows.
+    pub rows: u64,
+    /// The sum of their hashes, modulo 2⁶⁴.
+    pub sum: u64,
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{:016x}", self.rows, self.sum)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Digest, ParseIntError> {
+        let (rows, sum) = text.split_once(':').unwrap_or((text, ""));
+        Ok(Digest {
+            rows: rows.parse()?,
+            sum: u64::from_str_radix(sum, 16)?,
+        })
+    }
+}
+
 impl DirtyBucket {
+    /// What tells its rows from others.
+    pub fn digest(&self) -> Digest {
+        let buckets = self.rows.buckets.iter().map(|bucket| bucket.digest());
+        buckets.fold(Digest::default(), |all, one| Digest {
+            rows: all.rows + one.rows,
+            sum: all.sum.wrapping_add(one.sum),
+        })
+    }
+
     /// How many rows it has: none, if all went.
     pub fn row_count(&self) -> u64 {
         self.rows.count()

@@ -33,7 +33,9 @@ use crate::delta::{Delta, Diff, Epoch};
 use crate::nearest::nearest;
 
 pub use codec::PLACEMENT;
-pub use frozen::{Cut, Dirty, DirtyBucket, DirtyBuckets, FrozenView, Snapshot};
+pub use frozen::{
+    Cut, Digest, Dirty, DirtyBucket, DirtyBuckets, FrozenView, LakeBuckets, Snapshot,
+};
 pub use view::BUCKET_ROWS;
 
 /// A materialised view, as the store must know it.
@@ -258,12 +260,13 @@ impl LiveStore {
         Ok(self.take_dirty(&mut self.write(), number))
     }
 
-    /// Tells the store, once the view's rows are loaded after a restart, that the lake has just these rows in so
-    /// many buckets (placed under [`PLACEMENT`]): all are clean. If that number cannot be (not a power of two,
-    /// or too few for the rows), they stay dirty and the view will be written anew. Returns whether it could be.
-    pub fn restored(&self, view: &str, buckets_total: u32) -> Result<bool, NoSuchView> {
+    /// Tells the store, once the view's rows are loaded after a restart, what the lake has of it (placed under
+    /// [`PLACEMENT`]). Buckets with the same rows are clean; the others are dirty, and their numbers are returned. `None` if
+    /// the number of buckets cannot be (not a power of two, or too few for the rows): then all stay dirty, and the view will
+    /// be written anew.
+    pub fn restored(&self, view: &str, lake: &LakeBuckets) -> Result<Option<Vec<u32>>, NoSuchView> {
         let number = self.view_number(view)?;
-        Ok(self.write().views[number].restored(buckets_total))
+        Ok(self.write().views[number].restored(lake))
     }
 
     fn take_dirty(&self, state: &mut State, number: usize) -> DirtyBuckets {

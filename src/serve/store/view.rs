@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::bucket::Bucket;
 use super::codec::{Codec, Encoded, Place};
-use super::frozen::{DirtyBucket, FrozenRows};
+use super::frozen::{DirtyBucket, FrozenRows, LakeBuckets};
 use crate::delta::{Delta, Diff, Epoch};
 
 /// A bucket has at most so many rows on average.
@@ -80,14 +80,26 @@ impl View {
         buckets
     }
 
-    /// Says that the lake has just these rows in so many buckets: all are clean. Returns whether that number can be; if not, they stay as they are.
-    pub(super) fn restored(&mut self, buckets_total: u32) -> bool {
-        if !buckets_total.is_power_of_two() || buckets_total < self.buckets_needed(0) {
-            return false;
+    /// Says that the lake has so many buckets, and what it has in each; a bucket it says nothing of is taken as it is. Buckets
+    /// with the same rows are clean, and the others are dirty and named. `None` if that number of buckets cannot be: then all
+    /// stay as they are.
+    pub(super) fn restored(&mut self, lake: &LakeBuckets) -> Option<Vec<u32>> {
+        if !lake.total.is_power_of_two() || lake.total < self.buckets_needed(0) {
+            return None;
         }
-        self.rearrange(buckets_total);
+        self.rearrange(lake.total);
         self.dirty.fill(false);
-        true
+        let mut others = Vec::new();
+        for (number, digest) in &lake.digests {
+            let Some(bucket) = self.buckets.get(*number as usize) else {
+                continue;
+            };
+            if bucket.digest() != *digest {
+                self.dirty[*number as usize] = true;
+                others.push(*number);
+            }
+        }
+        Some(others)
     }
 
     /// Applies the changes of an epoch bucket by bucket; returns the buckets in which a count was negative at some moment. They must be settled once

@@ -19,6 +19,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+mod crash;
+mod damage;
 mod files;
 mod lost_answers;
 mod restart;
@@ -40,7 +42,7 @@ fn pin_schema() -> SchemaRef {
         Field::new("at", DataType::Timestamp(TimeUnit::Microsecond, None), true),
         Field::new("day", DataType::Date32, true),
         Field::new("video", DataType::Boolean, true),
-        Field::new("raw", DataType::Binary, true),
+        Field::new("raw", DataType::BinaryView, true),
     ]))
 }
 
@@ -71,7 +73,7 @@ fn pins(keys: impl IntoIterator<Item = i64>) -> RecordBatch {
         Arc::new(BooleanArray::from_iter(
             keys.iter().map(|k| some(k).then_some(k % 2 == 0)),
         )),
-        Arc::new(BinaryArray::from_iter(
+        Arc::new(BinaryViewArray::from_iter(
             keys.iter()
                 .map(|k| some(k).then(|| k.to_be_bytes().to_vec())),
         )),

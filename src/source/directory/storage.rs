@@ -56,8 +56,7 @@ impl Storage {
         if !location.contains("://") {
             return Ok(Storage::Folder(PathBuf::from(location)));
         }
-        let bucket = Lake::open(location)?;
-        Ok(Storage::Bucket(bucket.store(), Path::default()))
+        Ok(Storage::Bucket(Lake::bucket(location)?, Path::default()))
     }
 
     /// Whether objects appear whole and never change by themselves.

@@ -13,7 +13,6 @@ use pinflow::runtime::replay::{Input, Options, replay};
 use super::query::TABLES;
 
 mod aggregates;
-mod guards;
 mod joins;
 mod ranks;
 mod sets;

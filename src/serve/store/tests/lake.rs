@@ -2,7 +2,8 @@
 
 use super::{Change, delta, row, rows, spec};
 use crate::delta::{Delta, Diff};
-use crate::serve::store::LiveStore;
+use crate::serve::store::{Digest, LakeBuckets, LiveStore};
+use std::collections::BTreeMap;
 
 fn numbers(range: std::ops::Range<i64>, diff: Diff) -> Delta {
     let changes: Vec<Change<'_>> = range.map(|number| (None, number, diff)).collect();
@@ -64,7 +65,11 @@ fn after_a_restart_the_buckets_of_the_lake_are_clean_and_where_they_were() {
 
     let after = LiveStore::new(vec![spec("posts", &[1])]).unwrap();
     after.publish(2, vec![(0, numbers(0..10, 1))]);
-    assert!(after.restored("posts", lake.buckets_total).unwrap());
+    let of_lake = LakeBuckets {
+        total: lake.buckets_total,
+        digests: BTreeMap::new(),
+    };
+    assert_eq!(after.restored("posts", &of_lake).unwrap(), Some(vec![]));
     assert!(after.dirty().views[0].buckets.is_empty());
     assert_eq!(after.view("posts").unwrap().row_count(), 10);
     after.publish(3, vec![(0, numbers(5..6, -1))]);
@@ -81,7 +86,46 @@ fn a_number_of_buckets_that_cannot_be_leaves_all_dirty() {
     let store = LiveStore::new(vec![spec("posts", &[1])]).unwrap();
     store.publish(1, vec![(0, numbers(0..100_000, 1))]);
     for impossible in [0, 2, 7] {
-        assert!(!store.restored("posts", impossible).unwrap());
+        let of_lake = LakeBuckets {
+            total: impossible,
+            digests: BTreeMap::new(),
+        };
+        assert_eq!(store.restored("posts", &of_lake).unwrap(), None);
     }
     assert_eq!(store.dirty_buckets("posts").unwrap().buckets.len(), 4);
+}
+
+#[test]
+fn a_bucket_of_the_lake_with_other_rows_is_dirty_after_a_restart() {
+    let store = LiveStore::new(vec![spec("posts", &[1])]).unwrap();
+    store.publish(1, vec![(0, numbers(0..100_000, 1)), (0, numbers(0..9, 2))]);
+    let lake = store.dirty_buckets("posts").unwrap();
+    let mut of_lake = LakeBuckets {
+        total: lake.buckets_total,
+        digests: BTreeMap::new(),
+    };
+    for bucket in &lake.buckets {
+        let digest = bucket.digest();
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        of_lake.digests.insert(bucket.bucket, digest);
+    }
+    let again = LiveStore::new(vec![spec("posts", &[1])]).unwrap();
+    again.publish(1, vec![(0, numbers(0..9, 1)), (0, numbers(0..9, 2))]);
+    again.publish(2, vec![(0, numbers(9..100_000, 1))]);
+    assert_eq!(again.restored("posts", &of_lake).unwrap(), Some(vec![]));
+    assert!(again.dirty().views[0].buckets.is_empty());
+
+    for digest in [
+        Digest::default(),
+        Digest {
+            sum: 1,
+            ..of_lake.digests[&2]
+        },
+    ] {
+        of_lake.digests.insert(2, digest);
+        assert_eq!(again.restored("posts", &of_lake).unwrap(), Some(vec![2]));
+        let dirty = again.dirty().views.remove(0).buckets;
+        let dirty: Vec<u32> = dirty.iter().map(|bucket| bucket.bucket).collect();
+        assert_eq!(dirty, [2]);
+    }
 }
