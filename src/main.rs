@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+    pinflow::door::raise_limit();
     // Two libraries of cryptography are linked in, and TLS asks which one is meant. Someone may have said so before.
     let _ = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider().install_default();
     let command = pinflow::command::Command::parse();

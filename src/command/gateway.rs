@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Failure;
+use super::address::Address;
 use crate::gateway::{
     ApiKeys, BackendSpec, Cors, GatewayConfig, Limits, LogOptions, NewTopics, TlsFiles, serve,
 };
@@ -28,10 +29,10 @@ pub struct GatewayArgs {
 #[derive(clap::Args, Clone, Debug)]
 pub struct DoorArgs {
     /// Where records for /topics go: log:FOLDER, kafka://host:port or kinesis://[?region=..] [default: the lake's embedded log]
-    #[arg(long, value_name = "TO")]
+    #[arg(long, value_name = "TO", value_parser = Address::<BackendSpec>::new())]
     topics_to: Option<BackendSpec>,
     /// Where records for /streams go [default: the lake's embedded log]
-    #[arg(long, value_name = "TO")]
+    #[arg(long, value_name = "TO", value_parser = Address::<BackendSpec>::new())]
     streams_to: Option<BackendSpec>,
     /// The streams of the dataflow: records of a Kinesis stream go to the topic of the one that its name or partition key ends in
     #[arg(
@@ -70,9 +71,12 @@ pub struct DoorArgs {
     /// Its private key, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
-    /// Origins of pages that may use the gateway: *, none, or a list
-    #[arg(long, value_name = "ORIGINS", default_value = "*")]
+    /// Origins of web pages that may use the gateway: none, *, or a list
+    #[arg(long, value_name = "ORIGINS", default_value = "none")]
     cors: String,
+    /// Names that requests from this machine may call pinflow by, beside its addresses and localhost; * for any
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(super) allow_host: Vec<String>,
 }
 
 impl DoorArgs {
@@ -135,6 +139,7 @@ impl DoorArgs {
             keys,
             tls,
             cors,
+            hosts: self.allow_host.clone(),
             ..GatewayConfig::embedded(folder, self.streams.clone(), Arc::new(now_ms))
         })
     }
@@ -216,6 +221,14 @@ mod tests {
         ] {
             let error = config(line).err().unwrap().to_string();
             assert!(error.contains(why), "{error}");
+        }
+        for line in [
+            "--topics-to kafka://h?passwrd=hunter2",
+            "--topics-to kafak://joe:hunter2@h",
+            "--streams-to kinesis://x?secret=hunter2",
+        ] {
+            let error = config(line).err().unwrap().to_string();
+            assert!(error.contains("…") && !error.contains("hunter2"), "{error}");
         }
         let config = config("--api-key hunter2,other --cors none").unwrap();
         assert!(config.keys.admit(Some(b"other")));

@@ -1,5 +1,6 @@
 //! The commands of the program, one a file. The doc comments of arguments are the help.
 
+pub(crate) mod address;
 mod bench;
 mod check;
 mod emulate;

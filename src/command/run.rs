@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Failure;
+use super::address::Address;
 use super::gateway::{DoorArgs, log_folder};
 use crate::definition::{Definition, check_prefix};
 use crate::emulator::EmulatorOptions;
@@ -39,6 +40,7 @@ pub struct RunArgs {
     #[arg(
         long,
         value_name = "SOURCE",
+        value_parser = Address::<SourceSpec>::new(),
         help = "Where records come from: dir:PATH, dir:s3://bucket/prefix, kafka://HOST:9092?topic_prefix=ID., kinesis://STREAM, mysql://USER@HOST/DATABASE, or emulator:[?rate=POSTS_A_SECOND&posts=N&seed=S] [default: what the gateway takes, else emulator:?rate=100]"
     )]
     source: Option<SourceSpec>,
@@ -288,6 +290,7 @@ impl Readers {
             now_ms: Arc::new(now_ms),
             session: Arc::new(Session::new()),
             wait_at_most: Duration::from_secs(30),
+            hosts: args.doors.allow_host.clone(),
         };
         let server = runtime
             .block_on(serve(served, args.http))

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::command::address::Address;
 use crate::emulator::backoff::Backoff;
 use crate::emulator::dates::DateForm;
 use crate::emulator::files::{Layout, WriteOptions};
@@ -34,7 +35,7 @@ pub struct EmulateArgs {
 
     /// Where posts come from: `generated`, `dir:PATH` (files as sources read them), or
     /// `mysql://USER:PASSWORD@HOST:3306/DATABASE` (pinterest_data, geolocation_data and user_data)
-    #[arg(long, value_name = "ORIGIN", default_value = "generated")]
+    #[arg(long, value_name = "ORIGIN", default_value = "generated", value_parser = Address::<OriginAddress>::new())]
     pub from: OriginAddress,
 
     /// Posts to make; each is a pin, a geo and a user record [default: 1000000, or all rows there are, or endless with --rate or --pause]

@@ -15,11 +15,13 @@ use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 use super::answer::refuse;
 use super::backend::Backend;
+use super::body;
 use super::config::{Cors, Limits};
 use super::keys::ApiKeys;
 use super::metrics::{Counted, Metrics};
 use super::proxy::instances::Instances;
 use super::{proxy, streams};
+use crate::door::{Room, Visitors, pass};
 
 /// Where a request carries its key.
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
@@ -36,6 +38,8 @@ pub struct App {
     pub metrics: Metrics,
     /// What requests may be.
     pub limits: Limits,
+    /// Room for the bodies of requests.
+    pub bodies: Room,
     /// Who may come in.
     pub keys: ApiKeys,
     /// Whether clients come through TLS.
@@ -43,7 +47,9 @@ pub struct App {
 }
 
 /// All routes, with everything around them but the stage.
-pub fn router(app: &Arc<App>, cors: &Cors) -> Router {
+pub fn router(app: &Arc<App>, cors: &Cors, visitors: Visitors) -> Router {
+    let open_to_pages = *cors != Cors::Nobody;
+    let refuse: fn(&str, StatusCode, &str) -> Response = refuse;
     let router = Router::new()
         .merge(proxy::routes())
         .merge(streams::routes())
@@ -53,9 +59,13 @@ pub fn router(app: &Arc<App>, cors: &Cors) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::clone(app), gate))
         .with_state(Arc::clone(app));
-    match layer(cors) {
+    let router = match layer(cors) {
         Some(layer) => router.layer(layer),
         None => router,
+    };
+    match open_to_pages {
+        true => router,
+        false => router.layer(from_fn_with_state((Arc::new(visitors), refuse), pass)),
     }
 }
 
@@ -101,7 +111,12 @@ async fn gate(
         let why = "Forbidden: the request needs a valid key in the header x-api-key";
         refuse(&target, StatusCode::FORBIDDEN, why)
     } else {
-        match tokio::time::timeout(app.limits.request, next.run(request)).await {
+        let bytes = body::announced(&request, app.limits.body_bytes);
+        let handled = async {
+            let _place = app.bodies.take(bytes).await;
+            next.run(request).await
+        };
+        match tokio::time::timeout(app.limits.request, handled).await {
             Ok(response) => response,
             Err(_) => {
                 let why = "HTTP 408 Request Timeout: the records may or may not have been kept; send them again if copies do no harm";

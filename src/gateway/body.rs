@@ -1,13 +1,28 @@
-//! Bodies, read within a limit.
+//! Bodies, read within limits of bytes and of records.
 
-use axum::body::Body;
+use std::fmt;
+use std::marker::PhantomData;
+
+use axum::body::{Body, HttpBody};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{Request, StatusCode};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// The most records of one request.
+pub const RECORDS_MAX: usize = 10_000;
 
 /// Why a body was not read: the status and the sentence.
 pub type Unread = (StatusCode, String);
+
+/// How many bytes the body of a request will have, at most.
+pub fn announced(request: &Request<Body>, bytes_max: usize) -> usize {
+    let size = request.body().size_hint();
+    let upper = size.upper().and_then(|bytes| usize::try_from(bytes).ok());
+    upper.unwrap_or(bytes_max).min(bytes_max)
+}
 
 /// The whole body. One that comes in one piece is not copied.
 pub async fn read(request: Request<Body>, bytes_max: usize) -> Result<Bytes, Unread> {
@@ -39,6 +54,42 @@ pub async fn read(request: Request<Body>, bytes_max: usize) -> Result<Bytes, Unr
         all.extend_from_slice(&piece);
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// Reads a list of at most [`RECORDS_MAX`] elements; a longer one is not read to its end.
+///
+/// A record takes three bytes of a request, and some hundred of memory and of the answer.
+pub fn few<'de, D, T>(from: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Few<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
+        type Value = Option<Vec<T>>;
+
+        fn expecting(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+            text.write_str("a list of records")
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut few = Vec::new();
+            while let Some(element) = list.next_element()? {
+                if few.len() == RECORDS_MAX {
+                    return Err(de::Error::custom(format!(
+                        "a request has at most {RECORDS_MAX} records; send fewer at a time"
+                    )));
+                }
+                few.push(element);
+            }
+            Ok(Some(few))
+        }
+    }
+    from.deserialize_any(Few(PhantomData))
 }
 
 fn too_large(bytes_max: usize) -> Unread {

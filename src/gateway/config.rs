@@ -12,8 +12,10 @@ use super::kafka::NewTopics;
 use super::keys::ApiKeys;
 use super::log::LogOptions;
 use super::tls::TlsFiles;
+use crate::door;
 use crate::kafka::KafkaAddress;
 use crate::kinesis::KinesisAddress;
+use crate::redact::redact;
 use crate::source::SourceError;
 
 /// What is behind a door.
@@ -36,18 +38,10 @@ impl FromStr for BackendSpec {
             Some(("kafka", _)) => Ok(BackendSpec::Kafka(Box::new(address.parse()?))),
             Some(("kinesis", _)) => Ok(BackendSpec::Kinesis(Box::new(address.parse()?))),
             _ => Err(SourceError::Address {
-                address: without_secrets(address),
+                address: redact(address),
                 why: "records go to `log:FOLDER`, `kafka://host:port` or `kinesis://`".to_owned(),
             }),
         }
-    }
-}
-
-/// Someone may write a password into an address of a wrong kind.
-fn without_secrets(address: &str) -> String {
-    match address.split_once(':') {
-        Some((kind, _)) => format!("{kind}:…"),
-        None => address.to_owned(),
     }
 }
 
@@ -66,14 +60,12 @@ impl fmt::Debug for BackendSpec {
 pub struct Limits {
     /// The largest body.
     pub body_bytes: usize,
+    /// How many bytes of bodies may be in memory at once; others wait.
+    pub bodies_bytes: usize,
     /// How long a request may take, its body included.
     pub request: Duration,
-    /// How long a client may take to send the head of a request, and a kept connection may be silent.
-    pub header: Duration,
-    /// How many connections there may be; others wait.
-    pub connections: usize,
-    /// How long requests may keep the server from stopping.
-    pub stop: Duration,
+    /// What connections may do.
+    pub door: door::Limits,
     /// How long a consumer instance may be idle.
     pub instance: Duration,
 }
@@ -82,10 +74,14 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             body_bytes: 10 << 20,
+            bodies_bytes: 256 << 20,
             request: Duration::from_secs(30),
-            header: Duration::from_secs(60),
-            connections: 4096,
-            stop: Duration::from_secs(30),
+            door: door::Limits {
+                connections: 4096,
+                header: Duration::from_secs(60),
+                stall: Duration::from_secs(30),
+                stop: Duration::from_secs(30),
+            },
             instance: Duration::from_secs(300),
         }
     }
@@ -95,11 +91,11 @@ impl Default for Limits {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Cors {
     /// Those of any origin, as in the original deployments.
-    #[default]
     Everybody,
     /// Those of these origins.
     These(Vec<HeaderValue>),
     /// None.
+    #[default]
     Nobody,
 }
 
@@ -124,6 +120,8 @@ pub struct GatewayConfig {
     pub tls: Option<TlsFiles>,
     /// Browsers.
     pub cors: Cors,
+    /// Names that clients of this machine may call the gateway by, beside its addresses.
+    pub hosts: Vec<String>,
     /// The time.
     pub now_ms: NowMs,
 }
@@ -141,6 +139,7 @@ impl GatewayConfig {
             keys: ApiKeys::default(),
             tls: None,
             cors: Cors::default(),
+            hosts: Vec::new(),
             now_ms,
         }
     }

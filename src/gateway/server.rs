@@ -1,26 +1,18 @@
-//! Listening, connections, and how it ends.
+//! Listening, what is behind the doors, and how it ends.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio_rustls::TlsAcceptor;
-use tower::util::MapRequest;
 
 use super::app::{App, router};
 use super::backend::{Backend, Fault};
-use super::config::{BackendSpec, GatewayConfig, Limits};
+use super::config::{BackendSpec, GatewayConfig};
 use super::embedded::Embedded;
 use super::kafka::Kafka;
 use super::kinesis::Kinesis;
@@ -30,12 +22,11 @@ use super::naming::Naming;
 use super::proxy::instances::Instances;
 use super::stage;
 use super::tls::{TlsError, acceptor};
+use crate::door::{Door, Room, Visitors, is_private};
 use crate::source::SourceError;
 
 /// How often idle consumer instances are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
-/// How long to wait when no connection can be accepted, for instance because too many files are open.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// Why the front doors do not open.
 #[derive(Debug, thiserror::Error)]
@@ -122,21 +113,27 @@ pub async fn serve(config: GatewayConfig, address: SocketAddr) -> Result<Server,
         instances: Instances::new(config.limits.instance, (config.now_ms)()),
         metrics: Metrics::default(),
         limits: config.limits,
+        bodies: Room::new(config.limits.bodies_bytes.max(config.limits.body_bytes)),
         keys: config.keys.clone(),
         tls: tls.is_some(),
     });
     let (stop, stopped) = watch::channel(false);
-    let listening = Listening {
+    let visitors = match is_private(address) {
+        true => Visitors::OfThisMachine(config.hosts.clone()),
+        false => Visitors::All,
+    };
+    let door = Door {
         listener,
         tls: tls.clone(),
-        router: router(&app, &config.cors),
-        limits: config.limits,
+        router: router(&app, &config.cors, visitors),
+        prepare: stage::strip,
+        limits: config.limits.door,
         stopped,
     };
     let task = tokio::spawn(async move {
         let expiring = expire(&app);
         tokio::select! {
-            () = listening.run() => {}
+            () = door.run() => {}
             () = expiring => {}
         }
         app.instances.close_all().await;
@@ -209,101 +206,5 @@ async fn expire(app: &App) {
     loop {
         ticks.tick().await;
         app.instances.expire().await;
-    }
-}
-
-/// The listener and what its connections get.
-struct Listening {
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    router: Router,
-    limits: Limits,
-    stopped: watch::Receiver<bool>,
-}
-
-impl Listening {
-    async fn run(mut self) {
-        let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header);
-        let builder = Arc::new(builder);
-        let connections = self.limits.connections.clamp(1, 1 << 20);
-        let places = Arc::new(Semaphore::new(connections));
-        loop {
-            let accepted = tokio::select! {
-                // An error means that the sender is gone, which is as good as being told to stop.
-                _ = self.stopped.wait_for(|stop| *stop) => break,
-                accepted = accept(&self.listener, &places) => accepted,
-            };
-            let (stream, place) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!("a connection could not be accepted: {error}");
-                    tokio::time::sleep(ACCEPT_AGAIN).await;
-                    continue;
-                }
-            };
-            // Answers are small and whole; waiting for more to send would only delay them.
-            let _ = stream.set_nodelay(true);
-            let connection = Connection {
-                builder: Arc::clone(&builder),
-                router: self.router.clone(),
-                stopped: self.stopped.clone(),
-            };
-            let (tls, within) = (self.tls.clone(), self.limits.header);
-            tokio::spawn(async move {
-                let _place = place;
-                match tls {
-                    None => connection.serve(stream).await,
-                    Some(tls) => {
-                        if let Ok(Ok(stream)) =
-                            tokio::time::timeout(within, tls.accept(stream)).await
-                        {
-                            connection.serve(stream).await;
-                        }
-                    }
-                }
-            });
-        }
-        drop(self.listener);
-        // All places are free when all connections have ended.
-        let ended = places.acquire_many(connections as u32);
-        if tokio::time::timeout(self.limits.stop, ended).await.is_err() {
-            tracing::warn!("requests were cut off that did not finish in time");
-        }
-    }
-}
-
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await;
-    let place = place.map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
-}
-
-struct Connection {
-    builder: Arc<Builder<TokioExecutor>>,
-    router: Router,
-    stopped: watch::Receiver<bool>,
-}
-
-impl Connection {
-    /// Serves until the client goes or the gateway stops: then the request that is there, if any, is the last one.
-    async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let service = TowerToHyperService::new(MapRequest::new(self.router, stage::strip));
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
-        let mut connection = pin!(connection);
-        tokio::select! {
-            // Clients go away when they like; that is no error of ours.
-            _ = connection.as_mut() => return,
-            _ = self.stopped.wait_for(|stop| *stop) => {}
-        }
-        connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
     }
 }

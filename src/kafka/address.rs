@@ -11,9 +11,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::options::{Options, Secret, redact};
+use super::options::{Options, Secret};
 use super::settings::{Security, check_setting};
 use super::time;
+use crate::nearest::nearest;
+use crate::redact::redact;
 use crate::source::SourceError;
 
 /// Where a partition that was never read begins.
@@ -93,6 +95,9 @@ pub struct KafkaAddress {
     /// How long to wait for the brokers when a source is opened.
     pub wait: Duration,
 }
+
+/// Options whose values are secret: a name like one of them is no stream's, but a slip.
+const SECRETS: [&str; 3] = ["password", "key_password", "token_file"];
 
 impl FromStr for KafkaAddress {
     type Err = SourceError;
@@ -237,6 +242,14 @@ fn from_options(
             address.settings.insert(setting.to_owned(), value);
         } else {
             let stream = name.strip_prefix("stream.").unwrap_or(&name);
+            if stream == name
+                && let Some(near) = nearest(stream, SECRETS.into_iter())
+            {
+                return Err(format!(
+                    "there is no option `{name}`: did you mean `{near}`? The topic of a stream \
+                     with this name is given by `stream.{name}`"
+                ));
+            }
             if value.is_empty() {
                 return Err(format!("`{name}` names no topic"));
             }

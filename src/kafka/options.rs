@@ -104,36 +104,6 @@ impl Options {
     }
 }
 
-/// The address without anything that may be secret, for errors.
-pub(super) fn redact(address: &str) -> String {
-    let (place, query) = match address.split_once('?') {
-        Some((place, query)) => (place, Some(query)),
-        None => (address, None),
-    };
-    let place = match (place.find("://"), place.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => {
-            format!("{}://…{}", &place[..scheme], &place[at..])
-        }
-        _ => place.to_owned(),
-    };
-    let Some(query) = query else {
-        return place;
-    };
-    let shown = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, _)) if may_be_secret(&decode(name)) => format!("{name}=…"),
-        _ => pair.to_owned(),
-    });
-    format!("{place}?{}", shown.collect::<Vec<_>>().join("&"))
-}
-
-fn may_be_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    name.starts_with("rdkafka.")
-        || ["password", "secret", "token", "key", "jaas"]
-            .iter()
-            .any(|word| name.contains(word))
-}
-
 fn decode(text: &str) -> String {
     let text = text.replace('+', "%2B").replace('&', "%26");
     let text = text.replace('=', "%3D");

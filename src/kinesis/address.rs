@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use aws_sdk_kinesis::primitives::{DateTime, DateTimeFormat};
 
+use crate::redact::redact;
 use crate::source::SourceError;
 
 /// The address of Kinesis streams. Holds no secret.
@@ -111,7 +112,7 @@ impl FromStr for KinesisAddress {
         let (place, options) = address.split_once('?').unwrap_or((address, ""));
         // Options are never echoed: someone may have put a key there.
         let wrong = |why: String| SourceError::Address {
-            address: without_credentials(place),
+            address: redact(address),
             why,
         };
         let Some(names) = place.strip_prefix("kinesis://") else {
@@ -289,17 +290,6 @@ fn start(text: &str) -> Result<Start, String> {
     seconds.or_else(time).map(Start::Time).ok_or_else(|| {
         "`start` is `earliest`, `latest`, a time like `2024-01-14T15:59:44Z`, or seconds since 1970".to_owned()
     })
-}
-
-/// Someone may write `kinesis://key:secret@stream`, which is wrong, and must still not be echoed.
-fn without_credentials(place: &str) -> String {
-    match (place.find("://"), place.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => {
-            format!("{}://…{}", &place[..scheme], &place[at..])
-        }
-        (None, Some(at)) => format!("…{}", &place[at..]),
-        _ => place.to_owned(),
-    }
 }
 
 #[cfg(test)]

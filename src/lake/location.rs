@@ -3,6 +3,7 @@
 use super::LakeError;
 use super::local::Local;
 use super::retrying::Retrying;
+use crate::redact::redact;
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
@@ -130,18 +131,8 @@ impl fmt::Debug for Lake {
 
 fn refused(location: &str, why: impl fmt::Display) -> LakeError {
     LakeError::Location {
-        location: without_credentials(location),
+        location: redact(location),
         why: why.to_string(),
-    }
-}
-
-/// Someone may write `s3://key:secret@bucket`, which is wrong, and must still not be echoed.
-fn without_credentials(location: &str) -> String {
-    match (location.find("://"), location.find('@')) {
-        (Some(scheme), Some(at)) if at > scheme => {
-            format!("{}://…{}", &location[..scheme], &location[at..])
-        }
-        _ => location.to_string(),
     }
 }
 

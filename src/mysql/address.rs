@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use mysql_async::{Conn, Opts, OptsBuilder, SslOpts};
 
+use crate::redact::redact;
 use crate::source::SourceError;
 
 /// The environment variable that holds the password, as for MySQL's own clients.
@@ -43,7 +44,7 @@ impl FromStr for MysqlAddress {
         let address = address.replacen("mariadb://", "mysql://", 1);
         let address = address.as_str();
         let wrong = |why: String| SourceError::Address {
-            address: without_password(address),
+            address: redact(address),
             why,
         };
         let (base, query) = address.split_once('?').unwrap_or((address, ""));
@@ -189,16 +190,6 @@ impl PartialEq for MysqlAddress {
             && self.tls == other.tls
             && self.named == other.named
             && self.page_rows == other.page_rows
-    }
-}
-
-/// An address as it may be shown, whatever it is.
-fn without_password(address: &str) -> String {
-    let begin = address.find("://").map_or(0, |at| at + 3);
-    let host = address.rfind('@').unwrap_or(begin);
-    match address[begin..host.max(begin)].find(':') {
-        Some(colon) => format!("{}:…{}", &address[..begin + colon], &address[host..]),
-        None => address.to_owned(),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::emulator::EmulatorOptions;
 use crate::kafka::KafkaAddress;
 use crate::kinesis::KinesisAddress;
 use crate::mysql::MysqlAddress;
+use crate::redact::redact;
 
 /// Which source, and where.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +38,7 @@ impl FromStr for SourceSpec {
 
     fn from_str(address: &str) -> Result<Self, SourceError> {
         let wrong = |why: &str| SourceError::Address {
-            address: address.to_owned(),
+            address: redact(address),
             why: why.to_owned(),
         };
         let Some((kind, rest)) = address.split_once(':') else {
@@ -123,7 +124,7 @@ impl SourceSpec {
             }
             SourceSpec::Directory(location) => {
                 let refused = |why: String| SourceError::Address {
-                    address: format!("dir:{location}"),
+                    address: redact(&format!("dir:{location}")),
                     why,
                 };
                 let storage = Storage::at(location).map_err(|error| refused(error.to_string()))?;

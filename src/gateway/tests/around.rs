@@ -50,7 +50,7 @@ async fn a_body_that_is_too_large_is_refused_told_or_not() {
         .is_error(413, 413, "larger than 64 bytes");
     let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let stream = TcpStream::connect(gateway.server.address()).await.unwrap();
-    let answer = raw(stream, &format!("POST /topics/pin HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {JSON}\r\ntransfer-encoding: chunked\r\n\r\n{chunked}")).await;
+    let answer = raw(stream, &format!("POST /topics/pin HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: {JSON}\r\ntransfer-encoding: chunked\r\n\r\n{chunked}")).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     let answer = gateway.put("/streams/s/record", &body).await;
     assert_eq!(
@@ -73,7 +73,7 @@ async fn a_body_that_does_not_come_times_out() {
     let gateway = Gateway::with(|config| config.limits.request = Duration::from_millis(50)).await;
     let stream = TcpStream::connect(gateway.server.address()).await.unwrap();
     let head = format!(
-        "POST /topics/pin HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {JSON}\r\ncontent-length: 99\r\n\r\n{{"
+        "POST /topics/pin HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: {JSON}\r\ncontent-length: 99\r\n\r\n{{"
     );
     let answer = raw(stream, &head).await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
@@ -82,20 +82,21 @@ async fn a_body_that_does_not_come_times_out() {
 
 #[tokio::test]
 async fn a_head_that_does_not_come_ends_the_connection() {
-    let gateway = Gateway::with(|config| config.limits.header = Duration::from_millis(50)).await;
+    let gateway =
+        Gateway::with(|config| config.limits.door.header = Duration::from_millis(50)).await;
     let stream = TcpStream::connect(gateway.server.address()).await.unwrap();
     let answer = raw(stream, "POST /topics/pin HTTP/1.1\r\nhost").await;
     assert!(!answer.contains("200"), "{answer}");
 }
 
 #[tokio::test]
-async fn browsers_of_any_origin_may_post_unless_configured_otherwise() {
+async fn pages_of_browsers_may_post_where_that_is_configured() {
     let ask = [
         ("origin", "https://page.example"),
         ("access-control-request-method", "POST"),
         ("access-control-request-headers", "content-type"),
     ];
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with(|config| config.cors = Cors::Everybody).await;
     let answer = gateway.send("OPTIONS", "/topics/pin", &ask, "").await;
     assert_eq!(
         (answer.status, answer.header("access-control-allow-origin")),
@@ -128,7 +129,7 @@ async fn browsers_of_any_origin_may_post_unless_configured_otherwise() {
             .header("access-control-allow-origin"),
         None
     );
-    let gateway = Gateway::with(|config| config.cors = Cors::Nobody).await;
+    let gateway = Gateway::start().await;
     assert_eq!(
         gateway
             .send("OPTIONS", "/topics/pin", &ask, "")
@@ -136,6 +137,46 @@ async fn browsers_of_any_origin_may_post_unless_configured_otherwise() {
             .status,
         405
     );
+}
+
+#[tokio::test]
+async fn a_door_of_this_machine_is_called_by_address_or_by_a_name_of_its_own() {
+    let gateway = Gateway::with(|config| config.hosts = vec!["gateway.example".to_owned()]).await;
+    let asked = async |host| {
+        let headers = [("host", host), ("content-type", JSON)];
+        gateway.send("POST", "/topics/pin", &headers, ONE).await
+    };
+    assert_eq!(asked("127.0.0.1:8082").await.status, 200);
+    assert_eq!(asked("gateway.example:8082").await.status, 200);
+    asked("rebound.example")
+        .await
+        .is_error(421, 421, "--allow-host rebound.example");
+}
+
+#[tokio::test]
+async fn a_request_has_so_many_records_at_most_and_its_answer_is_small() {
+    let gateway = Gateway::start().await;
+    let body = |records: usize| format!(r#"{{"records":[{}]}}"#, vec!["{}"; records].join(","));
+    let answer = gateway.post("/topics/pin", JSON, &body(200_000)).await;
+    answer.is_error(422, 422, "at most 10000 records; send fewer at a time");
+    assert!(answer.body.len() < 1000, "{}", answer.body.len());
+    let answer = gateway.put("/streams/s/records", &body(10_001)).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.body.contains("at most 10000 records"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn bodies_share_room_and_wait_for_it() {
+    // Each body takes all the room there is, so that one after the other is read.
+    let gateway = Gateway::with(|config| {
+        config.limits.body_bytes = 4 << 10;
+        config.limits.bodies_bytes = 1;
+    })
+    .await;
+    let body = format!(r#"{{"records":[{{"value":"{}"}}]}}"#, "x".repeat(3 << 10));
+    let posts = (0..20).map(|_| gateway.post("/topics/pin", JSON, &body));
+    let answers = futures::future::join_all(posts).await;
+    assert!(answers.iter().all(|answer| answer.status == 200));
 }
 
 #[tokio::test]
@@ -196,7 +237,7 @@ async fn requests_that_are_there_finish_when_it_stops() {
     let gateway = Gateway::start().await;
     let mut stream = TcpStream::connect(gateway.server.address()).await.unwrap();
     let head = format!(
-        "POST /topics/pin HTTP/1.1\r\nhost: x\r\ncontent-type: {JSON}\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        "POST /topics/pin HTTP/1.1\r\nhost: localhost\r\ncontent-type: {JSON}\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
         ONE.len()
     );
     stream.write_all(head.as_bytes()).await.unwrap();

@@ -64,7 +64,7 @@ async fn delivery_is_checked_as_the_course_does() {
             r#"{"name": "one", "format": "json", "auto.offset.reset": "earliest"}"#,
         )
         .await;
-    made.is(200, json!({"instance_id": "one", "base_uri": "http://gateway.example/dev/consumers/students/instances/one"}));
+    made.is(200, json!({"instance_id": "one", "base_uri": "http://localhost/dev/consumers/students/instances/one"}));
     subscribe(&gateway, "one", json!({"topics": ["0ec6.pin", "0ec6.geo"]})).await;
     gateway
         .get(&format!("{ONE}/subscription"))

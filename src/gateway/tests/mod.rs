@@ -134,9 +134,10 @@ async fn send_over(
     headers: &[(&str, &str)],
     body: &str,
 ) -> Answer {
-    let mut text =
-        format!("{method} {path} HTTP/1.1\r\nhost: gateway.example\r\nconnection: close\r\n");
-    for (name, value) in headers {
+    let host = headers.iter().find(|(name, _)| *name == "host");
+    let host = host.map_or("localhost", |(_, host)| *host);
+    let mut text = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
+    for (name, value) in headers.iter().filter(|(name, _)| *name != "host") {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
     if !body.is_empty() || ["POST", "PUT"].contains(&method) {

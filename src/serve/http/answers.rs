@@ -6,6 +6,7 @@
 //! after a crash an epoch can be lived through a second time with other records in it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use axum::extract::{Path, RawQuery, State};
@@ -17,7 +18,7 @@ use tokio::task::spawn_blocking;
 
 use super::asked::Asked;
 use super::failure::Failure;
-use super::{App, EPOCH_HEADER, ROW_COUNT_HEADER, Served};
+use super::{App, CONDITION_WITHIN, EPOCH_HEADER, ROW_COUNT_HEADER, Served};
 use crate::delta::Epoch;
 use crate::serve::filter::filter;
 use crate::serve::format::{Answer, Format, sql_type};
@@ -169,17 +170,41 @@ pub(super) async fn view(
     }
     let permit = Arc::clone(&app.rendering).acquire_owned().await;
     let served = app.served.clone();
-    spawn_blocking(move || {
+    // The client has gone when nobody holds this any more: its request is dropped with the connection.
+    let client = Arc::new(());
+    let is_there = Arc::downgrade(&client);
+    let rendered = spawn_blocking(move || {
+        let until = Instant::now() + CONDITION_WITHIN;
+        let go_on = || is_there.strong_count() > 0 && Instant::now() < until;
+        let rendered = answer(&served, &name, &asked, &go_on);
         // Even if the client has gone meanwhile, the work counts until it is done.
-        let _permit = permit;
-        answer(&served, &name, &asked)
-    })
-    .await
-    .unwrap_or_else(|panic| Err(Failure::cannot_write(panic)))
+        (rendered, permit)
+    });
+    let (rendered, permit) = rendered.await.map_err(Failure::cannot_write)?;
+    drop(client);
+    let Rendered { headers, body } = match rendered? {
+        Ok(rendered) => rendered,
+        Err(not_modified) => return Ok(not_modified),
+    };
+    // No further view is written before there is room for this answer.
+    let place = app.answers.take(body.len()).await;
+    drop(permit);
+    Ok((headers, place.hold(body)).into_response())
 }
 
-/// The rows that were asked for.
-fn answer(served: &Served, name: &str, asked: &Asked) -> Answered {
+/// An answer that is written, and not yet on its way.
+struct Rendered {
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+/// The rows that were asked for, or the answer that the client has them.
+fn answer(
+    served: &Served,
+    name: &str,
+    asked: &Asked,
+    go_on: &dyn Fn() -> bool,
+) -> Result<Result<Rendered, Response>, Failure> {
     let view = served.store.view(name)?;
     let etag = format!(
         "W/\"{:x}-{:x}-{}\"",
@@ -190,13 +215,14 @@ fn answer(served: &Served, name: &str, asked: &Asked) -> Answered {
     let etag =
         HeaderValue::from_str(&etag).expect("hexadecimal digits and a name are visible ASCII");
     if asked.has(&etag) {
-        return Ok(not_modified(view.epoch, Some(etag)));
+        return Ok(Err(not_modified(view.epoch, Some(etag))));
     }
     let limit = asked.limit.unwrap_or(usize::MAX);
     let (rows, row_count) = match &asked.condition {
         None => (view.first_rows(limit), view.row_count()),
         Some(condition) => {
-            let rows = filter(&served.session, &view.rows(), condition).map_err(|error| {
+            let rows = filter(&served.session, &view.rows(), condition, go_on);
+            let rows = rows.map_err(|error| {
                 let columns = columns(&view);
                 let hint = format!("write one SQL condition over the columns {columns}");
                 Failure::bad_request(error, hint)
@@ -220,7 +246,9 @@ fn answer(served: &Served, name: &str, asked: &Asked) -> Answered {
         (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (ROW_COUNT_HEADER, HeaderValue::from(row_count)),
     ];
-    Ok((at_epoch(view.epoch), of_type(asked.format), headers, body).into_response())
+    let headers = headers.into_iter().chain(at_epoch(view.epoch));
+    let headers = headers.chain(of_type(asked.format)).collect();
+    Ok(Ok(Rendered { headers, body }))
 }
 
 pub(super) async fn status(State(app): State<Arc<App>>) -> Answered {

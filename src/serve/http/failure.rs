@@ -59,6 +59,16 @@ impl IntoResponse for Failure {
     }
 }
 
+/// The answer to a request that is none of this machine's.
+pub(super) fn refuse(_path: &str, status: StatusCode, why: &str) -> Response {
+    let failure = Failure {
+        status,
+        error: why.to_owned(),
+        hint: "call it as http://127.0.0.1 with its port".to_owned(),
+    };
+    failure.into_response()
+}
+
 /// The answer for paths that are no route.
 pub(super) async fn nothing_here() -> Failure {
     Failure {

@@ -27,7 +27,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::HeaderName;
+use axum::http::{HeaderName, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -36,6 +38,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::status::{NowMs, Status};
 use super::store::{Cut, LiveStore};
 use crate::delta::Epoch;
+use crate::door::{Door, Limits, Room, Visitors, is_private, pass};
 use crate::sql::Session;
 
 /// The epoch that an answer is at.
@@ -43,10 +46,19 @@ pub const EPOCH_HEADER: HeaderName = HeaderName::from_static("x-pinflow-epoch");
 /// How many rows match, of which the answer may hold the first.
 pub const ROW_COUNT_HEADER: HeaderName = HeaderName::from_static("x-pinflow-row-count");
 
-/// Whole views are decoded and written in memory: so many at a time.
+/// How many views may be decoded and written at once: that is done in memory.
 const RENDERED_AT_ONCE: usize = 4;
-/// How long requests that are being answered may keep the server from stopping.
-const STOP_WITHIN: Duration = Duration::from_secs(2);
+/// How many bytes of answers may wait to be read by their clients.
+const ANSWER_BYTES: usize = 256 << 20;
+/// How long a condition may be evaluated.
+const CONDITION_WITHIN: Duration = Duration::from_secs(2);
+/// What connections may do.
+const LIMITS: Limits = Limits {
+    connections: 1024,
+    header: Duration::from_secs(30),
+    stall: Duration::from_secs(30),
+    stop: Duration::from_secs(2),
+};
 
 /// What is served.
 #[derive(Clone)]
@@ -61,6 +73,8 @@ pub struct Served {
     pub session: Arc<Session>,
     /// How long a request may wait for an epoch before the answer is 304; 30 seconds are usual.
     pub wait_at_most: Duration,
+    /// Names that clients of this machine may call the server by, beside its addresses.
+    pub hosts: Vec<String>,
 }
 
 /// The address that was given cannot be listened on.
@@ -74,12 +88,12 @@ pub struct CannotListen {
     pub cause: io::Error,
 }
 
-/// A running server. It stops when it is told to, or dropped with its runtime.
+/// A running server. It stops by [`Server::stop`], or with its runtime.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
-    task: JoinHandle<io::Result<()>>,
+    task: JoinHandle<()>,
 }
 
 impl Server {
@@ -88,16 +102,12 @@ impl Server {
         self.address
     }
 
-    /// Takes no more requests and answers those that are there: who waits for an epoch is sent away, who reads
-    /// very slowly is cut off.
-    pub async fn stop(mut self) {
+    /// Takes no more requests and answers those that are there. Requests that wait for an epoch are
+    /// answered 304; clients that read very slowly are cut off.
+    pub async fn stop(self) {
         self.stop.send_replace(true);
-        if tokio::time::timeout(STOP_WITHIN, &mut self.task)
-            .await
-            .is_err()
-        {
-            self.task.abort();
-        }
+        // The only failure is a runtime that is gone.
+        let _ = self.task.await;
     }
 }
 
@@ -107,9 +117,15 @@ pub async fn serve(served: Served, address: SocketAddr) -> Result<Server, Cannot
     let listener = TcpListener::bind(address).await.map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
     let (stop, stopped) = watch::channel(false);
+    let visitors = match is_private(address) {
+        true => Visitors::OfThisMachine(served.hosts.clone()),
+        false => Visitors::All,
+    };
+    let refuse: fn(&str, StatusCode, &str) -> Response = failure::refuse;
     let app = Arc::new(App {
         served,
         rendering: Arc::new(Semaphore::new(RENDERED_AT_ONCE)),
+        answers: Room::new(ANSWER_BYTES),
         stopped: stopped.clone(),
     });
     let router = Router::new()
@@ -120,10 +136,17 @@ pub async fn serve(served: Served, address: SocketAddr) -> Result<Server, Cannot
         .route("/healthz", get(answers::healthz))
         .fallback(failure::nothing_here)
         .method_not_allowed_fallback(failure::only_get)
+        .layer(from_fn_with_state((Arc::new(visitors), refuse), pass))
         .with_state(app);
-    let stopping = until_true(stopped);
-    let server = axum::serve(listener, router).with_graceful_shutdown(stopping);
-    let task = tokio::spawn(server.into_future());
+    let door = Door {
+        listener,
+        tls: None,
+        router,
+        prepare: |request| request,
+        limits: LIMITS,
+        stopped,
+    };
+    let task = tokio::spawn(door.run());
     Ok(Server {
         address,
         stop,
@@ -132,7 +155,7 @@ pub async fn serve(served: Served, address: SocketAddr) -> Result<Server, Cannot
 }
 
 async fn until_true(mut flag: watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is as good as being told to stop.
+    // An error means that the sender is gone, which is as good as `stop`.
     let _ = flag.wait_for(|stop| *stop).await;
 }
 
@@ -141,6 +164,8 @@ struct App {
     served: Served,
     /// Permits to decode and write a view.
     rendering: Arc<Semaphore>,
+    /// Room for answers that are written and not yet read.
+    answers: Room,
     stopped: watch::Receiver<bool>,
 }
 

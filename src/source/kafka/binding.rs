@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::BaseConsumer;
 
 use crate::kafka::{Context, KafkaAddress, create_topics};
+use crate::redact::redact;
 use crate::source::SourceError;
 
 /// A topic of a stream, and how many partitions it has.
@@ -45,7 +46,7 @@ pub(super) fn bind_or_create(
 ) -> Result<Vec<Bound>, SourceError> {
     if let Some(name) = address.topics.keys().find(|name| !streams.contains(name)) {
         return Err(SourceError::Address {
-            address: address.describe(),
+            address: redact(&address.describe()),
             why: format!(
                 "`{name}` is neither an option nor a stream; streams are {}",
                 streams.join(", ")

@@ -43,6 +43,26 @@ fn health_is_a_status_code_and_a_reason() {
 }
 
 #[test]
+fn a_page_of_another_site_gets_no_answer() {
+    let running = Running::start(SOON);
+    let foreign = [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "no-cors"),
+    ];
+    assert_eq!(running.get("/views", &foreign).status, 403);
+    let followed = [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "navigate"),
+    ];
+    assert_eq!(running.get("/views", &followed).status, 200);
+    let rebound = running.get_from("rebound.example", "/views", &[]);
+    assert_eq!(rebound.status, 421);
+    let body = String::from_utf8(rebound.body).unwrap();
+    assert!(body.contains("--allow-host rebound.example"), "{body}");
+    running.stop();
+}
+
+#[test]
 fn the_status_is_json() {
     let running = Running::start(SOON);
     running.status.read(0, 12, 1200);
@@ -65,6 +85,7 @@ fn an_address_in_use_is_an_error_that_says_so() {
         now_ms: Arc::new(|| 0),
         session: Arc::new(Session::new()),
         wait_at_most: SOON,
+        hosts: Vec::new(),
     };
     let error = running
         .runtime

@@ -86,6 +86,7 @@ impl Running {
             now_ms: Arc::new(move || clock.load(Ordering::Relaxed)),
             session: Arc::new(Session::new()),
             wait_at_most,
+            hosts: Vec::new(),
         };
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = runtime.block_on(serve(served, address)).unwrap();
@@ -103,15 +104,13 @@ impl Running {
     }
 
     fn get(&self, path: &str, headers: &[(&str, &str)]) -> Fetched {
+        self.get_from("localhost", path, headers)
+    }
+
+    /// Asks a server that is believed to be called `host`.
+    fn get_from(&self, host: &str, path: &str, headers: &[(&str, &str)]) -> Fetched {
         let address = self.server.address();
-        fetch_with(
-            &[address],
-            "localhost",
-            path,
-            headers,
-            Duration::from_secs(20),
-        )
-        .unwrap()
+        fetch_with(&[address], host, path, headers, Duration::from_secs(20)).unwrap()
     }
 
     fn check(&self, path: &str, status: u16, expected: Expect) {

@@ -1,18 +1,25 @@
 //! `where=`: the rows of a view for which a condition is true.
 //!
-//! The condition is one SQL expression over the view's columns, with every scalar function that the dataflow may
-//! use. It is not pasted into a statement but parsed alone, so it can be nothing else: no second statement, no
-//! other table. It is evaluated on the rows of the snapshot, column by column.
+//! The condition is one SQL expression over the view's columns. It is not pasted into a statement but
+//! parsed alone, so it can be nothing else: no second statement, no other table. It is evaluated on the
+//! rows of the snapshot, column by column, some rows at a time.
+//!
+//! # Invariants
+//! 1. Size, depth and functions of a condition are bounded before it is planned and evaluated
+//!    ([`allowed`]), so that no condition exhausts the stack or the memory of the process.
+//! 2. Its time is bounded: between slices of rows the caller is asked whether to go on.
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+mod allowed;
+
+use arrow::array::{AsArray, BooleanArray, BooleanBuilder, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::DataType;
-use datafusion_common::DataFusionError;
-use datafusion_common::tree_node::TreeNode;
-use datafusion_common::{DFSchema, plan_err};
-use datafusion_expr::Expr;
+use datafusion_common::{DFSchema, DataFusionError, exec_err};
 
 use crate::sql::Session;
+
+/// Rows that are evaluated together: what a condition computes for them is in memory at once.
+const SLICE_ROWS: usize = 1024;
 
 /// A condition that cannot be asked of a view.
 #[derive(Debug, thiserror::Error)]
@@ -24,18 +31,20 @@ pub struct BadCondition {
     pub reason: String,
 }
 
-/// The rows for which `condition` is true: neither those for which it is false nor those for which it is null.
-/// `session` knows the scalar functions.
+/// The rows for which `condition` is true: neither those for which it is false nor those for which it is
+/// null. `session` knows the scalar functions; `go_on` is asked before each slice of rows, and the
+/// evaluation ends with an error when it says no.
 pub fn filter(
     session: &Session,
     rows: &RecordBatch,
     condition: &str,
+    go_on: &dyn Fn() -> bool,
 ) -> Result<RecordBatch, BadCondition> {
     let bad = |reason: String| BadCondition {
-        condition: condition.to_owned(),
+        condition: shortened(condition),
         reason,
     };
-    let keep = evaluate(session, rows, condition).map_err(|error| bad(sentence(&error)))?;
+    let keep = evaluate(session, rows, condition, go_on).map_err(|error| bad(sentence(&error)))?;
     let keep = keep.map_err(|data_type| {
         bad(format!(
             "it is of type {}, not true or false",
@@ -45,39 +54,47 @@ pub fn filter(
     filter_record_batch(rows, &keep).map_err(|error| bad(error.to_string()))
 }
 
+/// The beginning of a condition that is too long to be repeated in an error.
+fn shortened(condition: &str) -> String {
+    const SHOWN: usize = 200;
+    match condition.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &condition[..end]),
+        None => condition.to_owned(),
+    }
+}
+
 /// The condition's value for each row, or its type if it is not a condition.
 fn evaluate(
     session: &Session,
     rows: &RecordBatch,
     condition: &str,
+    go_on: &dyn Fn() -> bool,
 ) -> Result<Result<BooleanArray, DataType>, DataFusionError> {
+    allowed::text(condition)?;
     let schema = DFSchema::try_from(rows.schema())?;
     let expression = session.expression(condition, &schema)?;
-    if expression.exists(|part| Ok(needs_other_rows(part)))? {
-        return plan_err!("it may look at one row at a time: no aggregate, window or subquery");
-    }
+    allowed::expression(&expression)?;
     let expression = session.physical(expression, &schema)?;
-    let data_type = expression.data_type(&rows.schema())?;
-    match data_type {
-        DataType::Boolean => {
-            let value = expression.evaluate(rows)?.into_array(rows.num_rows())?;
-            Ok(Ok(value.as_boolean().clone()))
-        }
-        DataType::Null => Ok(Ok(BooleanArray::new_null(rows.num_rows()))),
-        other => Ok(Err(other)),
+    match expression.data_type(&rows.schema())? {
+        DataType::Boolean => {}
+        DataType::Null => return Ok(Ok(BooleanArray::new_null(rows.num_rows()))),
+        other => return Ok(Err(other)),
     }
-}
-
-fn needs_other_rows(expression: &Expr) -> bool {
-    matches!(
-        expression,
-        Expr::AggregateFunction(_)
-            | Expr::WindowFunction(_)
-            | Expr::ScalarSubquery(_)
-            | Expr::InSubquery(_)
-            | Expr::SetComparison(_)
-            | Expr::Exists(_)
-    )
+    let mut keep = BooleanBuilder::with_capacity(rows.num_rows());
+    for start in (0..rows.num_rows()).step_by(SLICE_ROWS) {
+        if !go_on() {
+            return exec_err!(
+                "it takes too long: it was given up after {start} of {} rows",
+                rows.num_rows()
+            );
+        }
+        let slice = rows.slice(start, SLICE_ROWS.min(rows.num_rows() - start));
+        let value = expression.evaluate(&slice)?.into_array(slice.num_rows())?;
+        for row in value.as_boolean() {
+            keep.append_option(row);
+        }
+    }
+    Ok(Ok(keep.finish()))
 }
 
 /// What DataFusion says, without its names for kinds of errors.
@@ -89,8 +106,12 @@ fn sentence(error: &DataFusionError) -> String {
         "SQL error: ",
         "Error during planning: ",
         "Arrow error: ",
+        "Execution error: ",
     ] {
         text = text.strip_prefix(kind).unwrap_or(text);
+    }
+    if text == "RecursionLimitExceeded" {
+        return "it is nested too deeply".to_owned();
     }
     let inner = text
         .strip_prefix("ParserError(\"")
@@ -128,7 +149,7 @@ mod tests {
     }
 
     fn kept(condition: &str) -> Vec<i64> {
-        let rows = filter(&Session::new(), &rows(), condition).unwrap();
+        let rows = filter(&Session::new(), &rows(), condition, &|| true).unwrap();
         rows.column(1)
             .as_primitive::<arrow::datatypes::Int64Type>()
             .values()
@@ -157,11 +178,14 @@ mod tests {
             "posts > max(posts)",
             "posts / 0 = 1",
             "category > DATE '2020-13-01'",
+            "repeat('x', 1000000000) = category",
+            "length(lpad(category, posts + 9223372036854775000)) > 0",
+            "array_length(range(0, 1000000000)) = 1",
             "",
         ];
         let mut refusals = String::new();
         for condition in conditions {
-            let error = filter(&Session::new(), &rows(), condition).unwrap_err();
+            let error = filter(&Session::new(), &rows(), condition, &|| true).unwrap_err();
             assert_eq!(error.condition, condition);
             refusals += &format!("{condition}\n    {}\n", error.reason);
         }
@@ -186,5 +210,31 @@ mod tests {
                 Expected: an expression, found: EOF
         "#]]
         .assert_eq(&refusals);
+    }
+
+    #[test]
+    fn a_condition_is_bounded_in_length_and_depth() {
+        let chain = |term: &str, times: usize| vec![term; times].join(" OR ");
+        assert_eq!(kept(&chain("posts > 4", 240)), [70, 5]);
+        for (condition, why) in [
+            (chain("posts>1", 500), "words and operators"),
+            (vec!["posts"; 9000].join("="), "bytes"),
+            ("cast(".repeat(2000), "words and operators"),
+            ("(".repeat(999), "nested"),
+            ("NOT ".repeat(999), "NOT"),
+        ] {
+            let error = filter(&Session::new(), &rows(), &condition, &|| true).unwrap_err();
+            assert!(error.reason.contains(why), "{}", error.reason);
+            assert!(error.to_string().len() < 1000, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_condition_that_takes_too_long_is_given_up() {
+        let error = filter(&Session::new(), &rows(), "posts > 4", &|| false).unwrap_err();
+        assert_eq!(
+            error.reason,
+            "it takes too long: it was given up after 0 of 3 rows"
+        );
     }
 }
