@@ -1,8 +1,9 @@
 //! Checkpoints: the durable record that makes an epoch final, and what a restart decides from it.
 //!
-//! A checkpoint says, for one epoch: how far every partition of every stream was read, and the exact actions that
-//! bring every changed Delta table to that epoch. Putting `_checkpoints/<n>.json` where none was **is** the commit;
-//! the Delta commits that follow only repeat what it says, and may be repeated any number of times:
+//! A checkpoint says, for one epoch: how far every partition of every stream was read, and the
+//! exact actions that bring every changed Delta table to that epoch. Putting
+//! `_checkpoints/<n>.json` where none was **is** the commit; the Delta commits that follow only
+//! repeat what it says, and may be repeated any number of times:
 //! ```text
 //! data files staged ──> checkpoint n put if absent ──> each table: its actions with txn("pinflow", n)
 //!    (no one sees them)      (THE commit)                   (skipped where the table has n already)
@@ -12,8 +13,9 @@
 //! # Invariants
 //! 1. Numbers go up by one, from 1. Checkpoint `n + 1` is put only after every table has `n`.
 //! 2. A checkpoint names only files whose put succeeded.
-//! 3. For every table of the lake a checkpoint knows the last checkpoint that changed it ([`Checkpoint::touched`]), so a
-//!    table's own `txn` tells whether it is behind, even, or was changed behind our back.
+//! 3. For every table of the lake a checkpoint knows the last checkpoint that changed it
+//!    ([`Checkpoint::touched`]), so a table's own `txn` tells whether it is behind, even, or was
+//!    changed behind our back.
 pub mod as_json;
 mod made_by;
 mod recover;
@@ -44,11 +46,13 @@ pub struct Checkpoint {
     pub writer: String,
     /// What made the rows of the tables and views.
     pub made_by: MadeBy,
-    /// Where every partition is to be read on, by `<stream>/<partition>`. All of them, also the unchanged.
+    /// Where every partition is to be read on, by `<stream>/<partition>`. All of them, also the
+    /// unchanged.
     pub positions: BTreeMap<String, Position>,
     /// The changes, by the table's path in the lake. Tables without changes are absent.
     pub tables: BTreeMap<String, TableCommit>,
-    /// Every table of the lake, and the number of the last checkpoint that changed it (this one included).
+    /// Every table of the lake, and the number of the last checkpoint that changed it (this one
+    /// included).
     pub touched: BTreeMap<String, u64>,
 }
 
@@ -139,7 +143,8 @@ impl Checkpoint {
             path: path.to_string(),
             why,
         };
-        // The form first: a checkpoint of another form would fail on some detail, and the error would mislead.
+        // The form first: a checkpoint of another form would fail on some detail, and the error
+        // would mislead.
         #[derive(Deserialize)]
         struct Form {
             format: u32,

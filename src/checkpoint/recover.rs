@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 pub struct Found {
     /// The newest checkpoints, oldest first, without gaps; empty for a new lake.
     pub checkpoints: Vec<Checkpoint>,
-    /// For every table that the newest checkpoint knows: the last checkpoint its Delta log holds (`txn`), or `None`
-    /// if the table does not exist or has none.
+    /// For every table that the newest checkpoint knows: the last checkpoint its Delta log holds
+    /// (`txn`), or `None` if the table does not exist or has none.
     pub committed: BTreeMap<String, Option<u64>>,
 }
 
@@ -21,8 +21,9 @@ pub enum Recovery {
     Start,
     /// Everything is in its place: go on from this checkpoint.
     Resume(Checkpoint),
-    /// Go on from this checkpoint, once these tables have got these checkpoints, in this order. More than one
-    /// checkpoint can be missing only where a power failure undid what the disk had promised.
+    /// Go on from this checkpoint, once these tables have got these checkpoints, in this order.
+    /// More than one checkpoint can be missing only where a power failure undid what the disk had
+    /// promised.
     FinishCommit {
         checkpoint: Checkpoint,
         missing: Vec<(u64, String)>,
@@ -90,8 +91,8 @@ pub fn recover(found: &Found) -> Result<Recovery, LakeError> {
     })
 }
 
-/// The last checkpoint that changed `table` before the first kept one that does, as far as can be known: a kept
-/// checkpoint that does not change the table still knows who did.
+/// The last checkpoint that changed `table` before the first kept one that does, as far as can be
+/// known: a kept checkpoint that does not change the table still knows who did.
 fn previous_touch(found: &Found, table: &str, oldest_kept: u64) -> Option<u64> {
     let untouching = found
         .checkpoints
@@ -137,7 +138,8 @@ mod tests {
         }
     }
 
-    /// The history that the table below speaks of: `a` changes in 1, 2 and 3, `b` in 1 and 3, `c` from 3 on, `old` in 1.
+    /// The history that the table below speaks of: `a` changes in 1, 2 and 3, `b` in 1 and 3, `c`
+    /// from 3 on, `old` in 1.
     fn history() -> Vec<Checkpoint> {
         vec![
             checkpoint(1, &["+a", "+b", "+old"], &[("a", 1), ("b", 1), ("old", 1)]),
@@ -150,7 +152,8 @@ mod tests {
         ]
     }
 
-    /// What to do when of `history` only the checkpoints from `kept` on are there, and tables have these `txn`s.
+    /// What to do when of `history` only the checkpoints from `kept` on are there, and tables have
+    /// these `txn`s.
     fn decide(
         kept: u64,
         a: Option<u64>,

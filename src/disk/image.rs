@@ -1,8 +1,9 @@
 //! What a power failure might have left of a folder whose writes were recorded ([`super::tape`]).
 //!
-//! The model is weaker than any file system that is in use, so what survives here survives there: of the bytes
-//! written since a file was synced, and of the names changed since a folder was, any subset may be on disk;
-//! a write may be there in part, or as zeros. Only a rename is whole or not at all.
+//! The model is weaker than any file system that is in use, so what survives here survives there:
+//! of the bytes written since a file was synced, and of the names changed since a folder was, any
+//! subset may be on disk; a write may be there in part, or as zeros. Only a rename is whole or not
+//! at all.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -349,7 +350,8 @@ mod tests {
     use super::super::{Whole, make_folders, sync_folder};
     use super::*;
 
-    /// All that power failures may leave of what `write` does to a folder, as the bytes of the file `name`.
+    /// All that power failures may leave of what `write` does to a folder, as the bytes of the file
+    /// `name`.
     fn left_of(write: impl FnOnce(&Path), name: &str) -> BTreeSet<Option<String>> {
         let root = tempfile::tempdir().unwrap();
         let tape = Tape::record(root.path());

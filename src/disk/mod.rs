@@ -1,13 +1,14 @@
-//! Files that are to outlive a power failure: the few calls through which whatever must be durable is written.
+//! Files that are to outlive a power failure: the few calls through which whatever must be durable
+//! is written.
 //!
-//! They are the operating system's own, under names that say what they are for. All durable writes go
-//! through here, so that tests can record them (`tape`) and rebuild the disk as a power failure at any
-//! moment might have left it (`image`). Nothing is recorded outside of this crate's tests.
+//! They are the operating system's own, under names that say what they are for. All durable writes
+//! go through here, so that tests can record them (`tape`) and rebuild the disk as a power failure
+//! at any moment might have left it (`image`). Nothing is recorded outside of this crate's tests.
 //!
 //! # What a file system promises
-//! Bytes are on disk once their file is synced, names once their folder is; whatever was not synced may be
-//! there, missing, or there in part, in any order. So an object that must be whole is written to a file of
-//! its own, synced, given its name, and then the folder is synced ([`Whole`]).
+//! Bytes are on disk once their file is synced, names once their folder is; whatever was not synced
+//! may be there, missing, or there in part, in any order. So an object that must be whole is
+//! written to a file of its own, synced, given its name, and then the folder is synced ([`Whole`]).
 
 #[cfg(test)]
 pub(crate) mod image;
@@ -24,8 +25,8 @@ use bytes::Bytes;
 #[cfg(test)]
 use self::tape::{Op, note};
 
-/// How names of files end that are being written. They begin with a dot, which readers of Delta tables
-/// and of record files pass over.
+/// How names of files end that are being written. They begin with a dot, which readers of Delta
+/// tables and of record files pass over.
 const UNFINISHED: &str = ".unfinished";
 
 /// How many buffers one system call takes.
@@ -85,8 +86,8 @@ impl File {
         Ok(())
     }
 
-    /// Returns when all bytes written so far are on disk. After an error nobody knows which are: the kernel
-    /// has forgotten about them, so that syncing again succeeds and means nothing.
+    /// Returns when all bytes written so far are on disk. After an error nobody knows which are:
+    /// the kernel has forgotten about them, so that syncing again succeeds and means nothing.
     pub fn sync(&self) -> io::Result<()> {
         #[cfg(test)]
         let since = tape::length(&self.path);
@@ -110,7 +111,8 @@ pub(crate) struct Whole {
 }
 
 impl Whole {
-    /// Writes the bytes of an object that will be called `place` in its folder, which is made if it is not there.
+    /// Writes the bytes of an object that will be called `place` in its folder, which is made if it
+    /// is not there.
     pub fn write(place: &Path, parts: &[Bytes]) -> io::Result<Whole> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One call to the operating system, after it succeeded. Files have numbers, since names change.
 ///
-/// A sync holds for what was done before it began: `since` is the length of the tape at that moment.
+/// A sync holds for what was done before it began: `since` is the length of the tape at that
+/// moment.
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     MakeFolder(PathBuf),

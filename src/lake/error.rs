@@ -1,12 +1,11 @@
 //! What can go wrong with a lake, in sentences: what, where, why, and what to do.
 
-use super::retrying::is_refusal;
 use std::error::Error;
 
 /// An error of the lake, its checkpoints or its Delta tables.
 ///
-/// Ask [`LakeError::is_retryable`] whether the same call may simply be made again; every other kind needs a
-/// person (or is a bug, and says so).
+/// Ask [`LakeError::is_retryable`] whether the same call may simply be made again; every other kind
+/// needs a person (or is a bug, and says so).
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
     /// The location given by the user cannot be a lake.
@@ -169,8 +168,17 @@ impl LakeError {
 
 /// Whether the store refused, rather than was away: it will refuse again.
 fn is_final(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    use object_store::Error::{NotFound, NotImplemented, PermissionDenied, Unauthenticated};
     let refusal = error.downcast_ref::<object_store::Error>();
-    refusal.is_some_and(is_refusal)
+    refusal.is_some_and(|error| {
+        matches!(
+            error,
+            NotFound { .. }
+                | NotImplemented { .. }
+                | PermissionDenied { .. }
+                | Unauthenticated { .. }
+        )
+    })
 }
 
 /// A moment as people read it, in UTC.
@@ -190,7 +198,8 @@ fn number(number: u64) -> String {
     }
 }
 
-/// An error and its causes on one line, each once: object stores repeat the cause's text in their own.
+/// An error and its causes on one line, each once: object stores repeat the cause's text in their
+/// own.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -1,15 +1,16 @@
 //! The store of a lake in a folder of this machine: what it has answered survives a power failure.
 //!
-//! Readers are served by the store library's own file store. What is written goes through [`crate::disk`]: an
-//! object is complete and on disk before it gets its name, and its name is on disk before the put is answered.
-//! deltalake-core writes its log checkpoints through here, too. Data files are the exception: nothing leads to
-//! one until a checkpoint names it, so they are brought to disk beside the work, and [`Local::settle`] waits
-//! for them all together.
+//! Readers are served by the store library's own file store. What is written goes through
+//! [`crate::disk`]: an object is complete and on disk before it gets its name, and its name is on
+//! disk before the put is answered. deltalake-core writes its log checkpoints through here, too.
+//! Data files are the exception: nothing leads to one until a checkpoint names it, so they are
+//! brought to disk beside the work, and [`Local::settle`] waits for them all together.
 //!
 //! # Invariants
 //! 1. A name leads to a whole object, except that of a data file no checkpoint names.
-//! 2. A sync that failed is final: everything that needs that file, or a new name in that folder, fails from
-//!    then on. The system reports such an error once, and a second sync says yes whatever happened.
+//! 2. A sync that failed is final: everything that needs that file, or a new name in that folder,
+//!    fails from then on. The system reports such an error once, and a second sync says yes
+//!    whatever happened.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -32,7 +33,8 @@ use object_store::{
 
 use crate::disk::{self, Whole};
 
-/// Files and folders that are brought to disk at once: the file system writes its journal for all that wait.
+/// Files and folders that are brought to disk at once: the file system writes its journal for all
+/// that wait.
 const SYNCS_AT_ONCE: usize = 8;
 
 /// A file that was being written is given up when nothing happened to it for so long.
@@ -81,7 +83,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Local {
-    /// The file system's store; of the folders on the way to `lake`, those above `base` are there already.
+    /// The file system's store; of the folders on the way to `lake`, those above `base` are there
+    /// already.
     pub fn new(base: PathBuf) -> Local {
         let state = State {
             base,
@@ -95,7 +98,8 @@ impl Local {
         }
     }
 
-    /// Puts a data file. It is brought to disk beside what follows; [`Local::settle`] waits for that.
+    /// Puts a data file. It is brought to disk beside what follows; [`Local::settle`] waits for
+    /// that.
     pub async fn stage(&self, path: &Path, parts: Vec<Bytes>) -> Result<()> {
         let place = self.files.path_to_filesystem(path)?;
         let to = place.clone();
@@ -136,7 +140,8 @@ impl Local {
         self.settle_folders(folders).await.map_err(Unsettled::Sync)
     }
 
-    /// Brings the names in the folders of these paths to disk, which another run may have written last.
+    /// Brings the names in the folders of these paths to disk, which another run may have written
+    /// last.
     pub async fn settle_names(
         &self,
         folders: impl IntoIterator<Item = Path>,
@@ -196,7 +201,8 @@ fn sweep(folder: &FilePath) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the file was being written: by us, or by the store library as pinflow once used it (`<name>#1`).
+/// Whether the file was being written: by us, or by the store library as pinflow once used it
+/// (`<name>#1`).
 fn is_leftover(name: &str) -> bool {
     let by_library = || {
         let (object, number) = name.rsplit_once('#')?;
@@ -391,7 +397,8 @@ impl ObjectStore for Local {
     }
 }
 
-/// An object that comes in parts, and is put when the last one is there: a log checkpoint of a large table.
+/// An object that comes in parts, and is put when the last one is there: a log checkpoint of a
+/// large table.
 #[derive(Debug)]
 struct Upload {
     store: Local,

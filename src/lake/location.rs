@@ -14,11 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use url::Url;
 
-/// The environment variables that reach S3; all others are ignored, and none of their values is ever shown.
+/// The environment variables that reach S3; all others are ignored, and none of their values is
+/// ever shown.
 const S3_ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"];
 
-/// For how long a bad answer about a lake is asked for again before the caller hears of it, who says so, is
-/// asked to stop meanwhile, and calls again.
+/// For how long a bad answer about a lake is asked for again before the caller hears of it, who
+/// says so, is asked to stop meanwhile, and calls again.
 const LAKE_PATIENCE: Duration = Duration::from_secs(3);
 /// The same for sources and archives, whose callers give up.
 const BUCKET_PATIENCE: Duration = Duration::from_secs(60);
@@ -42,13 +43,14 @@ pub struct Lake {
 }
 
 impl Lake {
-    /// Opens the lake at `location`: `s3://bucket[/prefix]`, or a local folder. Nothing is written: the
-    /// folder comes with the first object in it.
+    /// Opens the lake at `location`: `s3://bucket[/prefix]`, or a local folder. Nothing is written:
+    /// the folder comes with the first object in it.
     ///
     /// S3 takes `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, `AWS_REGION` and
-    /// `AWS_ENDPOINT_URL` (plain `http://` allowed) from the environment. S3 needs a multi-threaded tokio runtime: on a
-    /// single-threaded one deltalake-core reads logs on a runtime of its own, whose end closes our connections. The store must honour
-    /// `If-None-Match: *` on put, as S3, MinIO and R2 do.
+    /// `AWS_ENDPOINT_URL` (plain `http://` allowed) from the environment. S3 needs a multi-threaded
+    /// tokio runtime: on a single-threaded one deltalake-core reads logs on a runtime of its own,
+    /// whose end closes our connections. The store must honour `If-None-Match: *` on put, as S3,
+    /// MinIO and R2 do.
     pub fn open(location: &str) -> Result<Lake, LakeError> {
         Lake::open_within(location, LAKE_PATIENCE)
     }
@@ -74,8 +76,8 @@ impl Lake {
         open_folder(location, folder)
     }
 
-    /// A lake on a given store, for simulations and tests: `root` inside `store`, known to Delta as `url`. Bad
-    /// answers are not asked for again.
+    /// A lake on a given store, for simulations and tests: `root` inside `store`, known to Delta as
+    /// `url`. Bad answers are not asked for again.
     pub fn on(store: Arc<dyn ObjectStore>, root: Path, url: Url) -> Lake {
         Lake::with(Retrying::new(store, Duration::ZERO), root, url)
     }
@@ -109,7 +111,8 @@ impl Lake {
         self.local.is_some()
     }
 
-    /// The store as Delta needs it for one table: rooted at the table, rooted at the bucket, and the table's URL.
+    /// The store as Delta needs it for one table: rooted at the table, rooted at the bucket, and
+    /// the table's URL.
     pub(crate) fn delta(&self, table: &str) -> (Arc<dyn ObjectStore>, Arc<dyn ObjectStore>, Url) {
         let mut url = self.url.clone();
         url.set_path(&format!("{}{table}/", self.url.path()));
@@ -188,8 +191,8 @@ fn open_s3(location: &str, patience: Duration) -> Result<Lake, LakeError> {
                 .with_connect_timeout(CONNECT_WITHIN)
                 .with_timeout(ANSWER_WITHIN),
         )
-        // Only what is over in a moment is tried again unseen; everything else is for `Retrying`, and for
-        // those who call it.
+        // Only what is over in a moment is tried again unseen; everything else is for `Retrying`,
+        // and for those who call it.
         .with_retry(RetryConfig {
             backoff: BackoffConfig {
                 init_backoff: Duration::from_millis(50),

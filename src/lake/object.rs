@@ -1,4 +1,5 @@
-//! Objects of the lake: put, put if absent, get, list, delete. Paths are relative to the lake's root.
+//! Objects of the lake: put, put if absent, get, list, delete. Paths are relative to the lake's
+//! root.
 
 use super::local::{SyncFailed, Unsettled};
 use super::{Lake, LakeError};
@@ -7,7 +8,8 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{Error, ObjectStoreExt, PutMode, PutOptions, PutPayload, WriteMultipart};
 
-/// Above this many bytes an upload to a remote store goes in parts, so that no single request runs long.
+/// Above this many bytes an upload to a remote store goes in parts, so that no single request runs
+/// long.
 const MULTIPART_ABOVE: usize = 32 << 20;
 /// The size of such a part, and how many travel at once.
 const PART_BYTES: usize = 16 << 20;
@@ -23,8 +25,8 @@ pub enum Placed {
 }
 
 impl Lake {
-    /// Puts an object made of these chunks, whole; a later put of the same path would replace it. On a local
-    /// lake it is on disk only after [`Lake::settle`].
+    /// Puts an object made of these chunks, whole; a later put of the same path would replace it.
+    /// On a local lake it is on disk only after [`Lake::settle`].
     pub(crate) async fn put(&self, path: &str, chunks: Vec<Bytes>) -> Result<(), LakeError> {
         let failed = |e| store_error("write", path, e);
         if let Some((_, local)) = &self.local {
@@ -58,9 +60,10 @@ impl Lake {
 
     /// Puts an object unless there is one, and says whose bytes are there afterwards.
     ///
-    /// An attempt may have been applied although its answer says otherwise: a lost answer that the client repeats
-    /// comes back as "exists". So every answer but success is settled by reading back. With [`LakeError::Unknown`]
-    /// the question stays open; asking again with the same bytes is always safe.
+    /// An attempt may have been applied although its answer says otherwise: a lost answer that the
+    /// client repeats comes back as "exists". So every answer but success is settled by reading
+    /// back. With [`LakeError::Unknown`] the question stays open; asking again with the same bytes
+    /// is always safe.
     pub(crate) async fn put_if_absent(
         &self,
         path: &str,
@@ -83,7 +86,8 @@ impl Lake {
         match self.get_if_present(path).await {
             Ok(Some(found)) if found == bytes => Ok(Placed::Ours),
             Ok(Some(found)) => Ok(Placed::Theirs(found)),
-            // Not there now; a request still on its way may yet arrive, which a repeat of the same put survives.
+            // Not there now; a request still on its way may yet arrive, which a repeat of the same
+            // put survives.
             Ok(None) => Err(store_error("write", path, error)),
             Err(_) => Err(LakeError::Unknown {
                 path: path.to_string(),
@@ -159,7 +163,8 @@ impl Lake {
 
     /// Waits until these staged files are there to stay, so that a checkpoint may name them.
     ///
-    /// On a local lake they and their names are on disk then. Any other store that answered has kept the object.
+    /// On a local lake they and their names are on disk then. Any other store that answered has
+    /// kept the object.
     pub(crate) async fn settle(&self, paths: &[String]) -> Result<(), LakeError> {
         let Some((_, local)) = &self.local else {
             return Ok(());
@@ -173,7 +178,8 @@ impl Lake {
         })
     }
 
-    /// On a local lake, brings the names in these folders to disk, which another run may have written last.
+    /// On a local lake, brings the names in these folders to disk, which another run may have
+    /// written last.
     pub(crate) async fn settle_names(&self, folders: &[String]) -> Result<(), LakeError> {
         let Some((_, local)) = &self.local else {
             return Ok(());

@@ -1,16 +1,18 @@
-//! A store that asks again when the answer was bad: for stores behind a network, of which one answer in
-//! thousands is a 500, a 503, a timeout, or a body that breaks off.
+//! A store that asks again when the answer was bad: for stores behind a network, of which one
+//! answer in thousands is a 500, a 503, a timeout, or a body that breaks off.
 //!
-//! Whatever may be repeated without harm is: reads, listings, deletions, and puts that replace. A put-if-absent
-//! is not, because only its caller can tell its own object from another's ([`super::Lake`]). Bodies are read to
-//! their end before they are handed on, so that one that broke off is asked for again here; nobody who reads
-//! through this store would do anything else with them.
+//! Whatever may be repeated without harm is: reads, listings, deletions, and puts that replace. A
+//! put-if-absent is not, because only its caller can tell its own object from another's
+//! ([`super::Lake`]). Bodies are read to their end before they are handed on, so that one that
+//! broke off is asked for again here; nobody who reads through this store would do anything else
+//! with them.
 //!
 //! # Invariants
-//! 1. No call takes longer than the patience and one answer more. Who wants to wait longer calls again, and says so.
+//! 1. No call takes longer than the patience and one answer more. Who wants to wait longer calls
+//!    again, and says so.
 //! 2. A refusal (not found, not allowed, ..) is an answer, and is handed on at once.
-//! 3. Calls that were given up are counted: libraries above this one tell in words what went wrong, and whether
-//!    the store was at fault is known here alone.
+//! 3. Calls that were given up are counted: libraries above this one tell in words what went wrong,
+//!    and whether the store was at fault is known here alone.
 
 use std::fmt;
 use std::ops::Range;
@@ -89,7 +91,8 @@ impl Retrying {
         }
     }
 
-    /// A listing that goes on behind the last object it has shown when it breaks off; objects come in order.
+    /// A listing that goes on behind the last object it has shown when it breaks off; objects come
+    /// in order.
     fn list_behind(
         &self,
         prefix: Option<&Path>,
@@ -163,7 +166,7 @@ impl Tries {
 }
 
 /// Whether the store answered, and would answer the same again.
-pub(super) fn is_refusal(error: &Error) -> bool {
+fn is_refusal(error: &Error) -> bool {
     !matches!(error, Error::Generic { .. } | Error::JoinError { .. })
 }
 
@@ -291,7 +294,8 @@ mod tests {
     use super::*;
     use object_store::memory::InMemory;
 
-    /// A store of which every second answer is bad: an error, a body that breaks off, a listing that does.
+    /// A store of which every second answer is bad: an error, a body that breaks off, a listing
+    /// that does.
     #[derive(Debug, Default)]
     struct Flaky {
         inner: Arc<InMemory>,

@@ -231,7 +231,7 @@ impl Parts {
                             if let Some(others) = others.filter(|others| !others.is_empty()) {
                                 tracing::warn!(
                                     "{} of {} files of the view `{view}` in the lake held other rows than its tables give, \
-                                     and are written anew with the next commit; please report it",
+                                     and are rewritten by the next commit; please report it",
                                     others.len(),
                                     lake.total
                                 );

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 const KEEP: u64 = 10;
 /// Tables that are read or written at once.
 pub(super) const TABLES_AT_ONCE: usize = 8;
-/// A file that was staged so many milliseconds before its commit is looked for.
+/// Age in milliseconds from which a staged file is looked for before it is committed.
 const STAGED_LONG_MS: i64 = 60_000;
 
 /// What becomes final together.
@@ -57,9 +57,10 @@ pub struct TableState {
 
 /// The one writer of a lake.
 ///
-/// Commits in order: [`seal`](Self::seal) makes an epoch final, [`publish`](Self::publish) shows it to readers of the tables;
-/// [`commit`](Self::commit) is both. When a call fails with a retryable error, make it again with the same arguments.
-/// After any other error the writer must stop; a restart begins with what was sealed.
+/// Commits in order: [`seal`](Self::seal) makes an epoch final, [`publish`](Self::publish) shows it
+/// to readers of the tables; [`commit`](Self::commit) is both. When a call fails with a retryable
+/// error, make it again with the same arguments. After any other error the writer must stop; a
+/// restart begins with what was sealed.
 #[derive(Debug)]
 pub struct Committer {
     pub(super) lake: Lake,
@@ -99,7 +100,8 @@ impl Committer {
         Ok(number)
     }
 
-    /// Makes `changes` final: when this returns, a restart goes on after them. First publishes what was sealed before.
+    /// Makes `changes` final: when this returns, a restart goes on after them. First publishes what
+    /// was sealed before.
     pub async fn seal(&mut self, changes: Changes) -> Result<u64, LakeError> {
         self.publish().await?;
         let checkpoint = self.checkpoint(changes);
@@ -194,17 +196,19 @@ impl Committer {
         Ok(())
     }
 
-    /// Writes the Delta log checkpoints that are due, and removes old log entries and old checkpoints of the lake.
+    /// Writes the Delta log checkpoints that are due, and removes old log entries and old
+    /// checkpoints of the lake.
     ///
-    /// Nothing depends on it but the speed of readers and the number of files, so it may run beside later commits,
-    /// and when it fails the next turn does the work. The future borrows nothing.
+    /// Nothing depends on it but the speed of readers and the number of files, so it may run beside
+    /// later commits, and when it fails the next turn does the work. The future borrows nothing.
     pub fn tidy(&mut self) -> impl Future<Output = Result<(), LakeError>> + Send + use<> {
         let lake = self.lake.clone();
         let due = std::mem::take(&mut self.due);
         let now_ms = self.time_ms;
         let kept_from = (self.number + 1).saturating_sub(KEEP);
         let old = self.prunable.iter().take_while(|n| **n < kept_from).count();
-        // While a checkpoint is not published, nothing before it may be needed by anyone but a reader of this list.
+        // While a checkpoint is not published, nothing before it may be needed by anyone but a
+        // reader of this list.
         let old: Vec<u64> = self.prunable.drain(..old).collect();
         async move {
             for number in old {
@@ -235,7 +239,8 @@ impl Committer {
         }
     }
 
-    /// Looks for the data files that `checkpoint` adds: someone may have removed what no table names yet.
+    /// Looks for the data files that `checkpoint` adds: someone may have removed what no table
+    /// names yet.
     async fn find_staged(&self, checkpoint: &Checkpoint) -> Result<(), LakeError> {
         let adds = |since: i64| {
             let tables = checkpoint.tables.iter();
@@ -247,7 +252,8 @@ impl Committer {
             let all: Vec<String> = adds(i64::MAX).collect();
             return self.lake.settle(&all).await;
         }
-        // Behind a network every look is a request; who removes files takes those that have been there for a while.
+        // Behind a network every look is a request; who removes files takes those that have been
+        // there for a while.
         let looks = adds(checkpoint.time_ms - STAGED_LONG_MS).map(async |path| {
             match self.lake.exists(&path).await? {
                 true => Ok(()),
@@ -260,9 +266,10 @@ impl Committer {
             .await
     }
 
-    /// After our put of `number`: it must be the newest. Where it is not, we slept so long that another writer took the
-    /// lake, went on, and pruned the checkpoint whose place we just took; then ours means nothing and goes. So it does
-    /// where the one before is gone, which nobody prunes: then the lake was removed behind our back.
+    /// After our put of `number`: it must be the newest. Where it is not, we slept so long that
+    /// another writer took the lake, went on, and pruned the checkpoint whose place we just took;
+    /// then ours means nothing and goes. So it does where the one before is gone, which nobody
+    /// prunes: then the lake was removed behind our back.
     async fn check_newest(&self, number: u64) -> Result<(), LakeError> {
         let ours = paths::checkpoint(number);
         let before = paths::checkpoint(number.saturating_sub(2));
@@ -284,7 +291,8 @@ impl Committer {
         Ok(())
     }
 
-    /// What `error` means: a table that is ahead of us has got a checkpoint of another writer, if there is one.
+    /// What `error` means: a table that is ahead of us has got a checkpoint of another writer, if
+    /// there is one.
     async fn rival_or(&self, error: LakeError) -> LakeError {
         if !matches!(error, LakeError::TableAhead { .. }) {
             return error;

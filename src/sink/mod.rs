@@ -1,4 +1,5 @@
-//! Rows into Delta tables, exactly once: stage data files, commit a checkpoint, repeat it to the tables.
+//! Rows into Delta tables, exactly once: stage data files, commit a checkpoint, repeat it to the
+//! tables.
 //!
 //! ```text
 //!  rows of an epoch --encode--> Parquet --Lake::stage--> file that no one names    (every worker, any time)
@@ -8,14 +9,15 @@
 //!                                        Committer::publish --> Delta log entries  (the same worker; repeatable)
 //!                                        Committer::tidy    --> Delta log checkpoints, old logs and checkpoints removed
 //! ```
-//! On restart [`Committer::open`] finds the last checkpoint, repeats to the tables what they lack of it, and says where
-//! to go on and which files each table has.
+//! On restart [`Committer::open`] finds the last checkpoint, repeats to the tables what they lack
+//! of it, and says where to go on and which files each table has.
 //!
 //! # Which part deltalake-core plays
-//! It reads tables, and it writes and cleans the checkpoints of their logs; the log entries have its types. They are put by
-//! ourselves ([`log`]), because its transaction builder answers questions that we must not ask: it rebases on foreign
-//! commits where we want to stop, takes the time and an id from the machine where ours come from the checkpoint,
-//! mistakes its own commit for a conflict when the store's answer was lost, and lists and replays the log for every commit
+//! It reads tables, and it writes and cleans the checkpoints of their logs; the log entries have
+//! its types. They are put by ourselves ([`log`]), because its transaction builder answers
+//! questions that we must not ask: it rebases on foreign commits where we want to stop, takes the
+//! time and an id from the machine where ours come from the checkpoint, mistakes its own commit for
+//! a conflict when the store's answer was lost, and lists and replays the log for every commit
 //! where we know the next version and need one put.
 //!
 //! # Invariants

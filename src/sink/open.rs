@@ -1,8 +1,9 @@
 //! Opening a lake: what the last run left is made whole, and judged.
 //!
-//! Another pinflow may be at work beside us. It commits, prunes checkpoints and tidies logs while we read, and what we
-//! have read then does not fit together; so whatever is found wrong is believed only if the newest checkpoint stayed
-//! the same meanwhile, and else read again. Which of the two may write is settled at the first commit.
+//! Another pinflow may be at work beside us. It commits, prunes checkpoints and tidies logs while
+//! we read, and what we have read then does not fit together; so whatever is found wrong is
+//! believed only if the newest checkpoint stayed the same meanwhile, and else read again. Which of
+//! the two may write is settled at the first commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,8 +19,9 @@ use crate::lake::{Lake, LakeError, paths};
 const READ_AGAIN: usize = 20;
 
 impl Committer {
-    /// Opens the lake for writing: finishes what a previous process sealed and did not publish, and says where to go
-    /// on; `None` for a new lake. `writer` names this run of this process, for whoever finds its traces.
+    /// Opens the lake for writing: finishes what a previous process sealed and did not publish, and
+    /// says where to go on; `None` for a new lake. `writer` names this run of this process, for
+    /// those who find its traces.
     pub async fn open(
         lake: Lake,
         writer: String,
@@ -125,8 +127,8 @@ async fn open_at(
     Ok((committer, Some(recovered)))
 }
 
-/// Reads the newest checkpoint. One that a power failure tore goes, if no table has acted on it: its commit was
-/// promised to nobody, and the one before is the newest.
+/// Reads the newest checkpoint. One that a power failure tore goes, if no table has acted on it:
+/// its commit was promised to nobody, and the one before is the newest.
 async fn read_newest(lake: &Lake, numbers: &mut Vec<u64>) -> Result<Option<Checkpoint>, LakeError> {
     while let Some(&number) = numbers.last() {
         let path = paths::checkpoint(number);
@@ -148,8 +150,8 @@ async fn read_newest(lake: &Lake, numbers: &mut Vec<u64>) -> Result<Option<Check
     Ok(None)
 }
 
-/// Refuses a lake in which a table holds checkpoint `number` or a later one, which is not there or cannot be
-/// understood (`error`).
+/// Refuses a lake in which a table holds checkpoint `number` or a later one, which is not there or
+/// cannot be understood (`error`).
 async fn refuse_committed(
     lake: &Lake,
     number: u64,
@@ -254,7 +256,8 @@ async fn read_unbroken(lake: &Lake, numbers: &[u64]) -> Result<Vec<Checkpoint>, 
         .await
 }
 
-/// Reads tables. All of them are read to the end even if one fails, so that nothing is cut off half-way.
+/// Reads tables. All of them are read to the end even if one fails, so that nothing is cut off
+/// half-way.
 async fn load_all(
     lake: &Lake,
     tables: impl Iterator<Item = String>,

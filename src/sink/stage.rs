@@ -1,4 +1,5 @@
-//! Data files: put where no table names them yet, read back, and rewritten without some of their rows.
+//! Data files: put where no table names them yet, read back, and rewritten without some of their
+//! rows.
 
 use super::parquet::{Encoded, ParquetOptions, decode, encode};
 use crate::checkpoint::StagedFile;
@@ -10,7 +11,8 @@ use std::collections::BTreeMap;
 /// What a caller knows about a file that it stages, and the file itself does not say.
 #[derive(Clone, Debug)]
 pub struct FileFacts {
-    /// Names the file: a number that no other file of the table ever had, so drawn from a wide generator.
+    /// Names the file: a number that no other file of the table ever had, so drawn from a wide
+    /// generator.
     pub id: u128,
     /// Milliseconds since 1970 UTC.
     pub now_ms: i64,
@@ -19,8 +21,8 @@ pub struct FileFacts {
 }
 
 impl Lake {
-    /// Puts a data file into the folder of `table`. It belongs to the table once a checkpoint names it, and to no one
-    /// if none ever does.
+    /// Puts a data file into the folder of `table`. It belongs to the table once a checkpoint names
+    /// it, and to no one if none ever does.
     pub async fn stage(
         &self,
         table: &str,
@@ -42,8 +44,8 @@ impl Lake {
         })
     }
 
-    /// The rows of the data file `file` of `table`, in the dataflow's types; only the columns named, if any are, in the
-    /// file's order.
+    /// The rows of the data file `file` of `table`, in the dataflow's types; only the columns
+    /// named, if any are, in the file's order.
     pub async fn read_file(
         &self,
         table: &str,
@@ -55,10 +57,12 @@ impl Lake {
         decode(bytes, columns, &path)
     }
 
-    /// Stages what is left of the data file `file` when only the rows that `keep` says stay; `None` if no row does.
+    /// Stages what is left of the data file `file` when only the rows that `keep` says stay; `None`
+    /// if no row does.
     ///
-    /// `keep` sees the rows in the file's order, a batch at a time, and answers one value a row; null is no.
-    /// The old file is untouched: the caller removes it from the table in the same commit that adds the new one.
+    /// `keep` sees the rows in the file's order, a batch at a time, and answers one value a row;
+    /// null is no. The old file is untouched: the caller removes it from the table in the same
+    /// commit that adds the new one.
     pub async fn rewrite(
         &self,
         table: &str,

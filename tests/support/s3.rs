@@ -47,7 +47,7 @@ pub struct S3 {
 /// What goes wrong with answers.
 #[derive(Default)]
 struct Faults {
-    /// One request of so many is answered by 503, and as many by a body that breaks off; 0 for none.
+    /// Every n-th request is answered by 503, and as many reads by a body that breaks off; 0: none.
     one_in: AtomicU64,
     /// How many there were.
     done: AtomicU64,
@@ -96,7 +96,7 @@ async fn broken_off(answer: hyper::Response<s3s::Body>) -> hyper::Response<s3s::
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// A body that promises so many bytes.
+/// A body with a promised length.
 struct Broken<S>(usize, S);
 
 impl<S: Stream + Unpin> Stream for Broken<S> {
@@ -204,7 +204,7 @@ impl S3 {
         Arc::new(store.expect("the client is configured"))
     }
 
-    /// From now on one request of so many gets no good answer: 503, or, if it reads, a body that breaks off.
+    /// From now on every n-th request is answered by 503, and as many reads break off half-way.
     pub fn spoil(&self, one_in: u64) {
         self.faults.one_in.store(one_in, Ordering::Relaxed);
     }

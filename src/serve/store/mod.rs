@@ -263,7 +263,7 @@ impl LiveStore {
     /// Tells the store, once the view's rows are loaded after a restart, what the lake has of it (placed under
     /// [`PLACEMENT`]). Buckets with the same rows are clean; the others are dirty, and their numbers are returned. `None` if
     /// the number of buckets cannot be (not a power of two, or too few for the rows): then all stay dirty, and the view will
-    /// be written anew.
+    /// be rewritten.
     pub fn restored(&self, view: &str, lake: &LakeBuckets) -> Result<Option<Vec<u32>>, NoSuchView> {
         let number = self.view_number(view)?;
         Ok(self.write().views[number].restored(lake))

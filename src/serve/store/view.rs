@@ -80,7 +80,7 @@ impl View {
         buckets
     }
 
-    /// Says that the lake has so many buckets, and what it has in each; a bucket it says nothing of is taken as it is. Buckets
+    /// Says how many buckets the lake has and what is in them; a bucket without a digest is trusted. Buckets
     /// with the same rows are clean, and the others are dirty and named. `None` if that number of buckets cannot be: then all
     /// stay as they are.
     pub(super) fn restored(&mut self, lake: &LakeBuckets) -> Option<Vec<u32>> {

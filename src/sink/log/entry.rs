@@ -1,4 +1,5 @@
-//! The log entry of a commit: the actions of a checkpoint for one table, in the types of deltalake-core.
+//! The log entry of a commit: the actions of a checkpoint for one table, in the types of
+//! deltalake-core.
 
 use std::collections::HashMap;
 

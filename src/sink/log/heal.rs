@@ -1,8 +1,9 @@
 //! A Delta log whose reading begins at something that is not whole.
 //!
-//! Readers begin at a log checkpoint, which `_last_checkpoint` names, and go on with the entries behind it. Both
-//! are there for speed alone as long as the entries are: where a power failure tore them (they are written so that
-//! it cannot, but not every pinflow did so), or someone removed one, they go, and reading begins further back.
+//! Readers begin at a log checkpoint, which `_last_checkpoint` names, and go on with the entries
+//! behind it. Both are there for speed alone as long as the entries are: where a power failure tore
+//! them (they are written so that it cannot, but not every pinflow did so), or someone removed one,
+//! they go, and reading begins further back.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +16,8 @@ const MAGIC: &[u8] = b"PAR1";
 const CHECKPOINT: &str = ".checkpoint.parquet";
 const HINT: &str = "_last_checkpoint";
 
-/// Removes what leads nowhere in the log of `table`, if reading can begin somewhere else. Answers whether there was
-/// anything.
+/// Removes what leads nowhere in the log of `table`, if reading can begin somewhere else. Answers
+/// whether there was anything.
 pub(super) async fn heal(lake: &Lake, table: &str) -> Result<bool, LakeError> {
     let folder = format!("{table}/_delta_log");
     let names = lake.list(&folder, None).await?;

@@ -1,8 +1,9 @@
 //! The Delta log of one table, as its only writer sees it.
 //!
-//! We know the version that comes next, so a commit is one put-if-absent of `_delta_log/<version>.json`. If something is
-//! there already, its content decides: our own transaction (an earlier attempt, or another process that rolled the same
-//! checkpoint forward) is success; an entry that changes nothing (a reader's `VACUUM` leaves such) is passed over;
+//! We know the version that comes next, so a commit is one put-if-absent of
+//! `_delta_log/<version>.json`. If something is there already, its content decides: our own
+//! transaction (an earlier attempt, or another process that rolled the same checkpoint forward) is
+//! success; an entry that changes nothing (a reader's `VACUUM` leaves such) is passed over;
 //! anything else means that someone else writes the table, and we stop.
 
 mod entry;
@@ -86,8 +87,8 @@ pub(super) async fn append(
     }
 }
 
-/// Makes sure that no one else wrote to `table` since we did; `last` is our last checkpoint. Passes over entries
-/// that change nothing.
+/// Makes sure that no one else wrote to `table` since we did; `last` is our last checkpoint. Passes
+/// over entries that change nothing.
 pub(super) async fn check_untouched(
     lake: &Lake,
     table: &str,
@@ -120,7 +121,8 @@ fn foreign(table: &str, version: u64, last: u64, entry: Entry) -> LakeError {
 /// Reads what a table is and holds; `None` if there is no such table.
 pub(super) async fn load(lake: &Lake, table: &str) -> Result<Option<Loaded>, LakeError> {
     match load_once(lake, table).await {
-        // Perhaps what readers are to begin with was torn by a power failure; the entries are whole.
+        // Perhaps what readers are to begin with was torn by a power failure; the entries are
+        // whole.
         Err(LakeError::Delta { passing: false, .. }) if heal::heal(lake, table).await? => {
             load_once(lake, table).await
         }
@@ -176,8 +178,8 @@ async fn read(lake: &Lake, table: &str) -> Result<Option<Loaded>, Box<dyn Error 
     }))
 }
 
-/// Lets deltalake-core do something in a task of its own, so that a panic in it is an error like any other. It is
-/// worth another try if the store was away meanwhile.
+/// Lets deltalake-core do something in a task of its own, so that a panic in it is an error like
+/// any other. It is worth another try if the store was away meanwhile.
 async fn apart<T, F>(
     lake: &Lake,
     table: &str,
@@ -231,8 +233,8 @@ fn active_file(view: &deltalake_core::kernel::LogicalFileView) -> StagedFile {
     }
 }
 
-/// The last entry that changed any row must be ours. Entries that were cleaned away end the search: then a log
-/// checkpoint was written, which is our doing too.
+/// The last entry that changed any row must be ours. Entries that were cleaned away end the search:
+/// then a log checkpoint was written, which is our doing too.
 async fn check_last_writer(
     lake: &Lake,
     table: &str,
@@ -254,15 +256,16 @@ async fn check_last_writer(
     Ok(())
 }
 
-/// Whether the log of `table` is due for a checkpoint at `version`: every [`CHECKPOINT_EVERY`] versions, but not for all
-/// tables at the same one, since they get their versions together.
+/// Whether the log of `table` is due for a checkpoint at `version`: every [`CHECKPOINT_EVERY`]
+/// versions, but not for all tables at the same one, since they get their versions together.
 pub(super) fn wants_checkpoint(table: &str, version: u64) -> bool {
     let turn = table.bytes().map(u64::from).sum::<u64>();
     version > 0 && (version + turn).is_multiple_of(CHECKPOINT_EVERY)
 }
 
-/// Writes a log checkpoint of the table's present version, and removes log entries that are older than the table's
-/// `delta.logRetentionDuration` before `now_ms` and that the checkpoint made superfluous.
+/// Writes a log checkpoint of the table's present version, and removes log entries that are older
+/// than the table's `delta.logRetentionDuration` before `now_ms` and that the checkpoint made
+/// superfluous.
 pub(super) async fn maintain(lake: &Lake, table: &str, now_ms: i64) -> Result<(), LakeError> {
     apart(lake, table, "tidy the log of", |lake, table| async move {
         tidy(&lake, &table, now_ms).await

@@ -6,7 +6,8 @@ use crate::disk::tape::{Op, Tape};
 use std::collections::HashSet;
 use std::time::Instant;
 
-/// How many images are tried, and from which seed, unless `PINFLOW_CASES` and `PINFLOW_SEED` say otherwise.
+/// How many images are tried, and from which seed, unless `PINFLOW_CASES` and `PINFLOW_SEED` say
+/// otherwise.
 const CASES: u64 = 150;
 const SEED: u64 = 1;
 
@@ -22,8 +23,8 @@ fn in_memory() -> tempfile::TempDir {
         .unwrap()
 }
 
-/// What the tables hold after commit `n`: pins 0 to 9, then two more with each commit; of those one goes again with
-/// every third commit. The view is there from commit 2 on.
+/// What the tables hold after commit `n`: pins 0 to 9, then two more with each commit; of those one
+/// goes again with every third commit. The view is there from commit 2 on.
 fn pins_after(n: u64) -> Vec<i64> {
     let more = (2..=n).flat_map(|n| [n as i64 * 10, n as i64 * 10 + 1]);
     let gone =
@@ -79,7 +80,8 @@ struct State {
     view: Option<StagedFile>,
 }
 
-/// Commits until checkpoint `last`, and tidies after each; `promise` hears of every commit that is done.
+/// Commits until checkpoint `last`, and tidies after each; `promise` hears of every commit that is
+/// done.
 async fn commit_until(lake: &Lake, writer: &str, last: u64, mut promise: impl FnMut(u64)) {
     let (mut committer, recovered) = open(lake, writer).await;
     let mut state = State::default();
@@ -105,7 +107,8 @@ async fn commit_until(lake: &Lake, writer: &str, last: u64, mut promise: impl Fn
     }
 }
 
-/// 24 commits by four runs, each of which is killed between its last checkpoint and the tables' commits.
+/// 24 commits by four runs, each of which is killed between its last checkpoint and the tables'
+/// commits.
 async fn history(lake: &Lake, tape: &Tape) {
     for (run, last) in [7, 14, 21, 24].into_iter().enumerate() {
         commit_until(lake, &format!("run {run}"), last, |n| tape.promise(n)).await;

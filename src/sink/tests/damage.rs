@@ -1,4 +1,5 @@
-//! Lakes of which something is missing or torn: what is made whole, what is refused, and in which words.
+//! Lakes of which something is missing or torn: what is made whole, what is refused, and in which
+//! words.
 
 use super::*;
 use expect_test::{Expect, expect};

@@ -1,4 +1,5 @@
-//! The commit protocol from outside: what a lake holds after commits, crashes, rivals and lost answers.
+//! The commit protocol from outside: what a lake holds after commits, crashes, rivals and lost
+//! answers.
 
 use super::log::APP_ID;
 use super::*;

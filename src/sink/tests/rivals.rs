@@ -16,7 +16,8 @@ async fn the_second_writer_loses_and_is_told_who_holds_the_lake() {
         ))
         .await
         .unwrap();
-    // Nothing to do with the tables that the first one changed: only the checkpoint stands between them.
+    // Nothing to do with the tables that the first one changed: only the checkpoint stands between
+    // them.
     let lost = second
         .commit(changes(
             2,
