@@ -12,6 +12,7 @@ pub mod door;
 pub mod emulator;
 pub mod function;
 pub mod gateway;
+pub mod host;
 pub mod kafka;
 pub mod kinesis;
 pub mod lake;

@@ -15,13 +15,14 @@
 //!    by this, not by the source.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::archive::SharedArchive;
 use crate::delta::Epoch;
+use crate::host::Host;
 use crate::source::{Chunk, Lag, Position, Read, Source, SourceError};
 
 /// Where workers get records from.
@@ -88,6 +89,7 @@ pub struct Intake {
     limits: IntakeLimits,
     /// Gets every chunk as it came.
     archive: Option<SharedArchive>,
+    host: Arc<dyn Host>,
 }
 
 /// Nothing is taken in while more than this waits to be written to the archive.
@@ -122,6 +124,7 @@ impl Intake {
         first: Epoch,
         limits: IntakeLimits,
         archive: Option<SharedArchive>,
+        host: Arc<dyn Host>,
     ) -> Self {
         let inner = Inner {
             source,
@@ -138,6 +141,7 @@ impl Intake {
             inner: Mutex::new(inner),
             limits,
             archive,
+            host,
         }
     }
 
@@ -172,8 +176,8 @@ impl Intake {
     }
 
     /// Notes that all epochs up to `epoch` are visible: their bytes no longer count against the budget. Tells how many records each of them had,
-    /// and when its first one was claimed.
-    pub fn visible(&self, epoch: Epoch, mut seen: impl FnMut(u64, Instant)) {
+    /// and how long ago its first one was claimed.
+    pub fn visible(&self, epoch: Epoch, mut seen: impl FnMut(u64, Duration)) {
         let mut inner = self.lock();
         while inner
             .behind
@@ -183,7 +187,7 @@ impl Intake {
             if let Some(behind) = inner.behind.pop_front() {
                 inner.behind_bytes -= behind.bytes;
                 if let Some(since) = behind.since {
-                    seen(behind.records, since);
+                    seen(behind.records, self.host.instant() - since);
                 }
             }
         }
@@ -236,7 +240,7 @@ impl Feed for Intake {
                 }
                 inner.open_bytes += chunk.bytes.len() as u64;
                 inner.open_records += chunk.records;
-                inner.open_since.get_or_insert_with(Instant::now);
+                inner.open_since.get_or_insert_with(|| self.host.instant());
                 Claim::Chunk(inner.open, chunk)
             }
             Ok(Read::Idle) => Claim::Idle(inner.open),

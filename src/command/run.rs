@@ -13,6 +13,7 @@ use super::gateway::{DoorArgs, log_folder};
 use crate::definition::{Definition, check_prefix};
 use crate::emulator::EmulatorOptions;
 use crate::gateway::{Server as Gateway, serve as serve_gateway};
+use crate::host::Machine;
 use crate::kafka::{KafkaAddress, NewTopics, OnLostOffsets};
 use crate::reclock::IntakeLimits;
 use crate::runtime::{Cluster, Outcome, RunError, RunOptions};
@@ -179,7 +180,7 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         .max_blocking_threads(64)
         .enable_all()
         .build()?;
-    let outcome = Outcome::default();
+    let outcome = Outcome::new(Arc::new(Machine(runtime.handle().clone())));
     let leader = args.process == 0;
     // The log is repaired when it is opened, and only then read.
     let gateway = match args.gateway.filter(|_| leader) {

@@ -40,6 +40,8 @@ pub struct Lake {
     pub(super) url: Url,
     /// The root as a folder, and what writes there, if the lake is on this machine.
     pub(super) local: Option<(PathBuf, Local)>,
+    /// Where deltalake-core works, if not where it is called.
+    delta_runtime: Option<tokio::runtime::Handle>,
 }
 
 impl Lake {
@@ -90,6 +92,28 @@ impl Lake {
             root,
             url,
             local: None,
+            delta_runtime: None,
+        }
+    }
+
+    /// Lets deltalake-core work on `runtime`, and the caller wait for it without doing anything else:
+    /// it brings threads of its own, and a simulation has none.
+    #[cfg(test)]
+    pub(crate) fn with_delta_runtime(self, runtime: tokio::runtime::Handle) -> Lake {
+        Lake {
+            delta_runtime: Some(runtime),
+            ..self
+        }
+    }
+
+    /// Lets deltalake-core do something in a task of its own.
+    pub(crate) async fn ask_delta<T: Send + 'static>(
+        &self,
+        asking: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, tokio::task::JoinError> {
+        match &self.delta_runtime {
+            None => tokio::spawn(asking).await,
+            Some(runtime) => futures::executor::block_on(runtime.spawn(asking)),
         }
     }
 

@@ -15,7 +15,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::operator::Operator;
 use timely::dataflow::{Scope, StreamVec};
 
-use super::publish::ViewEvent;
+use super::messages::ViewEvent;
 use crate::delta::Epoch;
 
 /// The end of an epoch, as told to one worker.
@@ -29,20 +29,32 @@ pub struct Tick {
     pub commit: bool,
 }
 
+/// An epoch that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Whether it ends a commit.
+    pub commit: bool,
+}
+
 /// What decides about epochs.
-pub struct ClockConfig {
-    /// Asked by worker 0, often: is the open epoch over? If so, does it end a commit? `None`: not yet.
-    pub decide: Arc<dyn Fn() -> Option<(Epoch, bool)> + Send + Sync>,
-    /// Called on every worker when an epoch is over: chunks claimed later belong to a later epoch.
-    pub advance: Arc<dyn Fn(Epoch) + Send + Sync>,
-    /// The epoch that is open when the sources are at their end: it is the last.
-    pub open: Arc<dyn Fn() -> Epoch + Send + Sync>,
+pub trait EpochClock: Send + Sync {
+    /// The open epoch, if it is over. Asked by worker 0, often.
+    fn decide(&self) -> Option<Closed>;
+
+    /// Epochs below this one are over: chunks claimed from now on belong to it, or to a later one.
+    /// Called on every worker.
+    fn advance_to(&self, epoch: Epoch);
+
+    /// The open epoch: the last one, when the sources are at their end.
+    fn open(&self) -> Epoch;
 }
 
 /// Builds the clock; returns, on every worker, the epochs that end a commit, each at its own time.
 pub fn clock<'scope>(
     scope: Scope<'scope, Epoch>,
-    config: Option<ClockConfig>,
+    clock: Option<Arc<dyn EpochClock>>,
     sources: ProbeHandle<Epoch>,
     events: crossbeam_channel::Sender<ViewEvent>,
 ) -> StreamVec<'scope, Epoch, Epoch> {
@@ -52,17 +64,14 @@ pub fn clock<'scope>(
     let (output, ticks) = builder.new_output::<Vec<Tick>>();
     let mut output = OutputBuilder::from(output);
     let activator = scope.activator_for(builder.operator_info().address);
-    let decisions = config
-        .as_ref()
-        .map(|config| (Arc::clone(&config.decide), Arc::clone(&config.open)));
+    let decider = clock.clone();
     builder.build(move |capabilities| {
         let mut capability = capabilities
             .into_iter()
             .next()
-            .filter(|_| leader && decisions.is_some());
+            .filter(|_| leader && decider.is_some());
         move |_frontiers| {
-            let (Some(held), Some((decide, open))) = (capability.as_mut(), decisions.as_ref())
-            else {
+            let (Some(held), Some(clock)) = (capability.as_mut(), decider.as_ref()) else {
                 return;
             };
             let mut close = |epoch: Epoch, commit: bool| {
@@ -79,11 +88,11 @@ pub fn clock<'scope>(
                 }));
             };
             if sources.done() {
-                close(open(), true);
+                close(clock.open(), true);
                 capability = None;
                 return;
             }
-            if let Some((epoch, commit)) = decide() {
+            if let Some(Closed { epoch, commit }) = clock.decide() {
                 close(epoch, commit);
                 if let Some(held) = capability.as_mut() {
                     held.downgrade(&(epoch + 1));
@@ -94,7 +103,6 @@ pub fn clock<'scope>(
             }
         }
     });
-    let advance = config.map(|config| config.advance);
     ticks.unary(
         Exchange::new(|tick: &Tick| tick.worker),
         "Ticks",
@@ -102,8 +110,8 @@ pub fn clock<'scope>(
             move |input, output| {
                 input.for_each(|capability, ticks| {
                     for tick in ticks.drain(..) {
-                        if let Some(advance) = &advance {
-                            advance(tick.closed + 1);
+                        if let Some(clock) = &clock {
+                            clock.advance_to(tick.closed + 1);
                         }
                         if tick.commit {
                             output.session(&capability).give(tick.closed);

@@ -11,6 +11,7 @@
 pub mod buildable;
 mod clock;
 mod ingest;
+mod messages;
 mod publish;
 mod stage;
 pub mod views;
@@ -24,10 +25,11 @@ use timely::dataflow::operators::core::Concat;
 use timely::dataflow::operators::core::probe::{Handle as ProbeHandle, Probe};
 use timely::dataflow::{Scope, StreamVec};
 
-pub use clock::{ClockConfig, Tick};
-pub use ingest::{IngestConfig, Restored, dead_letter_schema};
-pub use publish::ViewEvent;
-pub use stage::{Finished, Gathered, StageTask, StagedChange, StagerHandle};
+pub use clock::{Closed, EpochClock, Tick};
+pub use ingest::{IngestConfig, dead_letter_schema};
+pub use messages::{
+    CommitPart, Finished, Gathered, RestoredRows, StageTask, StagedChange, StagerHandle, ViewEvent,
+};
 
 use crate::delta::{Delta, Epoch};
 use crate::operator::fault::Faults;
@@ -52,7 +54,7 @@ pub struct WorkerConfig {
     /// Counters of the keyed state.
     pub counters: Arc<KeyedCounters>,
     /// The clock; without one nothing ends a commit.
-    pub clock: Option<ClockConfig>,
+    pub clock: Option<Arc<dyn EpochClock>>,
     /// Where changes of views go: on workers of the process that serves.
     pub events: crossbeam_channel::Sender<ViewEvent>,
     /// The number of workers in the process that serves.

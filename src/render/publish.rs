@@ -4,19 +4,9 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;
 
+use super::messages::ViewEvent;
 use crate::delta::{Delta, Epoch};
 use crate::operator::route::{Routed, unroute};
-
-/// What the owner of the live store is told. All changes of an epoch come before the message that closes it.
-#[derive(Debug)]
-pub enum ViewEvent {
-    /// Some changes of a view.
-    Changed(Epoch, usize, Delta),
-    /// The epoch ends a commit: the store's state at exactly this epoch belongs to it.
-    Boundary(Epoch),
-    /// All epochs up to this one are complete.
-    Closed(Epoch),
-}
 
 /// Sends the changes of view number `view` to `events`, on the workers of the process that serves.
 pub fn publish<'scope>(

@@ -11,78 +11,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
-use serde::{Deserialize, Serialize};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use crate::checkpoint::{RemovedFile, StagedFile};
+use super::messages::{Gathered, StageTask, StagedChange, StagerHandle};
 use crate::delta::{Delta, Epoch};
 use crate::operator::epochs::Stash;
 use crate::operator::keyed::{Appended, FileId, Superseded};
 use crate::operator::route::Routed;
 use crate::reclock::Bound;
-
-/// What a worker adds to a commit.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct StagedChange {
-    /// The table: its place in the plan; the place after the last one stands for the dead letters.
-    pub table: usize,
-    /// Files that become part of the table.
-    #[serde(with = "crate::checkpoint::as_json")]
-    pub adds: Vec<StagedFile>,
-    /// Files that cease to be part of it.
-    #[serde(with = "crate::checkpoint::as_json")]
-    pub removes: Vec<RemovedFile>,
-}
-
-/// Work for the stager.
-pub enum StageTask {
-    /// These rows go into the file. A newer file of a table means that the older ones get no more.
-    Append {
-        /// The table.
-        table: usize,
-        /// The file's number.
-        file: FileId,
-        /// The rows.
-        rows: RecordBatch,
-    },
-    /// The newest row of each of these keys is in the file, and was replaced.
-    Replace {
-        /// The table.
-        table: usize,
-        /// The file.
-        file: FileId,
-        /// The keys.
-        keys: RecordBatch,
-    },
-    /// Bring everything into the lake and say what was done since the last time.
-    Finish {
-        /// The epoch that ends the commit.
-        epoch: Epoch,
-    },
-}
-
-/// The stager's answer to [`StageTask::Finish`].
-pub struct Finished {
-    /// The epoch that was asked about.
-    pub epoch: Epoch,
-    /// What the commit is made of.
-    pub changes: Vec<StagedChange>,
-    /// How far the archive of this process is to be read.
-    pub marks: Vec<Bound>,
-}
-
-/// The two ends of the channel to a worker's stager.
-pub struct StagerHandle {
-    /// Tasks are sent here; sending blocks when the stager is far behind.
-    pub tasks: crossbeam_channel::Sender<StageTask>,
-    /// Answers come from here.
-    pub finished: crossbeam_channel::Receiver<Finished>,
-}
 
 fn send(stager: &StagerHandle, task: StageTask) {
     // The stager ends early only when the lake failed, which ends the run with its own error.
@@ -189,17 +129,6 @@ pub fn stage<'scope>(
 /// Worker 0 gathers what a commit is made of.
 fn to_leader<D>(data: D) -> Routed<D> {
     Routed { worker: 0, data }
-}
-
-/// What worker 0 gathers for one commit.
-#[derive(Debug, Default)]
-pub struct Gathered {
-    /// The epoch that ends the commit.
-    pub epoch: Epoch,
-    /// The tables' changes.
-    pub changes: Vec<StagedChange>,
-    /// Where partitions are to be read on, and how far their archives are: those that moved since the last commit.
-    pub bounds: Vec<Bound>,
 }
 
 /// Gathers what all workers staged, and how far partitions were read, and hands it over when the commit is complete. Runs on every worker;

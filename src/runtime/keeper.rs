@@ -1,53 +1,113 @@
-//! The thread that keeps the live store: the only one that changes it.
+//! The keeper of the live store: the only one that changes it.
 //!
-//! It gathers the changes of views that workers send and publishes them when their epochs are closed, all views at once. At an epoch that ends a commit it
-//! stops for a moment to take what changed since the last one, so that the lake gets exactly that epoch.
+//! It gathers the changes of views that workers send and publishes them when their epochs are
+//! closed, all views at once. At an epoch that ends a commit it stops for a moment to take what
+//! changed since the last one, so that the lake gets exactly that epoch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::actor::Actor;
 use crate::delta::{Delta, Epoch};
-use crate::render::ViewEvent;
-use crate::serve::store::LiveStore;
+use crate::host::Host;
+use crate::render::{CommitPart, ViewEvent};
+use crate::serve::status::{Health, Status};
+use crate::serve::store::{LakeBuckets, LiveStore};
 
-/// Keeps `store` until all senders of `events` are gone. `boundary` is called when the store is exactly at the end of a commit (first at
-/// `restored`, if a lake was restored), `published` at each new epoch.
-pub fn keep(
-    store: &Arc<LiveStore>,
-    events: &crossbeam_channel::Receiver<ViewEvent>,
-    restored: Option<Epoch>,
-    mut boundary: impl FnMut(Epoch),
-    mut published: impl FnMut(Epoch),
-) {
-    let mut changes: BTreeMap<Epoch, Vec<(usize, Delta)>> = BTreeMap::new();
-    let mut boundaries: BTreeSet<Epoch> = restored.into_iter().collect();
-    let mut shown: Option<Epoch> = None;
-    for event in events {
-        match event {
-            ViewEvent::Changed(epoch, view, delta) => {
-                changes.entry(epoch).or_default().push((view, delta))
-            }
-            ViewEvent::Boundary(epoch) => {
-                boundaries.insert(epoch);
-            }
-            ViewEvent::Closed(closed) => {
-                let mut publish =
-                    |until: Epoch, changes: &mut BTreeMap<Epoch, Vec<(usize, Delta)>>| {
-                        let later = changes.split_off(&(until + 1));
-                        let ready = std::mem::replace(changes, later);
-                        if shown.is_none_or(|shown| shown < until) {
-                            store.publish(until, ready.into_values().flatten().collect());
-                            shown = Some(until);
-                        }
-                    };
-                while let Some(end) = boundaries.first().copied().filter(|end| *end <= closed) {
-                    boundaries.pop_first();
-                    publish(end, &mut changes);
-                    boundary(end);
+/// See the module.
+pub(super) struct Keeper {
+    store: Arc<LiveStore>,
+    status: Arc<Status>,
+    host: Arc<dyn Host>,
+    /// Where the views' part of a commit goes.
+    commit_parts: crossbeam_channel::Sender<CommitPart>,
+    /// The epoch that was restored, and what the lake has of each view.
+    restored: Option<(Epoch, BTreeMap<String, LakeBuckets>)>,
+    /// Changes of epochs that are not closed.
+    changes: BTreeMap<Epoch, Vec<(usize, Delta)>>,
+    /// Epochs that end a commit and are not closed.
+    boundaries: BTreeSet<Epoch>,
+    shown: Option<Epoch>,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        store: Arc<LiveStore>,
+        status: Arc<Status>,
+        host: Arc<dyn Host>,
+        commit_parts: crossbeam_channel::Sender<CommitPart>,
+        restored: Option<(Epoch, BTreeMap<String, LakeBuckets>)>,
+    ) -> Self {
+        let boundaries = restored.iter().map(|(epoch, _)| *epoch).collect();
+        Keeper {
+            store,
+            status,
+            host,
+            commit_parts,
+            restored,
+            changes: BTreeMap::new(),
+            boundaries,
+            shown: None,
+        }
+    }
+
+    fn publish(&mut self, until: Epoch) {
+        let later = self.changes.split_off(&(until + 1));
+        let ready = std::mem::replace(&mut self.changes, later);
+        if self.shown.is_none_or(|shown| shown < until) {
+            let changes = ready.into_values().flatten().collect();
+            self.store.publish(until, changes);
+            self.shown = Some(until);
+        }
+    }
+
+    /// The store is exactly at the end of a commit, or at the restored epoch.
+    fn boundary(&mut self, epoch: Epoch) {
+        match self.restored.take_if(|(restored, _)| *restored == epoch) {
+            Some((_, buckets)) => {
+                for (view, lake) in &buckets {
+                    let others = self.store.restored(view, lake).ok().flatten();
+                    if let Some(others) = others.filter(|others| !others.is_empty()) {
+                        tracing::warn!(
+                            "{} of {} files of the view `{view}` in the lake held other rows than its tables give, \
+                             and are rewritten by the next commit; please report it",
+                            others.len(),
+                            lake.total
+                        );
+                    }
                 }
-                publish(closed, &mut changes);
-                published(closed);
+            }
+            None => {
+                let part = CommitPart::Views(epoch, self.store.dirty());
+                // The committer is gone when the run failed.
+                let _ = self.commit_parts.send(part);
             }
         }
+    }
+}
+
+impl Actor for Keeper {
+    type Message = ViewEvent;
+
+    async fn take(&mut self, event: ViewEvent) -> Option<()> {
+        match event {
+            ViewEvent::Changed(epoch, view, delta) => {
+                self.changes.entry(epoch).or_default().push((view, delta));
+            }
+            ViewEvent::Boundary(epoch) => {
+                self.boundaries.insert(epoch);
+            }
+            ViewEvent::Closed(closed) => {
+                while let Some(end) = self.boundaries.first().copied().filter(|e| *e <= closed) {
+                    self.boundaries.pop_first();
+                    self.publish(end);
+                    self.boundary(end);
+                }
+                self.publish(closed);
+                self.status.closed(closed, self.host.now_ms() as u64);
+                self.status.set_health(Health::Healthy);
+            }
+        }
+        Some(())
     }
 }

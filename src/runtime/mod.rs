@@ -11,29 +11,26 @@
 //! 1. The first thread that fails says why in [`Outcome`], and everything stops; what was committed stays.
 //! 2. Workers never wait for the lake, except when a stager is a whole queue behind.
 
+mod actor;
 mod archive;
 mod committer;
+mod engine;
 mod keeper;
 mod outcome;
 mod pace;
+mod parts;
 mod planned;
+mod reload;
 pub mod replay;
 mod restore;
 mod run;
+#[cfg(test)]
+mod simulation;
 mod stager;
 mod threads;
 mod worker;
-
-use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use outcome::Outcome;
 pub use planned::planned;
 pub use replay::{Replay, ReplayError, replay};
 pub use run::{Cluster, RunError, RunOptions, RunSummary, run};
-
-/// The time of day, in milliseconds since 1970.
-fn now_ms() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis() as i64)
-}

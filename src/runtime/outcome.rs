@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::host::Host;
 use crate::lake::LakeError;
 
 /// What a run that panicked says.
@@ -11,16 +12,26 @@ const PANICKED: &str =
     "a thread of pinflow panicked; the message above says where: please report it";
 
 /// Shared by all threads of a process.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Outcome(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    host: Arc<dyn Host>,
     stopping: AtomicBool,
     failure: Mutex<Option<String>>,
 }
 
 impl Outcome {
+    /// Of a run on this machine that goes well so far.
+    pub fn new(host: Arc<dyn Host>) -> Self {
+        Outcome(Arc::new(Inner {
+            host,
+            stopping: AtomicBool::new(false),
+            failure: Mutex::new(None),
+        }))
+    }
+
     /// Asks the run to end well.
     pub fn stop(&self) {
         self.0.stopping.store(true, Ordering::SeqCst);
@@ -74,7 +85,7 @@ impl Outcome {
                 Err(error) if error.is_retryable() && last_tries < LAST_TRIES => {
                     tracing::warn!("could not {what}, trying again in {pause:?}: {error}");
                     last_tries += u32::from(self.is_stopping());
-                    tokio::time::sleep(pause).await;
+                    self.0.host.sleep(pause).await;
                     pause = (pause * 2).min(PAUSE_MAX);
                 }
                 Err(error) => {
@@ -101,10 +112,13 @@ impl Drop for Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::Machine;
 
     #[test]
     fn a_thread_that_panics_fails_the_run() {
-        let outcome = Outcome::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let machine = Machine(runtime.expect("a runtime").handle().clone());
+        let outcome = Outcome::new(Arc::new(machine));
         let watched = outcome.clone();
         let good = std::thread::spawn(move || drop(watched.watch_thread()));
         good.join().expect("it does not panic");

@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::delta::Epoch;
+use crate::host::Host;
 use crate::reclock::Intake;
+use crate::render::{Closed, EpochClock};
 use crate::serve::status::Status;
 
 /// When epochs and commits end.
@@ -23,6 +25,7 @@ pub(super) struct Pace {
     commit_every: Duration,
     intake: Arc<Intake>,
     status: Arc<Status>,
+    host: Arc<dyn Host>,
     /// The epoch of the last commit that is in the lake.
     committed: Arc<AtomicU64>,
     state: Mutex<State>,
@@ -47,28 +50,32 @@ impl Pace {
         commit_every: Duration,
         intake: Arc<Intake>,
         status: Arc<Status>,
+        host: Arc<dyn Host>,
         committed: Arc<AtomicU64>,
     ) -> Pace {
+        let now = host.instant();
         Pace {
             tick,
             commit_every,
             intake,
             status,
+            host,
             committed,
             state: Mutex::new(State {
-                tick_started: Instant::now(),
-                commit_started: Instant::now(),
+                tick_started: now,
+                commit_started: now,
                 pending: None,
                 changed: false,
             }),
         }
     }
+}
 
-    /// Whether the open epoch is over, and if so whether it ends a commit.
-    pub(super) fn decide(&self) -> Option<(Epoch, bool)> {
+impl EpochClock for Pace {
+    fn decide(&self) -> Option<Closed> {
         let (epoch, full, bytes) = self.intake.open();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
+        let now = self.host.instant();
         let due = now.duration_since(state.tick_started) >= self.tick;
         if !(due || full) {
             return None;
@@ -92,6 +99,14 @@ impl Pace {
         self.status.opened(epoch + 1);
         // Chunks that are claimed from here on belong to the next epoch, in this process; the others hear of it through the dataflow.
         self.intake.advance_to(epoch + 1);
-        Some((epoch, commit))
+        Some(Closed { epoch, commit })
+    }
+
+    fn advance_to(&self, epoch: Epoch) {
+        self.intake.advance_to(epoch);
+    }
+
+    fn open(&self) -> Epoch {
+        self.intake.open().0
     }
 }

@@ -30,9 +30,8 @@ use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
-use timely::communication::Config as CommunicationConfig;
-use timely::{Config, WorkerConfig as TimelyWorkerConfig};
 
+use super::engine::run_workers;
 use super::planned::planned;
 use crate::definition::{Definition, DefinitionError};
 use crate::delta::{Delta, Epoch, take_rows};
@@ -232,22 +231,13 @@ pub fn replay(
     let faults = Faults::default();
     let counters = Arc::<crate::operator::keyed::KeyedCounters>::default();
     let workers = options.workers.max(1);
-    let communication = if workers == 1 {
-        CommunicationConfig::Thread
-    } else {
-        CommunicationConfig::Process(workers)
-    };
     let shared = (
         Arc::clone(&plan),
         faults.clone(),
         Arc::clone(&counters),
         events,
     );
-    let config = Config {
-        communication,
-        worker: TimelyWorkerConfig::default(),
-    };
-    let guards = timely::execute(config, move |worker| {
+    let replayed = run_workers(workers, None, move |worker| {
         let (plan, faults, counters, events) = shared.clone();
         let restored_files = vec![0; plan.tables.len()];
         let config = WorkerConfig {
@@ -256,7 +246,7 @@ pub fn replay(
                 streams: streams.clone(),
                 feed: Arc::clone(&feed),
                 start: 0,
-                restored: Vec::new(),
+                restored: None,
                 now_us: Arc::new(|| 0),
                 counted: Arc::new(|_, _, _, _| {}),
             },
@@ -275,14 +265,9 @@ pub fn replay(
         while !probes.all.done() {
             worker.step_or_park(None);
         }
-        Ok::<(), String>(())
-    })
-    .map_err(ReplayError::Failed)?;
-    for result in guards.join() {
-        if let Err(error) | Ok(Err(error)) = result {
-            return Err(ReplayError::Failed(error));
-        }
-    }
+        Ok(())
+    });
+    replayed.map_err(ReplayError::Failed)?;
     let mut changes: BTreeMap<(usize, Epoch), Vec<Delta>> = BTreeMap::new();
     for event in inbox.try_iter() {
         if let ViewEvent::Changed(epoch, view, delta) = event {

@@ -4,18 +4,22 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::SchemaRef;
 
 use super::archive::open_archive;
 use super::committer::Committed;
-use super::now_ms;
 use super::outcome::Outcome;
+use super::parts::{Parts, STAGER_QUEUE};
 use super::planned::planned;
-use super::restore::found;
-use super::threads::Parts;
+use super::restore::{Found, found};
+use super::threads;
 use crate::definition::{Definition, DefinitionError};
 use crate::delta::Epoch;
+use crate::host::{Host, Machine};
 use crate::lake::{Lake, LakeError};
+use crate::plan::Plan;
 use crate::reclock::{Intake, IntakeLimits};
 use crate::render::served_views;
 use crate::serve::status::{RunDescription, Status};
@@ -97,19 +101,11 @@ pub fn run(
     runtime: &tokio::runtime::Handle,
     attach: impl FnOnce(&Arc<LiveStore>, &Arc<Status>) -> Result<(), RunError>,
 ) -> Result<RunSummary, RunError> {
-    let definition = Definition::load(&options.dataflow)?;
+    let host: Arc<dyn Host> = Arc::new(Machine(runtime.clone()));
+    let definition = Arc::new(Definition::load(&options.dataflow)?);
     let plan = Arc::new(planned(&definition)?);
     let served = served_views(&plan);
-    let specs = served
-        .iter()
-        .map(|(name, schema, key)| ViewSpec {
-            name: name.clone(),
-            schema: Arc::clone(schema),
-            key: key.clone(),
-        })
-        .collect();
-    let store =
-        Arc::new(LiveStore::new(specs).map_err(|error| RunError::Failed(error.to_string()))?);
+    let store = Arc::new(live_store(&served)?);
     let streams: Vec<String> = definition
         .streams
         .iter()
@@ -125,28 +121,18 @@ pub fn run(
         workers: options.workers * processes,
     };
     let stream_names: Vec<&str> = streams.iter().map(String::as_str).collect();
-    let status = Arc::new(Status::new(description, &stream_names, now_ms() as u64));
+    let status = Arc::new(Status::new(
+        description,
+        &stream_names,
+        host.now_ms() as u64,
+    ));
     attach(&store, &status)?;
 
-    let run_id = now_ms() as u64 ^ u64::from(std::process::id()) << 40;
+    let run_id = host.now_ms() as u64 ^ u64::from(std::process::id()) << 40;
     let lake = Lake::open(&options.lake)?;
-    let writer = format!("pinflow-{run_id:016x}");
-    // A lake that cannot be reached now is waited for, as it is later on.
-    let opening = outcome.retrying("open the lake", async || {
-        Committer::open(lake.clone(), writer.clone()).await
-    });
-    let Some((committer, recovered)) = runtime.block_on(opening) else {
-        let why = outcome.failure().unwrap_or_default();
-        return Err(RunError::Failed(why));
-    };
-    let found = found(
-        recovered,
-        &definition,
-        &plan,
-        &options.prefix,
-        &lake.location(),
-    )
-    .map_err(RunError::Failed)?;
+    let writer = writer(run_id);
+    let opening = open_lake(&lake, writer, &definition, &plan, &options.prefix, outcome);
+    let (committer, found) = runtime.block_on(opening)?;
     for path in found.left.iter().filter(|_| process == 0) {
         tracing::warn!(
             "{path} of the lake is in {} no more: it stays as it is and grows old",
@@ -169,22 +155,78 @@ pub fn run(
         .as_deref()
         .map(|location| open_archive(location, &opening, mine, runtime))
         .transpose()?;
-    let intake = Intake::new(source, found.epoch + 1, options.limits, archive.clone());
+    let intake = Intake::new(
+        source,
+        found.epoch + 1,
+        options.limits,
+        archive.clone(),
+        Arc::clone(&host),
+    );
     let intake = Arc::new(intake);
+    let started = Instant::now();
+    let cluster = options.cluster.clone();
     let parts = Parts {
         options,
         definition,
         plan,
         served,
-        store,
+        store: Arc::clone(&store),
         status,
         lake,
         found,
         intake,
         archive,
         run_id,
+        stager_queue: Some(STAGER_QUEUE),
         outcome: outcome.clone(),
-        runtime: runtime.clone(),
+        host,
     };
-    parts.run(committer)
+    let assembled = runtime.block_on(parts.assemble(committer));
+    let commits = assembled.commits.clone();
+    threads::run(assembled, cluster.as_ref(), outcome, runtime);
+    match outcome.failure() {
+        Some(why) => Err(RunError::Failed(why)),
+        None => Ok(RunSummary {
+            epoch: store.epoch(),
+            committed: commits.last(),
+            elapsed: started.elapsed(),
+        }),
+    }
+}
+
+/// A live store for these views, empty.
+pub(super) fn live_store(
+    served: &[(String, SchemaRef, Vec<usize>)],
+) -> Result<LiveStore, RunError> {
+    let specs = served.iter().map(|(name, schema, key)| ViewSpec {
+        name: name.clone(),
+        schema: Arc::clone(schema),
+        key: key.clone(),
+    });
+    LiveStore::new(specs.collect()).map_err(|error| RunError::Failed(error.to_string()))
+}
+
+/// What a run calls itself in the lake.
+pub(super) fn writer(run_id: u64) -> String {
+    format!("pinflow-{run_id:016x}")
+}
+
+/// Opens the lake for writing and judges what it holds. A lake that cannot be reached now is waited
+/// for, as it is later on.
+pub(super) async fn open_lake(
+    lake: &Lake,
+    writer: String,
+    definition: &Definition,
+    plan: &Plan,
+    prefix: &str,
+    outcome: &Outcome,
+) -> Result<(Committer, Found), RunError> {
+    let opening = outcome.retrying("open the lake", async || {
+        Committer::open(lake.clone(), writer.clone()).await
+    });
+    let Some((committer, recovered)) = opening.await else {
+        return Err(RunError::Failed(outcome.failure().unwrap_or_default()));
+    };
+    let found = found(recovered, definition, plan, prefix, &lake.location());
+    Ok((committer, found.map_err(RunError::Failed)?))
 }

@@ -17,6 +17,7 @@ use self::freshness::Writer;
 use self::one_core::on_one_core;
 use super::Failure;
 use crate::definition::Definition;
+use crate::host::Machine;
 use crate::kafka::{KafkaAddress, NewTopics, create_topics, list_topics};
 use crate::reclock::IntakeLimits;
 use crate::runtime::{Outcome, RunError, RunOptions, run as run_dataflow};
@@ -277,7 +278,7 @@ fn run_once(
         codec: None,
         limits: IntakeLimits::default(),
     };
-    let outcome = Outcome::default();
+    let outcome = Outcome::new(Arc::new(Machine(runtime.handle().clone())));
     let mut shown = None;
     let mut asking = None;
     run_dataflow(options, &outcome, runtime.handle(), |store, status| {

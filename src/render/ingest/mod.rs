@@ -17,15 +17,17 @@ mod tombstone;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, StreamVec};
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::error::TryRecvError;
 
 use self::stream::StreamPipeline;
+use super::messages::RestoredRows;
 use crate::delta::{Delta, Epoch};
-use crate::operator::keyed::{FileId, KeyedRows};
+use crate::operator::keyed::KeyedRows;
 use crate::operator::route::Routed;
 use crate::plan::Plan;
 use crate::reclock::{Bound, Claim, Feed};
@@ -43,16 +45,6 @@ pub struct Ingested<'scope> {
     pub bounds: StreamVec<'scope, Epoch, Routed<Bound>>,
 }
 
-/// Rows that were committed by an earlier run, to be loaded before anything else.
-pub struct Restored {
-    /// The table: its place in the plan.
-    pub table: usize,
-    /// The data file they are from.
-    pub file: FileId,
-    /// Reads the file's rows, all columns.
-    pub read: Box<dyn FnOnce() -> Vec<RecordBatch> + Send>,
-}
-
 /// Everything the operator needs.
 pub struct IngestConfig {
     /// The plan.
@@ -63,8 +55,9 @@ pub struct IngestConfig {
     pub feed: Arc<dyn Feed>,
     /// The epoch of restored rows; chunks have later ones.
     pub start: Epoch,
-    /// The restored rows that this worker reads.
-    pub restored: Vec<Restored>,
+    /// Rows that were committed by an earlier run: they are loaded before anything else. `None` when
+    /// there are none.
+    pub restored: Option<Receiver<RestoredRows>>,
     /// The time in microseconds since 1970, for dead letters.
     pub now_us: Arc<dyn Fn() -> i64 + Send + Sync>,
     /// Called with the stream, records and bytes of each chunk.
@@ -107,12 +100,24 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
         for capability in &mut capabilities {
             capability.downgrade(&start);
         }
-        let mut restored = restored.into_iter();
+        let mut restored = restored;
         move |_frontiers| {
             if capabilities.is_empty() {
                 return;
             }
-            if let Some(file) = restored.next() {
+            if let Some(files) = &mut restored {
+                let file = match files.try_recv() {
+                    Ok(file) => file,
+                    Err(TryRecvError::Empty) => {
+                        activator.activate_after(Duration::from_millis(1));
+                        return;
+                    }
+                    Err(TryRecvError::Disconnected) => {
+                        restored = None;
+                        activator.activate();
+                        return;
+                    }
+                };
                 let pipeline = pipelines
                     .iter()
                     .find(|pipeline| pipeline.tables.iter().any(|t| t.table == file.table));
@@ -121,7 +126,7 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
                 {
                     let mut output = outputs[table.group].activate();
                     let mut session = output.session(&capabilities[table.group]);
-                    for batch in (file.read)() {
+                    for batch in file.rows {
                         session.give_iterator(
                             table.route(&batch, None, 0, 0, Some(file.file)).into_iter(),
                         );

@@ -1,7 +1,8 @@
-//! The thread that commits: it joins what workers staged with what changed in the views, and writes the checkpoint.
+//! The committer: it joins what workers staged with what changed in the views, and writes the checkpoint.
 //!
-//! A commit needs two things that are made by different threads for the same epoch: the tables' files and positions (`Gathered`, from worker 0), and
-//! the views' changed buckets (from the keeper), which become files as soon as they come: mostly the workers' last files are being written meanwhile.
+//! A commit needs two things that are made in different places for the same epoch: the tables' files
+//! and positions (`Gathered`, from worker 0), and the views' changed buckets (from the keeper), which
+//! become files as soon as they come: mostly the workers' last files are being written meanwhile.
 
 mod views;
 
@@ -12,13 +13,15 @@ use std::time::Instant;
 use arrow::datatypes::SchemaRef;
 
 use self::views::Views;
+use super::actor::Actor;
 use super::outcome::Outcome;
 use super::restore::Found;
 use super::stager::FileNumbers;
 use crate::archive::{MARK, SharedArchive};
 use crate::checkpoint::{MadeBy, NewTable, Position, TableCommit};
 use crate::delta::Epoch;
-use crate::render::Gathered;
+use crate::host::{Host, Task};
+use crate::render::{CommitPart, Gathered};
 use crate::serve::store::Dirty;
 use crate::sink::{Changes, Committer, ParquetOptions};
 
@@ -29,14 +32,6 @@ pub struct Target {
     pub path: String,
     /// Its columns.
     pub schema: SchemaRef,
-}
-
-/// What the committer is told.
-pub enum CommitPart {
-    /// The tables' part of an epoch's commit.
-    Tables(Gathered),
-    /// The views' part.
-    Views(Epoch, Dirty),
 }
 
 /// What was committed.
@@ -72,8 +67,8 @@ pub struct CommitterConfig {
     pub options: ParquetOptions,
     /// Names for files and tables.
     pub numbers: FileNumbers,
-    /// The time in milliseconds since 1970.
-    pub now_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// The machine.
+    pub host: Arc<dyn Host>,
     /// Where a failure is told.
     pub outcome: Outcome,
     /// Called after each commit.
@@ -89,70 +84,78 @@ struct Pending {
     views: Option<Vec<TableCommit>>,
 }
 
-/// Commits until all senders of `parts` are gone.
-pub fn commit_all(
+/// See the module.
+pub struct Committing {
     config: CommitterConfig,
-    parts: &crossbeam_channel::Receiver<CommitPart>,
-    runtime: &tokio::runtime::Handle,
-) {
-    let views = Views {
-        lake: config.committer.lake().clone(),
-        outcome: config.outcome.clone(),
-        options: config.options.clone(),
-        targets: config.views.clone(),
-        files: config.found.views.clone(),
-    };
-    let mut state = State {
-        positions: config.found.positions.clone(),
-        existing: config.found.existing.clone(),
-        views,
-        config,
-        tidying: None,
-    };
-    let mut pending: BTreeMap<Epoch, Pending> = BTreeMap::new();
-    for part in parts {
+    views: Views,
+    pending: BTreeMap<Epoch, Pending>,
+    positions: BTreeMap<String, Position>,
+    existing: Vec<String>,
+    tidying: Option<Task<()>>,
+}
+
+impl Actor for Committing {
+    type Message = CommitPart;
+
+    async fn take(&mut self, part: CommitPart) -> Option<()> {
         let epoch = match &part {
             CommitPart::Tables(gathered) => gathered.epoch,
             CommitPart::Views(epoch, _) => *epoch,
         };
-        let commit = pending.entry(epoch).or_insert_with(|| Pending {
-            started: Instant::now(),
+        let started = self.config.host.instant();
+        self.pending.entry(epoch).or_insert_with(|| Pending {
+            started,
             tables: None,
             views: None,
         });
-        match part {
-            CommitPart::Tables(gathered) => commit.tables = Some(gathered),
-            CommitPart::Views(_, dirty) => {
-                commit.views = runtime.block_on(state.stage_views(&dirty));
-                if commit.views.is_none() {
-                    return;
-                }
-            }
-        }
+        let (tables, views) = match part {
+            CommitPart::Tables(gathered) => (Some(gathered), None),
+            CommitPart::Views(_, dirty) => (None, Some(self.stage_views(&dirty).await?)),
+        };
+        let Some(commit) = self.pending.get_mut(&epoch) else {
+            return Some(());
+        };
+        commit.tables = tables.or(commit.tables.take());
+        commit.views = views.or(commit.views.take());
         if commit.tables.is_some()
             && commit.views.is_some()
-            && let Some(whole) = pending.remove(&epoch)
-            && runtime.block_on(state.commit(whole)).is_none()
+            && let Some(whole) = self.pending.remove(&epoch)
         {
-            return;
+            self.commit(whole).await?;
+        }
+        Some(())
+    }
+
+    async fn end(&mut self) {
+        if let Some(tidying) = self.tidying.take() {
+            let _ = tidying.await;
         }
     }
-    if let Some(tidying) = state.tidying.take() {
-        let _ = runtime.block_on(tidying);
+}
+
+impl Committing {
+    /// Goes on from what the lake held.
+    pub fn new(config: CommitterConfig) -> Self {
+        let views = Views {
+            lake: config.committer.lake().clone(),
+            host: Arc::clone(&config.host),
+            outcome: config.outcome.clone(),
+            options: config.options.clone(),
+            targets: config.views.clone(),
+            files: config.found.views.clone(),
+        };
+        Committing {
+            positions: config.found.positions.clone(),
+            existing: config.found.existing.clone(),
+            views,
+            config,
+            pending: BTreeMap::new(),
+            tidying: None,
+        }
     }
-}
 
-struct State {
-    config: CommitterConfig,
-    views: Views,
-    positions: BTreeMap<String, Position>,
-    existing: Vec<String>,
-    tidying: Option<tokio::task::JoinHandle<()>>,
-}
-
-impl State {
     async fn stage_views(&mut self, dirty: &Dirty) -> Option<Vec<TableCommit>> {
-        let now_ms = (self.config.now_ms)();
+        let now_ms = self.config.host.now_ms();
         let numbers = &mut self.config.numbers;
         self.views.stage(dirty, now_ms, numbers).await
     }
@@ -160,7 +163,7 @@ impl State {
     async fn commit(&mut self, pending: Pending) -> Option<()> {
         let (gathered, views) = (pending.tables?, pending.views?);
         let epoch = gathered.epoch;
-        let now_ms = (self.config.now_ms)();
+        let now_ms = self.config.host.now_ms();
         let mut tables: BTreeMap<String, TableCommit> = BTreeMap::new();
         let targets = self
             .config
@@ -249,7 +252,8 @@ impl State {
         self.existing.sort_unstable();
         self.existing.dedup();
         self.tidy();
-        let duration_ms = pending.started.elapsed().as_millis() as u64;
+        let duration = self.config.host.instant() - pending.started;
+        let duration_ms = duration.as_millis() as u64;
         (self.config.committed)(&Committed {
             number,
             epoch,
@@ -264,13 +268,13 @@ impl State {
     fn tidy(&mut self) {
         if self
             .tidying
-            .as_ref()
+            .as_mut()
             .is_some_and(|tidying| !tidying.is_finished())
         {
             return;
         }
         let tidy = self.config.committer.tidy();
-        self.tidying = Some(tokio::spawn(async move {
+        self.tidying = Some(self.config.host.task(async move {
             if let Err(error) = tidy.await {
                 tracing::warn!(
                     "the lake could not be tidied; it will be tried again after a later commit: {error}"

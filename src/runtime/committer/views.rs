@@ -9,6 +9,7 @@ use futures::StreamExt;
 
 use super::Target;
 use crate::checkpoint::{RemovedFile, StagedFile, TableCommit};
+use crate::host::Host;
 use crate::lake::Lake;
 use crate::runtime::outcome::Outcome;
 use crate::runtime::restore::{BUCKET_TAG, BUCKETS_TAG, DIGEST_TAG, ViewFiles};
@@ -22,6 +23,7 @@ const FILES_AT_ONCE: usize = 8;
 /// Which buckets of the views are in which files.
 pub(super) struct Views {
     pub(super) lake: Lake,
+    pub(super) host: Arc<dyn Host>,
     pub(super) outcome: Outcome,
     pub(super) options: ParquetOptions,
     /// The views, in the plan's order.
@@ -84,11 +86,12 @@ impl Views {
         mut write: Write,
     ) -> impl Future<Output = Option<(usize, u32, StagedFile)>> + use<> {
         let (lake, outcome) = (self.lake.clone(), self.outcome.clone());
+        let host = Arc::clone(&self.host);
         let (target, options) = (self.targets[write.view].clone(), self.options.clone());
         let number = write.bucket.bucket;
         async move {
             let schema = Arc::clone(&target.schema);
-            let encoding = tokio::task::spawn_blocking(move || {
+            let encoding = host.compute(move || {
                 let encoded = encode(&schema, &[write.bucket.rows()], &options);
                 encoded.map(|encoded| (encoded, write.bucket.digest()))
             });

@@ -1,8 +1,9 @@
-//! One thread beside each worker that turns rows into data files.
+//! The one beside each worker that turns rows into data files.
 //!
-//! Encoding Parquet is a large share of the whole work; here it goes on while the dataflow does. Rows wait in a [`Window`] until they are unlikely to be
-//! replaced, then are encoded at once and let go; while a finished file is on its way into the lake the next is begun. The queue to the thread is short: when it
-//! is full, the worker waits, and so in the end does the source.
+//! Encoding Parquet is a large share of the whole work; here it goes on while the dataflow does. Rows wait in a [`Window`] until
+//! they are unlikely to be replaced, then are encoded at once and let go; while a finished file is
+//! on its way into the lake the next is begun. The queue to the stager is short: when it is full,
+//! the worker waits, and so in the end does the source.
 //!
 //! # Invariants
 //! 1. When the end of a commit is answered, every file of rows that came before is in the lake and on disk, and no row
@@ -20,19 +21,19 @@ use futures::{FutureExt, StreamExt, stream};
 
 use self::gone::{Gone, KeyBytes};
 use self::window::{Step, Window};
+use super::actor::Actor;
 use super::outcome::Outcome;
 use crate::archive::{Sealing, SharedArchive};
 use crate::checkpoint::{RemovedFile, StagedFile};
 use crate::delta::Epoch;
+use crate::host::{Host, Task};
 use crate::lake::{Lake, LakeError};
 use crate::operator::keyed::FileId;
 use crate::operator::route::mix;
 use crate::reclock::Bound;
-use crate::render::{Finished, StageTask, StagedChange, StagerHandle};
+use crate::render::{Finished, StageTask, StagedChange};
 use crate::sink::{FileFacts, ParquetFile, ParquetOptions};
 
-/// How many tasks may wait; one is at most the rows of a chunk.
-const QUEUE: usize = 16;
 /// Files that are on their way into the lake while the next ones are encoded, at most: each of them is in memory.
 const ON_THE_WAY: usize = 2;
 /// Files that are rewritten at once, so that one is read or written while another is encoded: the rows of each are in memory.
@@ -86,38 +87,10 @@ pub struct StagerConfig {
     pub archive: Option<SharedArchive>,
     /// Names for files.
     pub numbers: FileNumbers,
-    /// The time in milliseconds since 1970.
-    pub now_ms: Arc<dyn Fn() -> i64 + Send + Sync>,
+    /// The machine.
+    pub host: Arc<dyn Host>,
     /// Where a failure is told.
     pub outcome: Outcome,
-}
-
-/// Starts a stager; it ends when its handle is dropped.
-pub fn start(config: StagerConfig, runtime: &tokio::runtime::Handle) -> StagerHandle {
-    let (tasks, inbox) = crossbeam_channel::bounded(QUEUE);
-    let (outbox, finished) = crossbeam_channel::unbounded();
-    let runtime = runtime.clone();
-    std::thread::Builder::new()
-        .name("stager".to_owned())
-        .spawn(move || {
-            let outcome = config.outcome.clone();
-            let _watch = outcome.watch_thread();
-            let mut stager = Stager::new(config);
-            for task in inbox {
-                match runtime.block_on(stager.perform(task)) {
-                    Some(None) => {}
-                    Some(Some(done)) => {
-                        let _ = outbox.send(done);
-                    }
-                    None => {
-                        outcome.stop();
-                        return;
-                    }
-                }
-            }
-        })
-        .expect("the system can start a thread");
-    StagerHandle { tasks, finished }
 }
 
 /// A file that is being put into the lake.
@@ -125,7 +98,7 @@ struct OnTheWay {
     table: usize,
     file: FileId,
     /// Answers with nothing when it failed for good; the outcome says why.
-    put: tokio::task::JoinHandle<Option<StagedFile>>,
+    put: Task<Option<StagedFile>>,
 }
 
 /// A file that is to lose rows.
@@ -137,8 +110,10 @@ struct Rewrite {
     facts: FileFacts,
 }
 
-struct Stager {
+/// See the module. It answers each [`StageTask::Finish`].
+pub struct Stager {
     config: StagerConfig,
+    answers: crossbeam_channel::Sender<Finished>,
     /// By table.
     windows: Vec<Window>,
     /// Files that get rows.
@@ -152,8 +127,37 @@ struct Stager {
     changes: BTreeMap<usize, StagedChange>,
 }
 
+impl Actor for Stager {
+    type Message = StageTask;
+
+    async fn take(&mut self, task: StageTask) -> Option<()> {
+        match task {
+            StageTask::Append { table, file, rows } => {
+                let mut steps = Vec::new();
+                self.windows[table].append(file, rows, |step| steps.push(step));
+                self.take_steps(table, steps).await
+            }
+            StageTask::Replace { table, file, keys } => {
+                if !self.windows[table].replace(file, &keys) {
+                    let bytes = self.windows[table].key_bytes();
+                    let rewrite = self.rewrites.entry((table, file)).or_default();
+                    rewrite.note(bytes, &keys, usize::MAX);
+                }
+                Some(())
+            }
+            StageTask::Finish { epoch } => {
+                let finished = self.finish(epoch).await?;
+                // The worker is gone when the run failed.
+                let _ = self.answers.send(finished);
+                Some(())
+            }
+        }
+    }
+}
+
 impl Stager {
-    fn new(config: StagerConfig) -> Self {
+    /// A stager that sends its answers to `answers`.
+    pub fn new(config: StagerConfig, answers: crossbeam_channel::Sender<Finished>) -> Self {
         let keys = |table: &StagedTable| {
             (!table.key.is_empty()).then(|| KeyBytes::new(&table.schema, &table.key))
         };
@@ -165,57 +169,41 @@ impl Stager {
             rewrites: BTreeMap::new(),
             changes: BTreeMap::new(),
             config,
+            answers,
         }
     }
 
-    /// `None` when it failed for good; the outcome says why.
-    async fn perform(&mut self, task: StageTask) -> Option<Option<Finished>> {
-        match task {
-            StageTask::Append { table, file, rows } => {
-                let mut steps = Vec::new();
-                self.windows[table].append(file, rows, |step| steps.push(step));
-                self.take_steps(table, steps).await?;
-            }
-            StageTask::Replace { table, file, keys } => {
-                if !self.windows[table].replace(file, &keys) {
-                    let bytes = self.windows[table].key_bytes();
-                    let rewrite = self.rewrites.entry((table, file)).or_default();
-                    rewrite.note(bytes, &keys, usize::MAX);
-                }
-            }
-            StageTask::Finish { epoch } => {
-                // The archive is written meanwhile.
-                let sealing = self.seal(epoch);
-                for table in 0..self.windows.len() {
-                    let mut steps = Vec::new();
-                    self.windows[table].end(|step| steps.push(step));
-                    self.take_steps(table, steps).await?;
-                }
-                while !self.on_the_way.is_empty() {
-                    self.arrive().await?;
-                }
-                self.rewrite_all().await?;
-                self.settle().await?;
-                let marks = match sealing {
-                    Some(sealing) => self.marks(sealing).await?,
-                    None => Vec::new(),
-                };
-                let changes = std::mem::take(&mut self.changes).into_values().collect();
-                return Some(Some(Finished {
-                    epoch,
-                    changes,
-                    marks,
-                }));
-            }
+    /// Brings everything into the lake.
+    async fn finish(&mut self, epoch: Epoch) -> Option<Finished> {
+        // The archive is written meanwhile.
+        let sealing = self.seal(epoch);
+        for table in 0..self.windows.len() {
+            let mut steps = Vec::new();
+            self.windows[table].end(|step| steps.push(step));
+            self.take_steps(table, steps).await?;
         }
-        Some(None)
+        while !self.on_the_way.is_empty() {
+            self.arrive().await?;
+        }
+        self.rewrite_all().await?;
+        self.settle().await?;
+        let marks = match sealing {
+            Some(sealing) => self.marks(sealing).await?,
+            None => Vec::new(),
+        };
+        let changes = std::mem::take(&mut self.changes).into_values().collect();
+        Some(Finished {
+            epoch,
+            changes,
+            marks,
+        })
     }
 
     /// Begins to write what is still to be archived of epochs up to `epoch`.
     fn seal(&self, epoch: Epoch) -> Option<Sealing> {
         let archive = self.config.archive.as_ref()?;
         let mut archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(archive.seal(epoch, (self.config.now_ms)()))
+        Some(archive.seal(epoch, self.config.host.now_ms()))
     }
 
     /// How far the archive is, once it is written.
@@ -285,7 +273,7 @@ impl Stager {
             async move { lake.stage(&path, encoded, facts).await }.boxed()
         };
         let put = async move { outcome.retrying("write a data file", stage).await };
-        let put = tokio::spawn(put);
+        let put = self.config.host.task(put);
         self.on_the_way.push_back(OnTheWay { table, file, put });
         Some(())
     }
@@ -389,7 +377,7 @@ impl Stager {
     fn facts(&mut self) -> FileFacts {
         FileFacts {
             id: self.config.numbers.draw(),
-            now_ms: (self.config.now_ms)(),
+            now_ms: self.config.host.now_ms(),
             tags: BTreeMap::new(),
         }
     }

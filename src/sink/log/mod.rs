@@ -191,7 +191,8 @@ where
     F: Future<Output = Result<T, Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     let before = lake.given_up();
-    let done = tokio::spawn(work(lake.clone(), table.to_owned())).await;
+    let done = lake.ask_delta(work(lake.clone(), table.to_owned()));
+    let done = done.await;
     let done = done.unwrap_or_else(|panicked| Err(panicked.into()));
     done.map_err(|source| LakeError::Delta {
         action,
