@@ -82,6 +82,15 @@ pub struct Committer {
     pub(super) time_ms: i64,
 }
 
+impl Checkpoint {
+    /// Whether it is these changes that it makes final.
+    fn is_of(&self, changes: &Changes) -> bool {
+        (self.epoch, self.time_ms) == (changes.epoch, changes.time_ms)
+            && self.positions == changes.positions
+            && self.tables == changes.tables
+    }
+}
+
 impl Committer {
     /// The last checkpoint in the lake; 0 for none.
     pub fn number(&self) -> u64 {
@@ -94,8 +103,15 @@ impl Committer {
     }
 
     /// Makes `changes` final and shows them in the tables. Answers the number of the checkpoint.
+    ///
+    /// When it is called again because publishing failed, the changes are final already, and are
+    /// not made final a second time.
     pub async fn commit(&mut self, changes: Changes) -> Result<u64, LakeError> {
-        let number = self.seal(changes).await?;
+        let sealed = self.sealed.as_ref().filter(|sealed| sealed.is_of(&changes));
+        let number = match sealed.map(|sealed| sealed.number) {
+            Some(number) => number,
+            None => self.seal(changes).await?,
+        };
         self.publish().await?;
         Ok(number)
     }

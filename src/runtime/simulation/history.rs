@@ -310,6 +310,7 @@ impl History {
             SOURCE_FAILED,
             "connection reset",
             "the lake is held by the writer",
+            "another pinflow committed checkpoint",
         ];
         if given.iter().any(|given| why.contains(given)) {
             return Ok(());
