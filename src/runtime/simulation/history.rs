@@ -1,5 +1,6 @@
 //! A history: several lives of a pinflow on one lake, one after the other, now and then two at once.
 
+use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,33 +30,18 @@ pub(super) struct Told {
     pub(super) checkpoints: u64,
 }
 
+impl AddAssign for Told {
+    fn add_assign(&mut self, other: Told) {
+        self.trace ^= other.trace;
+        self.steps += other.steps;
+        self.lives += other.lives;
+        self.checkpoints += other.checkpoints;
+    }
+}
+
 /// Lives through the history of `seed`; says what went wrong.
 pub(super) fn history(seed: u64) -> Result<Told, String> {
-    let mut chance = Chance::new(seed);
-    let scheduler = Scheduler::new(chance.next());
-    let storage = Arc::new(Storage::new(scheduler.world().clone(), chance.fork()));
-    let partitions = Arc::new(partitions(&mut chance));
-    let surroundings = Surroundings {
-        world: scheduler.world().clone(),
-        local: scheduler.local().clone(),
-        door: Door {
-            storage: Arc::clone(&storage),
-            home: std::thread::current().id(),
-        },
-        partitions: Arc::clone(&partitions),
-        zero: Instant::now(),
-    };
-    let history = History {
-        chance,
-        scheduler,
-        storage,
-        partitions,
-        surroundings,
-        lives: 0,
-        reads: 0,
-        story: Vec::new(),
-    };
-    history.live()
+    History::new(seed).live()
 }
 
 struct History {
@@ -71,7 +57,34 @@ struct History {
 }
 
 impl History {
-    fn live(mut self) -> Result<Told, String> {
+    fn new(seed: u64) -> Self {
+        let mut chance = Chance::new(seed);
+        let scheduler = Scheduler::new(chance.next());
+        let storage = Arc::new(Storage::new(scheduler.world().clone(), chance.fork()));
+        let partitions = Arc::new(partitions(&mut chance));
+        let surroundings = Surroundings {
+            world: scheduler.world().clone(),
+            local: scheduler.local().clone(),
+            door: Door {
+                storage: Arc::clone(&storage),
+                home: std::thread::current().id(),
+            },
+            partitions: Arc::clone(&partitions),
+            zero: Instant::now(),
+        };
+        History {
+            chance,
+            scheduler,
+            storage,
+            partitions,
+            surroundings,
+            lives: 0,
+            reads: 0,
+            story: Vec::new(),
+        }
+    }
+
+    fn live(&mut self) -> Result<Told, String> {
         let told = self.all_lives();
         told.map_err(|why| {
             let checkpoints = self.storage.checkpoints().into_iter();
@@ -316,5 +329,43 @@ impl History {
             return Ok(());
         }
         Err(format!("life {} failed: {why}", life.process))
+    }
+}
+
+/// What checks a history must itself be able to fail.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::simulation::records::Said;
+
+    #[test]
+    fn a_lost_file_and_a_record_too_many_are_noticed() {
+        let mut history = History::new(1);
+        history.live().expect("it goes well");
+        let last = check::lake(&history.storage, &history.partitions).expect("it is right");
+        let last = last.expect("it has records");
+
+        let mut others = history.partitions.as_ref().clone();
+        let records = others
+            .iter_mut()
+            .flat_map(|partition| &mut partition.records);
+        let last_row = records
+            .filter(|record| matches!(record.said, Said::Row { .. }))
+            .last();
+        last_row.expect("it has rows").said = Said::Broken("another".to_owned());
+        let wrong = check::lake(&history.storage, &others).expect_err("the records are others");
+        assert!(
+            wrong.contains("too many") && wrong.contains("missing"),
+            "{wrong}"
+        );
+
+        let files = last.tables.iter().flat_map(|(table, change)| {
+            let files = change.adds.iter();
+            files.map(move |file| format!("lake/{table}/{}", file.path))
+        });
+        let file = files.last().expect("the last checkpoint adds files");
+        history.storage.lose(&file);
+        let wrong = check::lake(&history.storage, &history.partitions).expect_err("it is gone");
+        assert!(wrong.contains("which is missing"), "{wrong}");
     }
 }

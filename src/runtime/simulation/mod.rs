@@ -25,10 +25,16 @@ mod scheduler;
 mod source;
 mod store;
 
+use std::num::NonZeroUsize;
+use std::sync::mpsc;
+use std::time::Instant;
+
 use self::history::{Told, history};
 
 /// How many histories are lived through unless `PINFLOW_CASES` says otherwise.
-const CASES: u64 = 100;
+const CASES: u64 = 200;
+/// After so many failures nothing more is lived through.
+const FAILURES_MAX: usize = 6;
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -45,40 +51,38 @@ fn told(seed: u64) -> Result<Told, String> {
 fn whatever_fails_and_whoever_dies_every_table_and_view_is_right() {
     let first = number("PINFLOW_SEED").unwrap_or(1);
     let cases = number("PINFLOW_CASES").unwrap_or(CASES);
-    let began = std::time::Instant::now();
-    let threads =
-        std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get) as u64;
-    let failures: Vec<String> = std::thread::scope(|scope| {
-        let shares: Vec<_> = (0..threads.min(cases))
-            .map(|thread| {
-                scope.spawn(move || {
-                    let seeds = (first + thread..first + cases).step_by(threads as usize);
-                    let mut sum = Told::default();
-                    let failed = seeds.filter_map(|seed| match told(seed) {
-                        Ok(told) => {
-                            sum.lives += told.lives;
-                            sum.steps += told.steps;
-                            sum.checkpoints += told.checkpoints;
-                            None
-                        }
-                        Err(why) => Some(why),
-                    });
-                    let failed: Vec<String> = failed.take(3).collect();
-                    println!("{sum:?}");
-                    failed
-                })
-            })
-            .collect();
-        shares
-            .into_iter()
-            .flat_map(|share| share.join().expect("panics are caught"))
-            .collect()
+    let began = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get) as u64;
+    let (sender, receiver) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let sender = sender.clone();
+            scope.spawn(move || {
+                for seed in (first + thread..first + cases).step_by(threads as usize) {
+                    if sender.send(told(seed)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let (mut sum, mut histories, mut failures) = (Told::default(), 0, Vec::new());
+        for told in receiver {
+            match told {
+                Ok(told) => sum += told,
+                Err(why) => failures.push(why),
+            }
+            histories += 1;
+            if failures.len() == FAILURES_MAX {
+                break;
+            }
+        }
+        println!(
+            "{histories} histories in {:?} on {threads} threads: {sum:?}",
+            began.elapsed()
+        );
+        assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     });
-    println!(
-        "{cases} histories from seed {first} in {:?}",
-        began.elapsed()
-    );
-    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
 #[test]

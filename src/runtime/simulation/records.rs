@@ -71,10 +71,12 @@ pub(super) struct Partition {
 pub(super) fn partitions(chance: &mut Chance) -> Vec<Partition> {
     let mut partitions = Vec::new();
     let keys = 2 + chance.below(12);
+    // Long enough, now and then, for logs to be tidied and old checkpoints to go.
+    let most = if chance.once_in(10) { 200 } else { 40 };
     for stream in 0..STREAMS.len() {
         let count = 1 + chance.below(3);
         for partition in 0..count {
-            let records = chance.below(40);
+            let records = chance.below(most);
             // Some bring all at once, others a record now and then.
             let between = *one(chance, &[0, 5, 30]);
             let mut since = Duration::ZERO;

@@ -129,33 +129,15 @@ impl Storage {
         self.state().checkpoints.clone()
     }
 
-    /// The objects below `prefix` as they are now.
-    pub(super) fn list_now(&self, prefix: &str) -> Vec<String> {
-        self.settle(self.world.now());
-        let prefix = Path::from(prefix);
-        let found = self
-            .objects
-            .list(Some(&prefix))
-            .map_ok(|o| o.location.to_string());
-        at_once(found.try_collect()).expect("memory lists")
-    }
-
     /// The object as it is now.
     pub(super) fn get_now(&self, path: &str) -> Option<Bytes> {
         let got = at_once(self.objects.get(&Path::from(path))).ok()?;
         at_once(got.bytes()).ok()
     }
 
-    /// A hash of what is there.
-    pub(super) fn fingerprint(&self) -> u64 {
-        let mut hash = 0;
-        for path in self.list_now("lake") {
-            let bytes = self.get_now(&path).unwrap_or_default();
-            for text in [path.as_bytes(), &bytes] {
-                hash = crate::operator::route::mix(hash ^ crate::operator::route::hash_bytes(text));
-            }
-        }
-        hash
+    /// Forgets an object: what no store does.
+    pub(super) fn lose(&self, path: &str) {
+        at_once(self.objects.delete(&Path::from(path))).expect("it is there");
     }
 
     /// Applies what has arrived by now.
