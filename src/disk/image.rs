@@ -43,9 +43,10 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// One of the folders that a power failure after the first `until` calls might have left.
-    pub fn after(ops: &[Op], until: usize, chance: &mut Chance) -> Image {
-        let mut disk = Disk::default();
+    /// One of the folders that a power failure after the first `until` calls might have left, of a
+    /// folder that began as this one.
+    pub fn after(&self, ops: &[Op], until: usize, chance: &mut Chance) -> Image {
+        let mut disk = Disk::of(self);
         for (at, op) in ops[..until].iter().enumerate() {
             disk.apply(at, op);
         }
@@ -223,6 +224,25 @@ impl Entry {
 }
 
 impl Disk {
+    /// Everything in `image` is on disk.
+    fn of(image: &Image) -> Disk {
+        let mut disk = Disk::default();
+        let folders = image.folders.iter().filter(|path| **path != Path::new(""));
+        for path in folders {
+            disk.add(0, path, Node::folder());
+        }
+        for (path, bytes) in &image.files {
+            let node = disk.add(0, path, Node::file());
+            if let Node::File { synced, .. } = &mut disk.nodes[node] {
+                synced.clone_from(bytes);
+            }
+        }
+        for node in &mut disk.nodes {
+            node.sync(usize::MAX);
+        }
+        disk
+    }
+
     fn find(&self, path: &Path) -> usize {
         path.iter().fold(ROOT, |folder, name| {
             let Node::Folder { seen, .. } = &self.nodes[folder] else {
@@ -361,7 +381,7 @@ mod tests {
         (0..2000)
             .map(|_| {
                 let until = chance.below(ops.len() + 1);
-                let image = Image::after(&ops, until, &mut chance);
+                let image = Image::default().after(&ops, until, &mut chance);
                 let bytes = image.files.get(Path::new(name));
                 bytes.map(|bytes| String::from_utf8(bytes.clone()).unwrap())
             })

@@ -90,7 +90,7 @@ impl File {
     /// the kernel has forgotten about them, so that syncing again succeeds and means nothing.
     pub fn sync(&self) -> io::Result<()> {
         #[cfg(test)]
-        let since = tape::length(&self.path);
+        let since = tape::begin_sync(&self.path)?;
         self.file.sync_data()?;
         #[cfg(test)]
         self.note(|file| Op::Sync { file, since });
@@ -206,7 +206,7 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 /// Returns when the names in a folder are on disk as they are.
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     #[cfg(test)]
-    let since = tape::length(path);
+    let since = tape::begin_sync(path)?;
     fs::File::open(path)?.sync_all()?;
     #[cfg(test)]
     note(path, || Op::SyncFolder(path.to_owned(), since));

@@ -1,7 +1,9 @@
 //! What was done to the files below a folder, in order, for [`super::image`].
 //!
-//! A test records a folder of its own; other tests of the same process do not notice.
+//! A test records a folder of its own; other tests of the same process do not notice. It may also
+//! have syncs fail there.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -35,34 +37,48 @@ pub(crate) enum Op {
 
 /// A recording of one folder; it ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Tape {
+pub(crate) struct Tape(Arc<Recording>);
+
+#[derive(Debug)]
+struct Recording {
     root: PathBuf,
-    ops: Arc<Mutex<Vec<Op>>>,
+    ops: Mutex<Vec<Op>>,
+    /// The next sync of such a path fails.
+    failing: Mutex<Option<fn(&Path) -> bool>>,
 }
 
 /// The recordings that are under way.
-static TAPES: Mutex<Vec<(PathBuf, Arc<Mutex<Vec<Op>>>)>> = Mutex::new(Vec::new());
+static TAPES: Mutex<Vec<Arc<Recording>>> = Mutex::new(Vec::new());
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn tape_of(path: &Path) -> Option<Arc<Mutex<Vec<Op>>>> {
+fn recording(path: &Path) -> Option<Arc<Recording>> {
     let tapes = locked(&TAPES);
-    let found = tapes.iter().find(|(root, _)| path.starts_with(root));
-    found.map(|(_, ops)| Arc::clone(ops))
+    let found = tapes.iter().find(|tape| path.starts_with(&tape.root));
+    found.cloned()
 }
 
 /// Notes what was done at `path`, if that is being recorded.
 pub(super) fn note(path: &Path, op: impl FnOnce() -> Op) {
-    if let Some(ops) = tape_of(path) {
-        locked(&ops).push(op());
+    if let Some(tape) = recording(path) {
+        locked(&tape.ops).push(op());
     }
 }
 
-/// How much has been noted by now.
-pub(super) fn length(path: &Path) -> usize {
-    tape_of(path).map_or(0, |ops| locked(&ops).len())
+/// Begins a sync of `path`: answers how much has been noted by now, or the failure that the test
+/// wants. As with a real disk, the next sync says yes.
+pub(super) fn begin_sync(path: &Path) -> io::Result<usize> {
+    let Some(tape) = recording(path) else {
+        return Ok(0);
+    };
+    match locked(&tape.failing).take_if(|fails| fails(path)) {
+        Some(_) => Err(io::Error::from_raw_os_error(
+            rustix::io::Errno::IO.raw_os_error(),
+        )),
+        None => Ok(locked(&tape.ops).len()),
+    }
 }
 
 /// Notes that a file was made, and gives it a number.
@@ -78,25 +94,34 @@ pub(super) fn created(path: &Path) -> u64 {
 }
 
 impl Tape {
-    /// Records what is done below `root`, a folder with nothing in it.
+    /// Records what is done below `root`.
     pub fn record(root: &Path) -> Tape {
-        let (root, ops) = (root.to_owned(), Arc::default());
-        locked(&TAPES).push((root.clone(), Arc::clone(&ops)));
-        Tape { root, ops }
+        let tape = Arc::new(Recording {
+            root: root.to_owned(),
+            ops: Mutex::default(),
+            failing: Mutex::default(),
+        });
+        locked(&TAPES).push(Arc::clone(&tape));
+        Tape(tape)
+    }
+
+    /// Lets the next sync fail of a file or folder whose path is one of these.
+    pub fn fail_sync(&self, of: fn(&Path) -> bool) {
+        *locked(&self.0.failing) = Some(of);
     }
 
     /// Says that `what` was promised to someone just now.
     pub fn promise(&self, what: u64) {
-        locked(&self.ops).push(Op::Promise(what));
+        locked(&self.0.ops).push(Op::Promise(what));
     }
 
     /// Everything so far; paths are below the root.
     pub fn ops(&self) -> Vec<Op> {
         let below = |path: &mut PathBuf| {
-            let relative = path.strip_prefix(&self.root);
+            let relative = path.strip_prefix(&self.0.root);
             *path = relative.expect("it was noted for this root").to_owned();
         };
-        let mut ops = locked(&self.ops).clone();
+        let mut ops = locked(&self.0.ops).clone();
         for op in &mut ops {
             match op {
                 Op::MakeFolder(path) | Op::Create { path, .. } => below(path),
@@ -114,6 +139,6 @@ impl Tape {
 
 impl Drop for Tape {
     fn drop(&mut self) {
-        locked(&TAPES).retain(|(_, ops)| !Arc::ptr_eq(ops, &self.ops));
+        locked(&TAPES).retain(|tape| !Arc::ptr_eq(tape, &self.0));
     }
 }

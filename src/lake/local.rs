@@ -228,10 +228,16 @@ impl State {
         Ok(())
     }
 
-    fn sync_one(&self, folder: &FilePath) -> std::result::Result<(), SyncFailed> {
-        if let Some(failed) = locked(&self.failed).get(folder) {
-            return Err(failed.clone());
+    /// Refuses a folder in which names may be that are not on disk, and that look as if they were.
+    fn check(&self, folder: &FilePath) -> std::result::Result<(), SyncFailed> {
+        match locked(&self.failed).get(folder) {
+            Some(failed) => Err(failed.clone()),
+            None => Ok(()),
         }
+    }
+
+    fn sync_one(&self, folder: &FilePath) -> std::result::Result<(), SyncFailed> {
+        self.check(folder)?;
         disk::sync_folder(folder).map_err(|error| {
             let failed = SyncFailed {
                 place: folder.to_owned(),
@@ -244,6 +250,12 @@ impl State {
 
     /// Puts an object whole, and answers when it and its name are on disk.
     fn put(&self, place: &FilePath, parts: &[Bytes], mode: &PutMode) -> Result<PutResult> {
+        let folder = place.parent().unwrap_or(FilePath::new("/"));
+        let unsynced = |failed: SyncFailed| Error::Generic {
+            store: "local",
+            source: Box::new(failed),
+        };
+        self.check(folder).map_err(unsynced)?;
         let whole = Whole::write(place, parts).and_then(Whole::synced);
         let whole = whole.map_err(|error| failure(place, error))?;
         let named = match mode {
@@ -251,11 +263,7 @@ impl State {
             _ => whole.replace(place).map(|_| ()),
         };
         named.map_err(|error| failure(place, error))?;
-        let folder = place.parent().unwrap_or(FilePath::new("/"));
-        self.sync_folder(folder).map_err(|error| Error::Generic {
-            store: "local",
-            source: Box::new(error),
-        })?;
+        self.sync_folder(folder).map_err(unsynced)?;
         Ok(PutResult {
             e_tag: None,
             version: None,

@@ -2,13 +2,15 @@
 
 use super::*;
 use crate::disk::image::{Chance, Image, promised};
-use crate::disk::tape::{Op, Tape};
+use crate::disk::tape::Tape;
+use futures::FutureExt;
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 /// How many images are tried, and from which seed, unless `PINFLOW_CASES` and `PINFLOW_SEED` say
 /// otherwise.
-const CASES: u64 = 150;
+const CASES: u64 = 100;
 const SEED: u64 = 1;
 
 fn number_of(variable: &str, default: u64) -> u64 {
@@ -132,52 +134,75 @@ async fn after_a_power_failure_at_any_moment_a_lake_opens_with_every_commit_that
     for case in seed..seed + cases {
         let mut chance = Chance::new(case);
         let until = chance.below(ops.len() + 1);
-        let image = Image::after(&ops, until, &mut chance);
+        let image = Image::default().after(&ops, until, &mut chance);
         if !seen.insert(image.clone()) {
             continue;
         }
-        let problem = opens_whole(&ops, until, &image).await.err();
-        assert_eq!(
-            problem,
-            None,
-            "PINFLOW_SEED={case} PINFLOW_CASES=1, call {until} of {}",
+        let promised = promised(&ops, until).unwrap_or(0);
+        let opens = AssertUnwindSafe(opens_twice(&image, promised, &mut chance));
+        let problem = opens.catch_unwind().await;
+        assert!(
+            matches!(problem, Ok(Ok(()))),
+            "{:?}; PINFLOW_SEED={case} PINFLOW_CASES=1, call {until} of {}",
+            problem.ok(),
             ops.len()
         );
     }
     println!(
-        "{} images of {} calls in {:?}, {} of them different",
-        cases,
+        "{cases} power failures in a history of {} calls, {} different images, {:?}",
         ops.len(),
-        started.elapsed(),
-        seen.len()
+        seen.len(),
+        started.elapsed()
     );
 }
 
-/// Opens the lake of an image, and goes on with it.
-async fn opens_whole(ops: &[Op], until: usize, image: &Image) -> std::result::Result<(), String> {
+/// Opens the lake of an image, in which `least` was promised, and goes on with it. Then the power
+/// fails again, at some moment of that.
+async fn opens_twice(image: &Image, least: u64, chance: &mut Chance) -> Opened<()> {
     let dir = in_memory();
     image.write(dir.path());
-    let place = dir.path().join("lake");
-    let lake = Lake::open(place.to_str().unwrap()).unwrap();
-    let (_, recovered) = Committer::open(lake.clone(), "after".into())
-        .await
-        .map_err(|error| error.to_string())?;
+    let tape = Tape::record(dir.path());
+    tape.promise(least);
+    opens_whole(dir.path(), least, |number| tape.promise(number)).await?;
+    let ops = tape.ops();
+    let until = chance.below(ops.len() + 1);
+    let again = image.after(&ops, until, chance);
+    let dir = in_memory();
+    again.write(dir.path());
+    let least = promised(&ops, until).unwrap_or(least);
+    let opened = opens_whole(dir.path(), least, |_| {}).await;
+    opened.map_err(|problem| format!("after the second failure, at call {until}: {problem}"))
+}
+
+/// `Err` says what is wrong with a lake.
+type Opened<T> = std::result::Result<T, String>;
+
+/// Opens the lake in `dir`, in which `least` was promised, and goes on with it.
+async fn opens_whole(
+    dir: &std::path::Path,
+    least: u64,
+    mut promise: impl FnMut(u64),
+) -> Opened<()> {
+    let lake = Lake::open(dir.join("lake").to_str().unwrap()).unwrap();
+    let opened = Committer::open(lake.clone(), "after".into()).await;
+    let (_, recovered) = opened.map_err(|error| error.to_string())?;
     let number = recovered.as_ref().map_or(0, |recovered| recovered.number);
-    let least = promised(ops, until).unwrap_or(0);
     if number < least {
         return Err(format!("it opens at {number}, and {least} was promised"));
     }
     if let Some(recovered) = &recovered {
+        promise(number);
         check(&lake, recovered).await?;
     }
     let last = number + 2;
-    commit_until(&lake, "after", last, |_| {}).await;
+    commit_until(&lake, "after", last, &mut promise).await;
     let recovered = open(&lake, "last").await.1.unwrap();
     assert_eq!(recovered.number, last);
+    promise(last);
     check(&lake, &recovered).await
 }
 
-async fn check(lake: &Lake, recovered: &Recovered) -> std::result::Result<(), String> {
+async fn check(lake: &Lake, recovered: &Recovered) -> Opened<()> {
     let n = recovered.number;
     let pins = keys_of(lake, recovered, PIN).await;
     if pins != pins_after(n) {
@@ -192,4 +217,60 @@ async fn check(lake: &Lake, recovered: &Recovered) -> std::result::Result<(), St
         return Err(format!("after {n} the view is {view:?}"));
     }
     Ok(())
+}
+
+/// A lake with one commit, whose syncs are recorded from then on.
+async fn recorded() -> (tempfile::TempDir, Lake, Committer, Tape) {
+    let (dir, lake) = here();
+    let committer = begun(&lake, "first").await;
+    let tape = Tape::record(&dir.path().canonicalize().unwrap());
+    (dir, lake, committer, tape)
+}
+
+fn assert_final(error: &LakeError) {
+    assert!(matches!(error, LakeError::Sync { .. }), "{error}");
+    assert!(!error.is_retryable(), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_file_that_could_not_be_synced_is_never_named() {
+    let (_dir, lake, mut committer, tape) = recorded().await;
+    tape.fail_sync(|path| path.parent().unwrap().ends_with(PIN));
+    let pins = change(&lake, PIN, 2, 10..20, false).await;
+    let second = changes(2, [(PIN, pins)]);
+    for _ in 0..3 {
+        assert_final(&committer.commit(second.clone()).await.unwrap_err());
+    }
+    assert_eq!(open(&lake, "second").await.1.unwrap().number, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_could_not_be_synced_is_not_taken_for_durable_when_it_is_found_again() {
+    let (_dir, _, mut committer, tape) = recorded().await;
+    tape.fail_sync(|path| path.ends_with(paths::CHECKPOINTS));
+    for _ in 0..3 {
+        assert_final(&committer.commit(changes(2, [])).await.unwrap_err());
+    }
+
+    let (_dir, lake, mut committer, tape) = recorded().await;
+    tape.fail_sync(|path| path.ends_with("_delta_log"));
+    let pins = change(&lake, PIN, 2, 10..20, false).await;
+    let sealed = committer.seal(changes(2, [(PIN, pins)])).await;
+    assert_eq!(sealed.unwrap(), 2);
+    for _ in 0..3 {
+        assert_final(&committer.publish().await.unwrap_err());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_has_no_name_yet_is_written_once_more_when_it_could_not_be_synced() {
+    let (_dir, lake, mut committer, tape) = recorded().await;
+    let pins = change(&lake, PIN, 2, 10..20, false).await;
+    let second = changes(2, [(PIN, pins)]);
+    tape.fail_sync(|path| path.parent().unwrap().ends_with(paths::CHECKPOINTS));
+    let error = committer.commit(second.clone()).await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+    assert_eq!(committer.commit(second).await.unwrap(), 2);
+    let recovered = open(&lake, "second").await.1.unwrap();
+    assert_eq!(keys_of(&lake, &recovered, PIN).await.len(), 20);
 }
