@@ -7,6 +7,14 @@
 //! 1. A name means one relation for the life of a session.
 //! 2. Nothing here depends on the time: `now()` stays a call and is refused by those who maintain answers.
 
+pub mod constant_order;
+mod nulls;
+pub mod numbers;
+pub mod subquery;
+mod times;
+pub mod using;
+pub mod using_names;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -15,8 +23,9 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{DFSchema, Result, TableReference, plan_err};
 use datafusion_expr::execution_props::ExecutionProps;
+use datafusion_expr::expr::ScalarFunction;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion_expr::planner::{ContextProvider, ExprPlanner};
+use datafusion_expr::planner::{ContextProvider, ExprPlanner, PlannerResult};
 use datafusion_expr::simplify::SimplifyContext;
 use datafusion_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableProviderFilterPushDown,
@@ -55,13 +64,18 @@ impl Session {
             .into_iter()
             .chain(datafusion_functions_nested::all_default_nested_functions())
             .chain(crate::function::all().into_iter().map(Arc::new))
-            .chain([Arc::new(crate::function::date_part::function())]);
+            .chain([
+                Arc::new(crate::function::date_part::function()),
+                Arc::new(crate::function::wide_time::date_trunc()),
+                Arc::new(crate::function::wide_time::date_bin()),
+            ]);
         let aggregates = datafusion_functions_aggregate::all_default_aggregate_functions()
             .into_iter()
             .chain(crate::function::aggregates().into_iter().map(Arc::new));
         Session {
             options: Arc::new(options()),
             planners: vec![
+                Arc::new(OwnFunctions),
                 Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
                 Arc::new(datafusion_functions_nested::planner::NestedFunctionPlanner),
                 Arc::new(datafusion_functions_nested::planner::FieldAccessPlanner),
@@ -106,7 +120,7 @@ impl Session {
 
     /// The plan of a statement as it was written, names resolved.
     pub fn plan(&self, statement: Statement) -> Result<LogicalPlan> {
-        self.planner().statement_to_plan(statement)
+        times::in_microseconds(self.planner().statement_to_plan(statement)?)
     }
 
     /// The plan after all of DataFusion's rules.
@@ -134,16 +148,41 @@ impl Session {
             .with_config_options(Arc::clone(&self.options))
             .build();
         let expression = ExprSimplifier::new(context).coerce(expression, schema)?;
-        create_physical_expr(
-            &expression,
-            schema,
-            &ExecutionProps::new(),
-            &PhysicalPlanningContext::default(),
-        )
+        physical(&expression, schema, &self.properties())
+    }
+
+    /// What the evaluation of expressions depends on besides their arguments.
+    pub fn properties(&self) -> ExecutionProps {
+        let mut properties = ExecutionProps::new();
+        properties.config_options = Some(Arc::clone(&self.options));
+        properties
     }
 
     fn planner(&self) -> SqlToRel<'_, Self> {
         SqlToRel::new_with_options(self, ParserOptions::from(&self.options.sql_parser))
+    }
+}
+
+/// The physical form of a coerced expression over rows of `schema`, with SQL's arithmetic.
+pub fn physical(
+    expression: &Expr,
+    schema: &DFSchema,
+    properties: &ExecutionProps,
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let context = PhysicalPlanningContext::default();
+    let physical = create_physical_expr(expression, schema, properties, &context)?;
+    numbers::exact(physical, schema.as_arrow())
+}
+
+/// Plans what has a syntax of its own with our functions where there are two of a name.
+#[derive(Debug)]
+struct OwnFunctions;
+
+impl ExprPlanner for OwnFunctions {
+    fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        let part = Arc::new(crate::function::date_part::function());
+        let call = ScalarFunction::new_udf(part, args);
+        Ok(PlannerResult::Planned(Expr::ScalarFunction(call)))
     }
 }
 

@@ -94,8 +94,10 @@ pub(super) fn short_double(text: &[u8], at: usize) -> Option<(f64, usize)> {
             eight((digits >> 64) as u64, rest)
         }
     };
-    let number = mantissa as i64 as f64 / EXACT[(count - whole) & 15];
-    Some((if sign == 1 { -number } else { number }, at + end))
+    // The sign of the integer, not of the double: zero has none.
+    let mantissa = mantissa as i64;
+    let mantissa = if sign == 1 { -mantissa } else { mantissa };
+    Some((mantissa as f64 / EXACT[(count - whole) & 15], at + end))
 }
 
 /// Where the number that begins at `start` ends, by JSON's grammar.
@@ -215,7 +217,8 @@ fn saturating(exponent: &[u8]) -> i64 {
 pub(super) fn double(literal: &[u8]) -> Result<f64, Problem> {
     let text = std::str::from_utf8(literal).map_err(|_| Problem::NotANumber)?;
     match text.parse::<f64>() {
-        Ok(number) if number.is_finite() => Ok(number),
+        // Zero has no sign.
+        Ok(number) if number.is_finite() => Ok(number + 0.0),
         Ok(_) => Err(Problem::OutOfRange),
         Err(_) => Err(Problem::NotANumber),
     }
@@ -307,7 +310,8 @@ mod tests {
                 prop_assert_eq!((number, end), (literal.parse::<i64>().unwrap(), literal.len()));
             }
             if let Some((number, end)) = short_double(text.as_bytes(), 0) {
-                prop_assert_eq!((number.to_bits(), end), (literal.parse::<f64>().unwrap().to_bits(), literal.len()));
+                let expected = literal.parse::<f64>().unwrap() + 0.0;
+                prop_assert_eq!((number.to_bits(), end), (expected.to_bits(), literal.len()));
             }
         }
 

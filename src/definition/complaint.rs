@@ -34,6 +34,17 @@ pub(super) fn sql_error(text: &StatementText, error: DataFusionError) -> Definit
             help: unknown.help(),
         };
     }
+    if let Some((name, what, help)) = explained(&what) {
+        return DefinitionError {
+            file: text.file.clone(),
+            place: place
+                .or_else(|| text.find(name.rsplit('.').next()?))
+                .or(Some(text.place)),
+            what,
+            help: Some(help),
+        };
+    }
+    let help = stated.and_then(|place| keyword_before(text, place));
     let place = stated.or(place).or_else(|| {
         // A planner names the culprit in quotes; where it stands in the statement is the place.
         what.split(['\'', '`', '"', ' ', '.', '('])
@@ -47,8 +58,61 @@ pub(super) fn sql_error(text: &StatementText, error: DataFusionError) -> Definit
             what.trim_end_matches(['.', '\n'])
                 .replace("datafusion.public.", ""),
         ),
-        help: None,
+        help,
     }
+}
+
+/// Complaints that say what is wrong but not what to do: the name they are about, what is wrong,
+/// and the remedy.
+fn explained(what: &str) -> Option<(String, String, String)> {
+    if let Some(name) = what.strip_prefix("Ambiguous reference to unqualified field ") {
+        return Some((
+            name.to_owned(),
+            format!("several relations here have a column `{name}`"),
+            format!("say which one is meant: relation.{name}"),
+        ));
+    }
+    if let Some(rest) = what.strip_prefix("For SELECT DISTINCT, ORDER BY expressions ") {
+        let name = rest.strip_suffix(" must appear in select list")?;
+        return Some((
+            name.to_owned(),
+            format!(
+                "the rows of SELECT DISTINCT cannot be ordered by `{name}`, which is not in them"
+            ),
+            format!("select it too, or GROUP BY the columns and order by max({name})"),
+        ));
+    }
+    if what.starts_with("Too many columns! The subquery should only return one column") {
+        return Some((
+            "IN".to_owned(),
+            "a subquery that is compared with returns one column".to_owned(),
+            "write EXISTS (SELECT .. WHERE x = a AND y = b) for several".to_owned(),
+        ));
+    }
+    if what.contains("must be in GROUP BY or an aggregate function") {
+        let (_, rest) = what.split_once("column \"")?;
+        let (name, _) = rest.split_once("\" must appear")?;
+        return Some((
+            name.to_owned(),
+            format!(
+                "`{name}` is neither grouped by nor aggregated, so a group has many values of it"
+            ),
+            format!("add it to GROUP BY, or take one value of each group: max({name})"),
+        ));
+    }
+    None
+}
+
+/// What to do if the parser gave up behind a name that it took for a word of SQL.
+fn keyword_before(text: &StatementText, place: Place) -> Option<String> {
+    const KEYWORDS: [&str; 6] = ["key", "index", "primary", "unique", "foreign", "check"];
+    let words = text.words_before(place, 2);
+    let word = words
+        .into_iter()
+        .find(|word| KEYWORDS.contains(&word.as_str()))?;
+    Some(format!(
+        "`{word}` is a word of SQL: a column of that name is written \"{word}\", in double quotes"
+    ))
 }
 
 /// The name of a plan node as users know it.
@@ -96,8 +160,10 @@ fn said(text: &StatementText, root: &str) -> (String, Option<Place>) {
         }
         what.truncate(at);
     }
-    if what.ends_with("found: EOF\")") {
+    if what.ends_with("\")") {
         what.truncate(what.len() - 2);
+    }
+    if what.ends_with("found: EOF") {
         place = Some(text.end());
     }
     (what, place)

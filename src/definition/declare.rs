@@ -5,22 +5,24 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
-use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion_expr::expr::ScalarFunction;
-use datafusion_expr::{DdlStatement, Distinct, Expr, LogicalPlan, Volatility};
+use datafusion_expr::{DdlStatement, LogicalPlan};
 use datafusion_sql::parser::{CreateExternalTable, DFParserBuilder, Statement};
 use datafusion_sql::sqlparser::ast;
 use datafusion_sql::sqlparser::dialect::GenericDialect;
 use datafusion_sql::sqlparser::tokenizer::Token;
 
 use super::complaint::{node_name, sql_error};
+use super::refuse::refuse;
 use super::types::canonical_schema;
 use super::{
     Definition, DefinitionError, StatementText, StreamDef, TableDef, ViewDef, columns, frames,
     relation, unread,
 };
 use crate::decode::Decoder;
-use crate::function::literals_from;
+use crate::sql::constant_order::keep_constants;
+use crate::sql::subquery::with_exists_only;
+use crate::sql::using::merged;
+use crate::sql::using_names::qualify;
 
 impl Definition {
     /// Takes in the next statement of the file.
@@ -141,8 +143,13 @@ impl Definition {
         let plan = self.optimised(&text, &logical)?;
         let stream = self.stream_read_by(&text, &name, &plan)?;
         let key = key(&text, &name, &create.constraints, &plan)?;
+        // A record without its whole key is no row.
         let rows = canonical_schema(plan.schema().fields());
-        self.session.declare(&name, rows);
+        let fields = rows.fields().iter().enumerate();
+        let fields: Vec<Field> = fields
+            .map(|(column, field)| field.as_ref().clone().with_nullable(!key.contains(&column)))
+            .collect();
+        self.session.declare(&name, Arc::new(Schema::new(fields)));
         self.tables.push(TableDef {
             name,
             stream,
@@ -211,7 +218,7 @@ impl Definition {
     fn logical(
         &self,
         text: &StatementText,
-        query: ast::Query,
+        mut query: ast::Query,
     ) -> Result<LogicalPlan, DefinitionError> {
         unread::query(text, &query)?;
         // Planned as joins, they would forget how often a row occurs.
@@ -222,13 +229,17 @@ impl Definition {
                 return Err(text.error_at(place, what, Some(&help)));
             }
         }
+        keep_constants(&mut query);
+        qualify(&mut query);
         let statement = Statement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
         let plan = self
             .session
             .plan(statement)
             .map_err(|error| sql_error(text, error))?;
-        refuse_before_optimising(text, &plan)?;
-        Ok(plan)
+        refuse(self, text, &plan)?;
+        merged(plan, text.has_wildcard())
+            .and_then(with_exists_only)
+            .map_err(|error| sql_error(text, error))
     }
 
     fn optimised(
@@ -269,59 +280,6 @@ impl Definition {
             )),
         }
     }
-}
-
-/// Refuses what the optimiser would hide: it turns `now()` into the instant at which the file is loaded, and DISTINCT ON into aggregates.
-fn refuse_before_optimising(
-    text: &StatementText,
-    plan: &LogicalPlan,
-) -> Result<(), DefinitionError> {
-    let mut refusal = None;
-    // The visitor itself does not fail, so neither do the walks.
-    let _ = plan.apply_with_subqueries(|node| {
-        if matches!(node, LogicalPlan::Distinct(Distinct::On(_))) {
-            refusal = Some(text.error(
-                &["DISTINCT"],
-                "DISTINCT ON is not maintained",
-                Some("number the rows with ROW_NUMBER() OVER (PARTITION BY .. ORDER BY ..) and keep number 1"),
-            ));
-        }
-        node.apply_expressions(|expr| {
-            expr.apply(|part| {
-                if let Expr::ScalarFunction(call) = part
-                    && call.func.signature().volatility != Volatility::Immutable
-                {
-                    let name = call.name();
-                    refusal = Some(text.error(
-                        &[name],
-                        format!("`{name}` is not a function of the row: its answer changes while the data does not"),
-                        Some("use a column, such as an event time, instead of the clock or chance"),
-                    ));
-                }
-                if let Expr::ScalarFunction(call) = part {
-                    refusal = refusal.take().or_else(|| no_literal(text, call));
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
-    });
-    refusal.map_or(Ok(()), Err)
-}
-
-/// What is wrong with a call of a function of ours that takes a literal and is given something else.
-fn no_literal(text: &StatementText, call: &ScalarFunction) -> Option<DefinitionError> {
-    let from = literals_from(&call.func)?;
-    let mut others = call.args.iter().enumerate().skip(from);
-    let (place, _) = others.find(|(_, argument)| !matches!(argument, Expr::Literal(_, _)))?;
-    let name = call.name();
-    Some(text.error(
-        &[name],
-        format!(
-            "argument {} of `{name}` must be a text in quotes",
-            place + 1
-        ),
-        Some("write CASE WHEN to compare with columns"),
-    ))
 }
 
 fn unknown_statement(text: &StatementText) -> DefinitionError {

@@ -14,6 +14,7 @@ mod complaint;
 mod declare;
 mod error;
 mod frames;
+mod refuse;
 mod relation;
 mod statement;
 mod types;
@@ -24,6 +25,7 @@ use std::path::Path;
 
 use arrow::datatypes::SchemaRef;
 use datafusion_expr::LogicalPlan;
+use datafusion_expr::execution_props::ExecutionProps;
 
 use crate::sql::Session;
 
@@ -161,5 +163,10 @@ impl Definition {
     /// The materialised views, in the file's order.
     pub fn materialized(&self) -> impl Iterator<Item = &ViewDef> {
         self.views.iter().filter(|view| view.materialized)
+    }
+
+    /// What the evaluation of the file's expressions depends on besides their arguments.
+    pub fn properties(&self) -> ExecutionProps {
+        self.session.properties()
     }
 }

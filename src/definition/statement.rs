@@ -67,6 +67,31 @@ impl StatementText {
         })
     }
 
+    /// Where the first subquery stands that is neither read from nor compared with by a word.
+    pub fn find_value_subquery(&self) -> Option<Place> {
+        const BEFORE: [&str; 10] = [
+            "FROM", "JOIN", "EXISTS", "IN", "ANY", "ALL", "SOME", "LATERAL", "AS", "UNION",
+        ];
+        let is = |token: &Token, words: &[&str]| match token {
+            Token::Word(word) => words
+                .iter()
+                .any(|other| word.value.eq_ignore_ascii_case(other)),
+            _ => false,
+        };
+        let found = self.tokens.windows(3).find(|three| {
+            !is(&three[0].token, &BEFORE)
+                && three[1].token == Token::LParen
+                && is(&three[2].token, &["SELECT"])
+        });
+        found.map(|three| place_of(&three[1]))
+    }
+
+    /// How often `word` stands as a word of its own, in any case of letters.
+    pub fn count(&self, word: &str) -> usize {
+        let is = |token: &&TokenWithSpan| matches!(&token.token, Token::Word(found) if found.value.eq_ignore_ascii_case(word));
+        self.tokens.iter().filter(is).count()
+    }
+
     /// Where these words, with blanks between them, stand one after the other, in any case of letters.
     pub fn find_words(&self, words: &str) -> Option<Place> {
         let words: Vec<&str> = words.split(' ').collect();
@@ -79,6 +104,48 @@ impl StatementText {
         let mut places = self.tokens.windows(words.len());
         let found = places.find(|tokens| tokens.iter().zip(&words).all(|(t, word)| is(t, word)));
         found.map(|tokens| place_of(&tokens[0]))
+    }
+
+    /// Where a column of a relation, or all of its columns, are named: `relation.column`,
+    /// `relation.*`.
+    pub fn find_qualified(&self, relation: &str, column: &str) -> Option<Place> {
+        let is = |token: &Token, word: &str| matches!(token, Token::Word(found) if found.value.eq_ignore_ascii_case(word));
+        let found = self.tokens.windows(3).find(|three| {
+            is(&three[0].token, relation)
+                && three[1].token == Token::Period
+                && (is(&three[2].token, column) || three[2].token == Token::Mul)
+        });
+        found.map(|three| place_of(&three[0]))
+    }
+
+    /// Whether it asks for all columns: `SELECT *`, or `*` behind a comma.
+    pub fn has_wildcard(&self) -> bool {
+        self.tokens.windows(2).any(|pair| {
+            let before = match &pair[0].token {
+                Token::Word(word) => ["SELECT", "DISTINCT", "ALL"]
+                    .iter()
+                    .any(|keyword| word.value.eq_ignore_ascii_case(keyword)),
+                Token::Comma => true,
+                _ => false,
+            };
+            before && pair[1].token == Token::Mul
+        })
+    }
+
+    /// The last `count` words before a place, in small letters; what is in quotes, and what is no
+    /// word, is left out.
+    pub fn words_before(&self, place: Place, count: usize) -> Vec<String> {
+        let before = |token: &&TokenWithSpan| {
+            let Place { line, column } = place_of(token);
+            (line, column) < (place.line, place.column)
+        };
+        let tokens: Vec<_> = self.tokens.iter().take_while(before).collect();
+        let last = tokens.into_iter().rev().take(count);
+        last.filter_map(|token| match &token.token {
+            Token::Word(word) if word.quote_style.is_none() => Some(word.value.to_lowercase()),
+            _ => None,
+        })
+        .collect()
     }
 
     /// Turns a place that a parser reports about [`Self::sql`] into a place in the file.

@@ -1,13 +1,17 @@
-//! DataFusion's `date_part`, with the year of a timestamp by arithmetic alone.
+//! DataFusion's `date_part`, with the year of a timestamp by arithmetic alone, and the seconds of
+//! long differences.
 //!
-//! Years are what views group and filter by. DataFusion makes a calendar date of every timestamp to look at its year, which takes ten times as long
-//! as the division and the few multiplications that the year needs. Everything else is DataFusion's own function, and so is every answer: a year that
-//! the calendar of DataFusion cannot reach is left to it.
+//! Years are what views group and filter by. DataFusion makes a calendar date of every timestamp to
+//! look at its year, which takes ten times as long as the division and the few multiplications that
+//! the year needs. It counts the seconds of a difference of times in 32 bits, so that 68 years are
+//! null, and loses the fraction of those below zero. Everything else is DataFusion's own function,
+//! and so is every answer: a year that the calendar of DataFusion cannot reach is left to it.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int32Array};
-use arrow::datatypes::{DataType, FieldRef, TimeUnit, TimestampMicrosecondType};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, FieldRef, Int64Type, TimeUnit, TimestampMicrosecondType};
 use datafusion_common::Result;
 use datafusion_expr::preimage::PreimageResult;
 use datafusion_expr::simplify::SimplifyContext;
@@ -82,8 +86,33 @@ impl ScalarUDFImpl for DatePart {
         {
             return Ok(ColumnarValue::Array(years));
         }
+        if let [
+            ColumnarValue::Scalar(part),
+            ColumnarValue::Array(differences),
+        ] = args.args.as_slice()
+            && let Some(Some(part)) = part.try_as_str()
+            && part.eq_ignore_ascii_case("epoch")
+            && let DataType::Duration(unit) = differences.data_type()
+        {
+            return Ok(ColumnarValue::Array(seconds(differences, *unit)?));
+        }
         self.whole.invoke_with_args(args)
     }
+}
+
+/// The differences of times in seconds.
+fn seconds(differences: &ArrayRef, unit: TimeUnit) -> Result<ArrayRef> {
+    let a_second = match unit {
+        TimeUnit::Second => 1.0,
+        TimeUnit::Millisecond => 1e3,
+        TimeUnit::Microsecond => 1e6,
+        TimeUnit::Nanosecond => 1e9,
+    };
+    let counts = cast(differences, &DataType::Int64)?;
+    let seconds: Float64Array = counts
+        .as_primitive::<Int64Type>()
+        .unary(|count| count as f64 / a_second);
+    Ok(Arc::new(seconds))
 }
 
 /// The years of a column of timestamps without zone; `None` if it is another column, or has a year out of reach.
@@ -123,7 +152,7 @@ fn year(time: i64) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::TimestampMicrosecondArray;
+    use arrow::array::{DurationMicrosecondArray, TimestampMicrosecondArray};
     use arrow::datatypes::Field;
     use datafusion_common::ScalarValue;
     use datafusion_common::config::ConfigOptions;
@@ -151,6 +180,22 @@ mod tests {
         };
         let answer = function.invoke_with_args(args).unwrap();
         answer.to_array(times.len()).unwrap()
+    }
+
+    #[test]
+    fn a_difference_of_times_has_all_its_seconds() {
+        let differences: ArrayRef = Arc::new(DurationMicrosecondArray::from(vec![
+            Some(-1_500_000),
+            Some(100 * 366 * 86_400_000_000),
+            None,
+        ]));
+        let seconds = of(&function(), "epoch", &differences);
+        let expected: ArrayRef = Arc::new(Float64Array::from(vec![
+            Some(-1.5),
+            Some(100.0 * 366.0 * 86_400.0),
+            None,
+        ]));
+        assert_eq!(&seconds, &expected);
     }
 
     proptest! {

@@ -11,7 +11,9 @@
 //! | `local_path(text)` | the text from its first `/` |
 //! | `full_name(first, last)` | both names with one space between |
 //! | `coordinates(latitude, longitude)` | both as a list of two doubles |
-//! | `date_part('year', timestamp)` | as DataFusion's, faster |
+//! | `date_part('year', timestamp)` | as DataFusion's, faster; right for long differences |
+//! | `date_trunc(part, timestamp)` | as DataFusion's, also before 1677 and after 2262 |
+//! | `date_bin(interval, timestamp)` | likewise |
 //! | `percentile_disc(p) WITHIN GROUP (ORDER BY x)` | an aggregate: the value of `x` at the fraction `p` of its order |
 //!
 //! Nothing here knows a table, a column or a placeholder: those are in the dataflow's SQL.
@@ -40,6 +42,7 @@ mod scalar;
 #[cfg(test)]
 mod testing;
 mod trim_blank;
+pub mod wide_time;
 
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 

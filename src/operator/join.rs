@@ -15,7 +15,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, new_null_array,
+};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
@@ -29,51 +32,41 @@ use super::fault::Faults;
 use super::map::map_deltas;
 use super::route::key_columns;
 use crate::delta::{Delta, Epoch};
-use crate::plan::{Expr, JoinKind, Map};
+use crate::plan::{Join, JoinKind, Map};
 
 /// A row in Arrow's row format.
 type Row = Vec<u8>;
 type Rows<'scope> = VecCollection<'scope, Epoch, Row, isize>;
 
-/// What is joined with what.
-pub struct JoinShape {
-    /// The columns of the left input.
-    pub left: SchemaRef,
-    /// The columns of the right input.
-    pub right: SchemaRef,
-    /// Pairs of columns that must be equal.
-    pub on: Vec<(usize, usize)>,
-    /// What becomes of rows without a partner.
-    pub kind: JoinKind,
-    /// A condition on the pair.
-    pub residual: Option<Expr>,
-    /// Whether null equals null.
-    pub null_equals_null: bool,
-    /// The columns of the output.
+/// An input of a join: its changes, and its columns.
+pub struct Side<'scope> {
+    /// The changes.
+    pub stream: StreamVec<'scope, Epoch, Delta>,
+    /// The columns.
     pub schema: SchemaRef,
 }
 
-/// Joins two streams of changes.
+/// Joins two streams of changes; `schema` has the columns of the output.
 pub fn join<'scope>(
-    left: StreamVec<'scope, Epoch, Delta>,
-    right: StreamVec<'scope, Epoch, Delta>,
-    shape: JoinShape,
+    left: Side<'scope>,
+    right: Side<'scope>,
+    join: &Join,
+    schema: &SchemaRef,
     relation: String,
     faults: Faults,
 ) -> Result<StreamVec<'scope, Epoch, Delta>, ArrowError> {
-    let (left_on, right_on): (Vec<usize>, Vec<usize>) = shape.on.iter().copied().unzip();
-    let drop_nulls = !shape.null_equals_null;
+    let (left_on, right_on): (Vec<usize>, Vec<usize>) = join.on.iter().copied().unzip();
+    let drop_nulls = !join.null_equals_null;
     let pair_schema: SchemaRef = Arc::new(Schema::new(
-        shape
-            .left
+        left.schema
             .fields()
             .iter()
-            .chain(shape.right.fields())
+            .chain(right.schema.fields())
             .cloned()
             .collect::<Vec<_>>(),
     ));
-    let left_keyed = encode(left.clone(), &shape.left, left_on, drop_nulls)?;
-    let right_keyed = encode(right.clone(), &shape.right, right_on, drop_nulls)?;
+    let left_keyed = encode(left.stream.clone(), &left.schema, left_on, drop_nulls)?;
+    let right_keyed = encode(right.stream.clone(), &right.schema, right_on, drop_nulls)?;
     let pairs = left_keyed
         .arrange_by_key()
         .join_core(right_keyed.arrange_by_key(), |_key, left, right| {
@@ -81,11 +74,11 @@ pub fn join<'scope>(
         });
     let mut pairs = decode(
         pairs,
-        &[Arc::clone(&shape.left), Arc::clone(&shape.right)],
+        &[Arc::clone(&left.schema), Arc::clone(&right.schema)],
         |(l, r)| vec![l, r],
         &pair_schema,
     )?;
-    if let Some(residual) = &shape.residual {
+    if let Some(residual) = &join.residual {
         let map = Map {
             filter: Some(Arc::clone(residual)),
             project: None,
@@ -93,7 +86,7 @@ pub fn join<'scope>(
         };
         pairs = map_deltas(pairs, map, relation, faults);
     }
-    let width = shape.left.fields().len();
+    let width = left.schema.fields().len();
     let left_columns: Vec<usize> = (0..width).collect();
     let right_columns: Vec<usize> = (width..pair_schema.fields().len()).collect();
     let partnered =
@@ -110,50 +103,69 @@ pub fn join<'scope>(
                 .antijoin(partnered(&pairs, schema, columns)?)
                 .map(|(row, ())| row))
         };
-    match shape.kind {
+    match join.kind {
         JoinKind::Inner => Ok(pairs),
         JoinKind::Semi => {
-            let rows =
-                whole(left, &shape.left)?.semijoin(partnered(&pairs, &shape.left, left_columns)?);
+            let rows = whole(left.stream, &left.schema)?.semijoin(partnered(
+                &pairs,
+                &left.schema,
+                left_columns,
+            )?);
             decode(
                 rows,
-                std::slice::from_ref(&shape.left),
+                std::slice::from_ref(&left.schema),
                 |(row, ())| vec![row],
-                &shape.schema,
+                schema,
             )
         }
         JoinKind::Anti => {
-            let rows = alone(left, &shape.left, left_columns)?;
+            let rows = alone(left.stream, &left.schema, left_columns)?;
             decode(
                 rows,
-                std::slice::from_ref(&shape.left),
+                std::slice::from_ref(&left.schema),
                 |row| vec![row],
-                &shape.schema,
+                schema,
             )
         }
+        JoinKind::Mark => {
+            let rows = whole(left.stream, &left.schema)?;
+            let partnered = partnered(&pairs, &left.schema, left_columns)?;
+            let with = rows.clone().semijoin(partnered.clone());
+            let without = rows.antijoin(partnered);
+            let marked = |rows: VecCollection<'scope, Epoch, (Row, ()), isize>, mark| {
+                let rows = decode(
+                    rows,
+                    std::slice::from_ref(&left.schema),
+                    |(row, ())| vec![row],
+                    &left.schema,
+                )?;
+                Ok::<_, ArrowError>(marked(rows, schema, mark))
+            };
+            Ok(marked(with, true)?.concat(marked(without, false)?))
+        }
         JoinKind::Left | JoinKind::Full => {
-            let rows = alone(left, &shape.left, left_columns)?;
+            let rows = alone(left.stream, &left.schema, left_columns)?;
             let left_alone = pad(
                 decode(
                     rows,
-                    std::slice::from_ref(&shape.left),
+                    std::slice::from_ref(&left.schema),
                     |row| vec![row],
-                    &shape.left,
+                    &left.schema,
                 )?,
                 &pair_schema,
                 0,
             );
             let joined = pairs.clone().concat(left_alone);
-            if shape.kind == JoinKind::Left {
+            if join.kind == JoinKind::Left {
                 return Ok(joined);
             }
-            let rows = alone(right, &shape.right, right_columns)?;
+            let rows = alone(right.stream, &right.schema, right_columns)?;
             let right_alone = pad(
                 decode(
                     rows,
-                    std::slice::from_ref(&shape.right),
+                    std::slice::from_ref(&right.schema),
                     |row| vec![row],
-                    &shape.right,
+                    &right.schema,
                 )?,
                 &pair_schema,
                 width,
@@ -207,9 +219,14 @@ fn encode<'scope>(
                 let mut session = output.session(&capability);
                 for delta in deltas.drain(..) {
                     let on_columns = key_columns(&delta.rows, &on);
-                    let has_null = |row: usize| {
-                        drop_nulls && on_columns.iter().any(|column| column.is_null(row))
+                    let nulls: Vec<NullBuffer> = match drop_nulls {
+                        true => on_columns
+                            .iter()
+                            .filter_map(|c| c.logical_nulls())
+                            .collect(),
+                        false => Vec::new(),
                     };
+                    let has_null = |row: usize| nulls.iter().any(|nulls| nulls.is_null(row));
                     let pairs = encode_columns(&keys, &on_columns, delta.len())
                         .into_iter()
                         .zip(encode_columns(&rows, delta.rows.columns(), delta.len()));
@@ -331,8 +348,37 @@ fn pad<'scope>(
                             }
                         })
                         .collect();
+                    let options = RecordBatchOptions::new().with_row_count(Some(delta.len()));
+                    let rows =
+                        RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)
+                            .expect("nulls fit every nullable column");
+                    session.give(Delta {
+                        rows,
+                        diffs: delta.diffs,
+                    });
+                }
+            });
+        }
+    })
+}
+
+/// Puts `mark` beside each row as a last column.
+fn marked<'scope>(
+    stream: StreamVec<'scope, Epoch, Delta>,
+    schema: &SchemaRef,
+    mark: bool,
+) -> StreamVec<'scope, Epoch, Delta> {
+    let schema = Arc::clone(schema);
+    stream.unary(Pipeline, "Mark", move |_capability, _info| {
+        move |input, output| {
+            input.for_each(|capability, deltas| {
+                let mut session = output.session(&capability);
+                for delta in deltas.drain(..) {
+                    let marks = BooleanArray::from(vec![mark; delta.len()]);
+                    let mut columns = delta.rows.columns().to_vec();
+                    columns.push(Arc::new(marks));
                     let rows = RecordBatch::try_new(Arc::clone(&schema), columns)
-                        .expect("nulls fit every nullable column");
+                        .expect("the schema is the input's and a mark");
                     session.give(Delta {
                         rows,
                         diffs: delta.diffs,

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
-use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, Rows, SortField};
@@ -23,32 +22,14 @@ use super::group_index::GroupIndex;
 use super::route::key_columns;
 use crate::bits::Bits;
 use crate::delta::{Delta, Diff};
-use crate::plan::Rank;
+use crate::plan::{Rank, TopK};
 
 /// How many rows of a partition are in order at least, if it has as many; few in tests, so that they reach beyond.
 const NEAR: usize = if cfg!(test) { 4 } else { 64 };
 
-/// What is numbered, how, and which numbers are kept.
-pub struct TopKShape {
-    /// The partition columns.
-    pub partition: Vec<usize>,
-    /// The order within a partition.
-    pub order: Vec<(usize, SortOptions)>,
-    /// How rows are numbered.
-    pub rank: Rank,
-    /// The greatest number of rows kept beyond `skip`.
-    pub limit: u64,
-    /// Numbers up to this are dropped.
-    pub skip: u64,
-    /// Whether the number is a last column of the output.
-    pub emit_rank: bool,
-    /// Whether equal rows count as one. What was counted stays counted, so that a row is there until the last of them is gone.
-    pub distinct: bool,
-}
-
 /// The state of one top-k on one worker.
 pub struct TopKState {
-    shape: TopKShape,
+    top: TopK,
     index: GroupIndex,
     partitions: Vec<Partition<NEAR>>,
     touched: Bits,
@@ -149,76 +130,76 @@ impl Encoded {
     }
 }
 
-impl TopKShape {
-    /// Numbers rows that come in order, and tells `emit` those within the bound: the row, its number (0 if that is not shown), and how many times.
-    ///
-    /// Returns how many rows it looked at until the first that is not within the bound; nothing if there was none.
-    fn number<'a>(
-        &self,
-        rows: &mut dyn Iterator<Item = (&'a Entry, i64)>,
-        mut emit: impl FnMut(&'a Entry, u64, i64),
-    ) -> Option<usize> {
-        let last = self.skip.saturating_add(self.limit);
-        let most = if self.distinct { 1 } else { Diff::MAX };
-        let shown = |place: u64| if self.emit_rank { place } else { 0 };
-        let mut rows_before = 0u64;
-        let mut dense = 0u64;
-        let mut rank = 0u64;
-        let mut previous: Option<&[u8]> = None;
-        for (looked_at, (entry, count)) in rows.enumerate() {
-            let count = count.clamp(0, most) as u64;
-            if previous != Some(entry.order()) {
-                dense += 1;
-                rank = rows_before + 1;
-                previous = Some(entry.order());
-            }
-            match self.rank {
-                Rank::RowNumber => {
-                    // Equal rows are numbered one after the other.
-                    let first = (rows_before + 1).max(self.skip + 1);
-                    let until = (rows_before + count).min(last);
-                    if rows_before >= last {
-                        return Some(looked_at);
-                    }
-                    if self.emit_rank {
-                        (first..=until).for_each(|place| emit(entry, place, 1));
-                    } else if first <= until {
-                        emit(entry, 0, (until - first + 1) as i64);
-                    }
-                }
-                Rank::Rank | Rank::DenseRank => {
-                    let place = if self.rank == Rank::Rank { rank } else { dense };
-                    if place > last {
-                        return Some(looked_at);
-                    }
-                    if place > self.skip {
-                        emit(entry, shown(place), count as i64);
-                    }
-                }
-            }
-            rows_before += count;
+/// Numbers rows that come in order, and tells `emit` those within the bound: the row, its number (0
+/// if that is not shown), and how many times.
+///
+/// Returns how many rows it looked at until the first that is not within the bound; nothing if
+/// there was none.
+fn number<'a>(
+    top: &TopK,
+    rows: &mut dyn Iterator<Item = (&'a Entry, i64)>,
+    mut emit: impl FnMut(&'a Entry, u64, i64),
+) -> Option<usize> {
+    let last = top.skip.saturating_add(top.limit);
+    let most = if top.distinct { 1 } else { Diff::MAX };
+    let shown = |place: u64| if top.emit_rank { place } else { 0 };
+    let mut rows_before = 0u64;
+    let mut dense = 0u64;
+    let mut rank = 0u64;
+    let mut previous: Option<&[u8]> = None;
+    for (looked_at, (entry, count)) in rows.enumerate() {
+        let count = count.clamp(0, most) as u64;
+        if previous != Some(entry.order()) {
+            dense += 1;
+            rank = rows_before + 1;
+            previous = Some(entry.order());
         }
-        None
+        match top.rank {
+            Rank::RowNumber => {
+                // Equal rows are numbered one after the other.
+                let first = (rows_before + 1).max(top.skip + 1);
+                let until = (rows_before + count).min(last);
+                if rows_before >= last {
+                    return Some(looked_at);
+                }
+                if top.emit_rank {
+                    (first..=until).for_each(|place| emit(entry, place, 1));
+                } else if first <= until {
+                    emit(entry, 0, (until - first + 1) as i64);
+                }
+            }
+            Rank::Rank | Rank::DenseRank => {
+                let place = if top.rank == Rank::Rank { rank } else { dense };
+                if place > last {
+                    return Some(looked_at);
+                }
+                if place > top.skip {
+                    emit(entry, shown(place), count as i64);
+                }
+            }
+        }
+        rows_before += count;
     }
+    None
 }
 
 impl TopKState {
     /// No rows yet. `input` and `schema` are the columns read and returned.
-    pub fn new(input: &SchemaRef, shape: TopKShape, schema: SchemaRef) -> Result<Self, ArrowError> {
+    pub fn new(input: &SchemaRef, top: TopK, schema: SchemaRef) -> Result<Self, ArrowError> {
         let data_type = |column: usize| input.field(column).data_type().clone();
-        let types: Vec<DataType> = shape
+        let types: Vec<DataType> = top
             .partition
             .iter()
             .map(|&column| data_type(column))
             .collect();
-        let order: Vec<SortField> = shape
+        let order: Vec<SortField> = top
             .order
             .iter()
             .map(|&(column, options)| SortField::new_with_options(data_type(column), options))
             .collect();
-        let mut row_columns: Vec<usize> = shape.order.iter().map(|&(column, _)| column).collect();
+        let mut row_columns: Vec<usize> = top.order.iter().map(|&(column, _)| column).collect();
         let others: Vec<usize> = (0..input.fields().len())
-            .filter(|column| !shape.partition.contains(column) && !row_columns.contains(column))
+            .filter(|column| !top.partition.contains(column) && !row_columns.contains(column))
             .collect();
         let mut fields = order.clone();
         fields.extend(
@@ -234,7 +215,7 @@ impl TopKState {
             rows: RowConverter::new(fields)?,
             row_columns,
             order: RowConverter::new(order)?,
-            shape,
+            top,
             input: Arc::clone(input),
             schema,
         })
@@ -247,7 +228,7 @@ impl TopKState {
         let mut encoded: Vec<Encoded> = Vec::with_capacity(deltas.len());
         let mut numbers = Vec::new();
         for (batch, delta) in (0..).zip(deltas) {
-            let partition = key_columns(&delta.rows, &self.shape.partition);
+            let partition = key_columns(&delta.rows, &self.top.partition);
             self.index.intern(&partition, delta.len(), &mut numbers)?;
             self.touched.resize(self.index.numbers());
             self.partitions
@@ -297,8 +278,8 @@ impl TopKState {
             }
         }
         for &number in &touched {
-            let shape = &self.shape;
-            self.partitions[number as usize].settle(|rows| shape.number(rows, |_, _, _| {}));
+            let top = &self.top;
+            self.partitions[number as usize].settle(|rows| self::number(top, rows, |_, _, _| {}));
             self.first_rows(number, 1, &mut edits);
         }
         edits.retain(|_, diff| *diff != 0);
@@ -318,7 +299,7 @@ impl TopKState {
 
     fn encode(&self, rows: &RecordBatch) -> Result<Encoded, ArrowError> {
         let columns = |picked: &[usize]| -> Vec<ArrayRef> {
-            if self.shape.distinct {
+            if self.top.distinct {
                 return key_columns(rows, picked);
             }
             picked
@@ -331,7 +312,7 @@ impl TopKState {
             some.then(|| converter.convert_columns(&columns(picked)))
                 .transpose()
         };
-        let order = &self.row_columns[..self.shape.order.len()];
+        let order = &self.row_columns[..self.top.order.len()];
         Ok(Encoded {
             rows: convert(&self.rows, &self.row_columns)?,
             order: convert(&self.order, order)?,
@@ -356,7 +337,7 @@ impl TopKState {
     /// Adds `sign` times the rows of partition `number` that are within the bound, with their numbers.
     fn first_rows(&self, number: u32, sign: i64, edits: &mut BTreeMap<(u32, Entry, u64), i64>) {
         let first = &mut self.partitions[number as usize].first();
-        self.shape.number(first, |entry, place, times| {
+        self::number(&self.top, first, |entry, place, times| {
             *edits.entry((number, entry.clone(), place)).or_insert(0) += sign * times;
         });
     }
@@ -382,11 +363,11 @@ impl TopKState {
         let keys = self.index.keys(&numbers)?;
         let mut output: Vec<Option<ArrayRef>> = vec![None; self.input.fields().len()];
         let others = self.row_columns.iter().zip(others);
-        for (&column, array) in others.chain(self.shape.partition.iter().zip(keys)) {
+        for (&column, array) in others.chain(self.top.partition.iter().zip(keys)) {
             output[column] = Some(array);
         }
         let mut output: Vec<ArrayRef> = output.into_iter().flatten().collect();
-        if self.shape.emit_rank {
+        if self.top.emit_rank {
             output.push(Arc::new(UInt64Array::from(ranks)));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(diffs.len()));

@@ -1,12 +1,13 @@
 //! What the dataflow computes: a small graph of relational nodes.
 //!
-//! `lower` makes it from DataFusion's optimised plans. The nodes here and the operators in `render` are the same list; a plan
-//! knows nothing of timely, workers or state. Scalar expressions stay DataFusion's physical expressions, which evaluate whole
-//! Arrow batches.
+//! `lower` makes it from DataFusion's optimised plans. The nodes here and the operators in `render`
+//! are the same list; a plan knows nothing of timely, workers or state. Scalar expressions stay
+//! DataFusion's physical expressions, which evaluate whole Arrow batches.
 //!
 //! # Invariants
 //! 1. A node's inputs have smaller ids than the node: the graph is acyclic and ids are a topological order.
-//! 2. Equal nodes are one node: views that ask for the same thing share its state.
+//! 2. Equal nodes are one node: views that ask for the same thing share its state. Nodes are compared
+//!    as values, expressions included, never by how they print.
 //! 3. All fields are nullable, and types are canonical (`definition::canonical_type`) at tables and view roots.
 //! 4. Columns are known by their places. Only tables and views have names that mean something: a node
 //!    that several views share may call its columns otherwise.
@@ -16,10 +17,12 @@ mod keyed;
 mod lower;
 
 use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::compute::SortOptions;
 use arrow::datatypes::{Field, SchemaRef};
+use datafusion_common::ScalarValue;
 use datafusion_physical_expr::PhysicalExpr;
 
 pub use explain::{Format, explain};
@@ -89,7 +92,7 @@ pub struct View {
 }
 
 /// One step of the dataflow.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
     /// What it does.
     pub op: Op,
@@ -98,7 +101,7 @@ pub struct Node {
 }
 
 /// What a node does.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
     /// Rows of tables that share a primary key, side by side: a scan of one table, or a join of several on their keys.
     Keyed {
@@ -120,42 +123,22 @@ pub enum Op {
         left: NodeId,
         /// The right input.
         right: NodeId,
-        /// Pairs of columns that must be equal: of the left input, of the right.
-        on: Vec<(usize, usize)>,
-        /// What becomes of rows without a partner.
-        kind: JoinKind,
-        /// A condition on the pair (left columns, then right columns) beyond the equalities.
-        residual: Option<Expr>,
-        /// Whether null equals null.
-        null_equals_null: bool,
+        /// Which rows are a pair, and what becomes of the others.
+        join: Join,
     },
     /// One row for each distinct value of the group columns.
     Aggregate {
         /// The node read.
         input: NodeId,
-        /// The group columns; none means one group that always exists.
-        group: Vec<usize>,
-        /// What is computed for each group; the output is the group columns, then these.
-        aggregates: Vec<Aggregate>,
+        /// The groups, and what is computed for each.
+        aggregation: Aggregation,
     },
     /// The first rows of each partition in an order.
     TopK {
         /// The node read.
         input: NodeId,
-        /// The partition columns; none means one partition.
-        partition: Vec<usize>,
-        /// The order within a partition.
-        order: Vec<(usize, SortOptions)>,
-        /// How rows are numbered.
-        rank: Rank,
-        /// Rows numbered above this are dropped (after `skip`).
-        limit: u64,
-        /// Rows numbered up to this are dropped.
-        skip: u64,
-        /// Whether the number is returned as a last column.
-        emit_rank: bool,
-        /// Whether equal rows count as one.
-        distinct: bool,
+        /// The order, and which rows are the first.
+        top: TopK,
     },
     /// All rows of all inputs.
     Union {
@@ -164,8 +147,8 @@ pub enum Op {
     },
     /// Rows that never change.
     Constant {
-        /// The rows.
-        rows: arrow::array::RecordBatch,
+        /// The rows; each has a value for every column.
+        rows: Vec<Vec<ScalarValue>>,
     },
 }
 
@@ -183,8 +166,51 @@ impl Op {
     }
 }
 
+/// Which rows of two inputs are a pair, and what becomes of rows without a partner.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Join {
+    /// Pairs of columns that must be equal: of the left input, of the right.
+    pub on: Vec<(usize, usize)>,
+    /// What becomes of rows without a partner.
+    pub kind: JoinKind,
+    /// A condition on the pair (left columns, then right columns) beyond the equalities.
+    pub residual: Option<Expr>,
+    /// Whether null equals null.
+    pub null_equals_null: bool,
+}
+
+/// Groups of rows, and what is computed for each. The output is the group columns, then the
+/// aggregates.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Aggregation {
+    /// The group columns; none means one group that always exists.
+    pub group: Vec<usize>,
+    /// What is computed for each group.
+    pub aggregates: Vec<Aggregate>,
+}
+
+/// What is numbered, how, and which numbers are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TopK {
+    /// The partition columns; none means one partition.
+    pub partition: Vec<usize>,
+    /// The order within a partition.
+    pub order: Vec<(usize, SortOptions)>,
+    /// How rows are numbered.
+    pub rank: Rank,
+    /// The greatest number of rows kept beyond `skip`.
+    pub limit: u64,
+    /// Rows numbered up to this are dropped.
+    pub skip: u64,
+    /// Whether the number is returned as a last column.
+    pub emit_rank: bool,
+    /// Whether equal rows count as one. What was counted stays counted, so that a row is there
+    /// until the last of them is gone.
+    pub distinct: bool,
+}
+
 /// A filter and a projection over batches; both are optional.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Map {
     /// Rows for which it is not true are dropped.
     pub filter: Option<Expr>,
@@ -195,7 +221,7 @@ pub struct Map {
 }
 
 /// One table of a [`Op::Keyed`] node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Member {
     /// The table: an index into [`Plan::tables`].
     pub table: usize,
@@ -206,7 +232,7 @@ pub struct Member {
 /// A truth table over which members of a keyed node have a row for a key.
 ///
 /// Bit `s` of the word answers for the set of members whose bits are set in `s`, so up to [`Presence::MEMBERS_MAX`] members fit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Presence(pub u64);
 
 impl Presence {
@@ -220,7 +246,7 @@ impl Presence {
 }
 
 /// What becomes of rows without a partner in a join.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum JoinKind {
     /// Dropped.
     Inner,
@@ -232,10 +258,12 @@ pub enum JoinKind {
     Semi,
     /// Left rows without a partner.
     Anti,
+    /// Left rows, and as a last column whether they have a partner.
+    Mark,
 }
 
 /// How the rows of a partition are numbered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rank {
     /// 1, 2, 3; ties are broken by the remaining columns, so that the answer is one.
     RowNumber,
@@ -246,7 +274,7 @@ pub enum Rank {
 }
 
 /// One aggregate of an [`Op::Aggregate`] node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Aggregate {
     /// What is computed.
     pub function: Function,
@@ -283,7 +311,7 @@ impl Function {
 }
 
 /// The aggregate functions that are maintained.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Function {
     /// The number of rows, or of non-null values.
     Count,
@@ -299,15 +327,15 @@ pub enum Function {
     Median,
     /// PostgreSQL's `percentile_cont`.
     PercentileCont {
-        /// Between 0 and 1.
-        fraction: f64,
+        /// How far into the order.
+        fraction: Fraction,
         /// Whether the values are ordered from the greatest.
         descending: bool,
     },
     /// PostgreSQL's `percentile_disc`.
     PercentileDisc {
-        /// Between 0 and 1.
-        fraction: f64,
+        /// How far into the order.
+        fraction: Fraction,
         /// Whether the values are ordered from the greatest.
         descending: bool,
     },
@@ -319,4 +347,31 @@ pub enum Function {
     ArrayAgg,
     /// All values as text, in order, with this between them.
     StringAgg(String),
+}
+
+/// A number from 0 to 1. It equals itself, so that nodes with it can be compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fraction(f64);
+
+impl Fraction {
+    /// `None` if the number is not within 0 and 1.
+    pub fn new(number: f64) -> Option<Fraction> {
+        // Of the two zeros, one.
+        (0.0..=1.0)
+            .contains(&number)
+            .then_some(Fraction(number + 0.0))
+    }
+
+    /// The number.
+    pub fn value(self) -> f64 {
+        self.0
+    }
+}
+
+impl Eq for Fraction {}
+
+impl Hash for Fraction {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.to_bits().hash(state);
+    }
 }

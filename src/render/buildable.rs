@@ -15,8 +15,8 @@ use crate::operator::aggregate::AggregateState;
 use crate::operator::consolidate::Consolidator;
 use crate::operator::route::hash_keys;
 use crate::operator::row_hash::hash_rows;
-use crate::operator::top_k::{TopKShape, TopKState};
-use crate::plan::{NodeId, Op, Plan};
+use crate::operator::top_k::TopKState;
+use crate::plan::{Aggregation, NodeId, Op, Plan};
 
 /// What cannot be built: a word of SQL that stands for it, if there is one, and why.
 pub type Unbuildable = (Option<&'static str>, ArrowError);
@@ -53,44 +53,25 @@ pub fn node(plan: &Plan, id: NodeId) -> Result<(), Unbuildable> {
     let node = &plan.nodes[id];
     let schema_of = |node: NodeId| &plan.nodes[node].schema;
     match &node.op {
-        Op::Aggregate {
-            input,
-            group,
-            aggregates,
-        } => {
+        Op::Aggregate { input, aggregation } => {
             let input = schema_of(*input);
-            for aggregate in aggregates {
-                let alone = std::slice::from_ref(aggregate);
+            for aggregate in &aggregation.aggregates {
+                let alone = Aggregation {
+                    group: Vec::new(),
+                    aggregates: vec![aggregate.clone()],
+                };
                 let output = Schema::new(vec![aggregate.output.clone()]).into();
-                AggregateState::new(input, &[], alone, output)
+                AggregateState::new(input, &alone, output)
                     .and_then(|mut state| put_through(input, |delta| state.apply(delta)))
                     .map_err(|error| (Some(aggregate.function.name()), error))?;
             }
-            AggregateState::new(input, group, aggregates, SchemaRef::clone(&node.schema))
+            AggregateState::new(input, aggregation, SchemaRef::clone(&node.schema))
                 .and_then(|mut state| put_through(input, |delta| state.apply(delta)))
                 .map_err(|error| (Some("GROUP"), error))
         }
-        Op::TopK {
-            input,
-            partition,
-            order,
-            rank,
-            limit,
-            skip,
-            emit_rank,
-            distinct,
-        } => {
+        Op::TopK { input, top } => {
             let input = schema_of(*input);
-            let shape = TopKShape {
-                partition: partition.clone(),
-                order: order.clone(),
-                rank: *rank,
-                limit: *limit,
-                skip: *skip,
-                emit_rank: *emit_rank,
-                distinct: *distinct,
-            };
-            TopKState::new(input, shape, SchemaRef::clone(&node.schema))
+            TopKState::new(input, top.clone(), SchemaRef::clone(&node.schema))
                 .and_then(|mut state| put_through(input, |delta| state.apply(delta)))
                 .map_err(|error| (Some("ORDER"), error))
         }

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+use datafusion_common::ScalarValue;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::core::Concatenate;
 use timely::dataflow::operators::generic::operator::source;
@@ -14,12 +16,12 @@ use crate::operator::aggregate::AggregateState;
 use crate::operator::consolidate::consolidate;
 use crate::operator::epochs::unary_epochs;
 use crate::operator::fault::Faults;
-use crate::operator::join::{JoinShape, join};
+use crate::operator::join::{Side, join};
 use crate::operator::map::map_deltas;
 use crate::operator::route;
 use crate::operator::state_bytes::{StateBytes, StatePart};
-use crate::operator::top_k::{TopKShape, TopKState};
-use crate::plan::{Node, NodeId, Op, Plan};
+use crate::operator::top_k::TopKState;
+use crate::plan::{NodeId, Op, Plan};
 
 /// Renders all nodes of `plan`, given the streams of its keyed nodes; returns the stream of every node.
 ///
@@ -47,37 +49,32 @@ pub fn render<'scope>(
             Op::Union { inputs } => {
                 scope.concatenate(inputs.iter().map(|&input| streams[input].clone()))
             }
-            Op::Constant { rows } => constant(scope, rows.clone(), start),
+            Op::Constant { rows } => constant(scope, batch(rows, &node.schema)?, start),
             Op::Join {
                 left,
                 right,
-                on,
-                kind,
-                residual,
-                null_equals_null,
+                join: pairs,
             } => {
-                let shape = JoinShape {
-                    left: schema_of(*left),
-                    right: schema_of(*right),
-                    on: on.clone(),
-                    kind: *kind,
-                    residual: residual.clone(),
-                    null_equals_null: *null_equals_null,
-                    schema: Arc::clone(&node.schema),
+                let side = |input: NodeId| Side {
+                    stream: streams[input].clone(),
+                    schema: schema_of(input),
                 };
-                join(
-                    streams[*left].clone(),
-                    streams[*right].clone(),
-                    shape,
-                    relation,
-                    faults.clone(),
-                )?
+                let (left, right) = (side(*left), side(*right));
+                join(left, right, pairs, &node.schema, relation, faults.clone())?
             }
-            Op::Aggregate { .. } => {
-                let part = state_bytes.part();
-                aggregate(scope, node, &streams, &schema_of, start, part)?
+            Op::Aggregate { input, aggregation } => {
+                let state =
+                    AggregateState::new(&schema_of(*input), aggregation, node.schema.clone())?;
+                let narrow = consolidate(streams[*input].clone());
+                let routed = route::by_columns(narrow, aggregation.group.clone(), scope.peers());
+                aggregate(routed, state, &node.schema, start, state_bytes.part())?
             }
-            Op::TopK { .. } => top_k(scope, node, &streams, &schema_of, state_bytes.part())?,
+            Op::TopK { input, top } => {
+                let state = TopKState::new(&schema_of(*input), top.clone(), node.schema.clone())?;
+                let narrow = consolidate(streams[*input].clone());
+                let routed = route::by_columns(narrow, top.partition.clone(), scope.peers());
+                top_k(routed, state, state_bytes.part())
+            }
         };
         streams.push(stream);
     }
@@ -93,10 +90,28 @@ fn relation_of(plan: &Plan, node: NodeId) -> String {
         .unwrap_or_default()
 }
 
+/// The rows of a constant as a batch.
+fn batch(rows: &[Vec<ScalarValue>], schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    if rows.is_empty() {
+        return Ok(RecordBatch::new_empty(Arc::clone(schema)));
+    }
+    let column = |index: usize| {
+        ScalarValue::iter_to_array(rows.iter().map(|row| row[index].clone()))
+            .map_err(|error| ArrowError::ExternalError(Box::new(error)))
+    };
+    let columns = (0..schema.fields().len()).map(column);
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    RecordBatch::try_new_with_options(
+        Arc::clone(schema),
+        columns.collect::<Result<_, _>>()?,
+        &options,
+    )
+}
+
 /// Rows that are there from `start` on; they come from worker 0.
 fn constant<'scope>(
     scope: Scope<'scope, Epoch>,
-    rows: arrow::array::RecordBatch,
+    rows: RecordBatch,
     start: Epoch,
 ) -> StreamVec<'scope, Epoch, Delta> {
     let mine = scope.index() == 0 && rows.num_rows() > 0;
@@ -111,33 +126,25 @@ fn constant<'scope>(
     })
 }
 
+/// The rows of the groups of `routed`, which each worker has a share of.
 fn aggregate<'scope>(
-    scope: Scope<'scope, Epoch>,
-    node: &Node,
-    streams: &[StreamVec<'scope, Epoch, Delta>],
-    schema_of: &dyn Fn(NodeId) -> SchemaRef,
+    routed: StreamVec<'scope, Epoch, Delta>,
+    mut state: AggregateState,
+    schema: &SchemaRef,
     start: Epoch,
     mut part: StatePart,
 ) -> Result<StreamVec<'scope, Epoch, Delta>, ArrowError> {
-    let Op::Aggregate {
-        input,
-        group,
-        aggregates,
-    } = &node.op
-    else {
-        unreachable!("called for aggregations only");
+    let scope = routed.scope();
+    let initial = match scope.index() {
+        0 => state.initial()?,
+        _ => None,
     };
-    let schema = schema_of(*input);
-    let narrow = consolidate(streams[*input].clone());
-    let routed = route::by_columns(narrow, group.clone(), scope.peers());
-    let mut state = AggregateState::new(&schema, group, aggregates, Arc::clone(&node.schema))?;
-    let mut stream_of_initial = None;
-    if scope.index() == 0
-        && let Some(initial) = state.initial()?
-    {
-        stream_of_initial = Some(initial.rows);
-    }
-    let initial = stream_of_initial.map(|rows| constant(scope, rows, start));
+    // Every worker must build the same operators, so those without the initial row add an empty
+    // constant.
+    let initial = initial.map_or_else(
+        || RecordBatch::new_empty(Arc::clone(schema)),
+        |initial| initial.rows,
+    );
     let changes = unary_epochs(routed, Pipeline, "Aggregate", move |_epoch, deltas, out| {
         out.extend(
             state
@@ -147,62 +154,22 @@ fn aggregate<'scope>(
         let changes = deltas.iter().map(Delta::len).sum();
         part.changed(changes, state.groups(), || state.bytes());
     });
-    // Every worker must build the same operators, so those without the initial row add an empty constant.
-    let initial = initial.unwrap_or_else(|| {
-        constant(
-            scope,
-            arrow::array::RecordBatch::new_empty(Arc::clone(&node.schema)),
-            start,
-        )
-    });
-    Ok(scope.concatenate([changes, initial]))
+    Ok(scope.concatenate([changes, constant(scope, initial, start)]))
 }
 
+/// The first rows of the partitions of `routed`, which each worker has a share of.
 fn top_k<'scope>(
-    scope: Scope<'scope, Epoch>,
-    node: &Node,
-    streams: &[StreamVec<'scope, Epoch, Delta>],
-    schema_of: &dyn Fn(NodeId) -> SchemaRef,
+    routed: StreamVec<'scope, Epoch, Delta>,
+    mut state: TopKState,
     mut part: StatePart,
-) -> Result<StreamVec<'scope, Epoch, Delta>, ArrowError> {
-    let Op::TopK {
-        input,
-        partition,
-        order,
-        rank,
-        limit,
-        skip,
-        emit_rank,
-        distinct,
-    } = &node.op
-    else {
-        unreachable!("called for top-k only");
-    };
-    let schema = schema_of(*input);
-    let narrow = consolidate(streams[*input].clone());
-    let routed = route::by_columns(narrow, partition.clone(), scope.peers());
-    let shape = TopKShape {
-        partition: partition.clone(),
-        order: order.clone(),
-        rank: *rank,
-        limit: *limit,
-        skip: *skip,
-        emit_rank: *emit_rank,
-        distinct: *distinct,
-    };
-    let mut state = TopKState::new(&schema, shape, Arc::clone(&node.schema))?;
-    Ok(unary_epochs(
-        routed,
-        Pipeline,
-        "TopK",
-        move |_epoch, deltas, out| {
-            out.extend(
-                state
-                    .apply(&deltas)
-                    .expect("the input has the columns that the top-k was made for"),
-            );
-            let changes = deltas.iter().map(Delta::len).sum();
-            part.changed(changes, state.partitions(), || state.bytes());
-        },
-    ))
+) -> StreamVec<'scope, Epoch, Delta> {
+    unary_epochs(routed, Pipeline, "TopK", move |_epoch, deltas, out| {
+        out.extend(
+            state
+                .apply(&deltas)
+                .expect("the input has the columns that the top-k was made for"),
+        );
+        let changes = deltas.iter().map(Delta::len).sum();
+        part.changed(changes, state.partitions(), || state.bytes());
+    })
 }

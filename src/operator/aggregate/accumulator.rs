@@ -27,10 +27,10 @@ impl Input<'_> {
     pub fn for_each(&self, mut f: impl FnMut(usize, usize, Diff)) {
         let nulls = self
             .argument
-            .and_then(|argument| argument.nulls())
+            .and_then(|argument| argument.logical_nulls())
             .filter(|nulls| nulls.null_count() > 0);
         for (row, (&group, &diff)) in self.groups.iter().zip(self.diffs).enumerate() {
-            let counts = nulls.is_none_or(|nulls| nulls.is_valid(row))
+            let counts = nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row))
                 && self.filter.is_none_or(|filter| filter.value(row));
             if counts {
                 f(row, group as usize, diff);

@@ -105,11 +105,15 @@ impl Accumulator for List {
             .collect();
         columns.push(Arc::clone(values));
         let keys = self.converter.convert_columns(&columns)?;
-        let keep_nulls = self.between.is_none();
+        let nulls = match self.between {
+            Some(_) => values.logical_nulls(),
+            None => None,
+        };
         let filter: Option<&BooleanArray> = input.filter;
         let mut changes: Vec<(u32, Box<[u8]>, i64)> = Vec::new();
         for (row, (&group, &diff)) in input.groups.iter().zip(input.diffs).enumerate() {
-            if filter.is_none_or(|filter| filter.value(row)) && (keep_nulls || values.is_valid(row))
+            if filter.is_none_or(|filter| filter.value(row))
+                && nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row))
             {
                 changes.push((group, keys.row(row).as_ref().into(), diff));
             }

@@ -32,7 +32,7 @@ use super::group_index::GroupIndex;
 use super::route::key_columns;
 use crate::bits::Bits;
 use crate::delta::{Delta, Diff};
-use crate::plan::{Aggregate, Function};
+use crate::plan::{Aggregate, Aggregation, Function};
 use crate::segmented::Segmented;
 
 /// The state of one aggregation on one worker.
@@ -53,15 +53,16 @@ impl AggregateState {
     /// No rows yet. `input` and `schema` are the columns read and returned.
     pub fn new(
         input: &SchemaRef,
-        group: &[usize],
-        aggregates: &[Aggregate],
+        aggregation: &Aggregation,
         schema: SchemaRef,
     ) -> Result<Self, ArrowError> {
+        let group = &aggregation.group;
         let types: Vec<DataType> = group
             .iter()
             .map(|&column| input.field(column).data_type().clone())
             .collect();
-        let aggregates = aggregates
+        let aggregates = aggregation
+            .aggregates
             .iter()
             .map(|aggregate| {
                 let needs_state = !counts_rows(aggregate);
@@ -70,7 +71,7 @@ impl AggregateState {
             })
             .collect::<Result<Vec<_>, ArrowError>>()?;
         Ok(AggregateState {
-            group: group.to_vec(),
+            group: group.clone(),
             aggregates,
             index: GroupIndex::new(&types)?,
             counts: Segmented::default(),

@@ -137,7 +137,7 @@ impl<C: Codec> Accumulator for Ordered<C> {
                     quantile::percentile_cont
                 };
                 Arc::new(
-                    sets.map(|set| value(set, *fraction, number))
+                    sets.map(|set| value(set, fraction.value(), number))
                         .collect::<Float64Array>(),
                 ) as ArrayRef
             }
@@ -148,9 +148,9 @@ impl<C: Codec> Accumulator for Ordered<C> {
                     Function::PercentileDisc {
                         fraction,
                         descending: false,
-                    } => quantile::percentile_disc(set, *fraction).cloned(),
+                    } => quantile::percentile_disc(set, fraction.value()).cloned(),
                     Function::PercentileDisc { fraction, .. } => {
-                        quantile::percentile_disc_descending(set, *fraction).cloned()
+                        quantile::percentile_disc_descending(set, fraction.value()).cloned()
                     }
                     _ => {
                         let (low, high) = quantile::middle(set)?;
@@ -255,14 +255,13 @@ impl Codec for Numbers {
     }
 
     fn middle(&self, low: &u64, high: &u64) -> u64 {
-        // As DataFusion's median: the sum wraps in the value's own width, and integer division cuts towards zero.
+        // Integer division cuts towards zero, as SQL's does.
         match &self.0 {
             DataType::Float64 => quantile::f64_to_key((key_to_f64(*low) + key_to_f64(*high)) / 2.0),
-            DataType::Int32 | DataType::Date32 => {
-                let sum = (key_to_i64(*low) as i32).wrapping_add(key_to_i64(*high) as i32);
-                quantile::i64_to_key(i64::from(sum / 2))
+            _ => {
+                let sum = i128::from(key_to_i64(*low)) + i128::from(key_to_i64(*high));
+                quantile::i64_to_key((sum / 2) as i64)
             }
-            _ => quantile::i64_to_key(key_to_i64(*low).wrapping_add(key_to_i64(*high)) / 2),
         }
     }
 }

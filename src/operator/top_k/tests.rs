@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::array::{AsArray, Int64Array};
+use arrow::compute::SortOptions;
 use arrow::datatypes::{Field, Int64Type, Schema, UInt64Type};
 use proptest::prelude::*;
 
@@ -20,7 +21,7 @@ fn state(rank: Rank, limit: u64, skip: u64, distinct: bool) -> TopKState {
     let columns = ["p", "v", "id"].map(|name| (name, DataType::Int64));
     let input = schema(&columns);
     let output = schema(&[columns.as_slice(), &[("place", DataType::UInt64)]].concat());
-    let shape = TopKShape {
+    let top = TopK {
         partition: vec![0],
         order: vec![(1, SortOptions::default())],
         rank,
@@ -29,7 +30,7 @@ fn state(rank: Rank, limit: u64, skip: u64, distinct: bool) -> TopKState {
         emit_rank: true,
         distinct,
     };
-    TopKState::new(&input, shape, output).unwrap()
+    TopKState::new(&input, top, output).unwrap()
 }
 
 fn delta(input: &SchemaRef, changes: &[(Row, i64)]) -> Delta {
@@ -65,19 +66,19 @@ fn fold(out: &mut BTreeMap<(Row, u64), i64>, delta: &Delta) {
 }
 
 /// What SQL says.
-fn ranked(rows: &BTreeMap<Row, i64>, shape: &TopKShape) -> BTreeMap<(Row, u64), i64> {
+fn ranked(rows: &BTreeMap<Row, i64>, top: &TopK) -> BTreeMap<(Row, u64), i64> {
     let mut out = BTreeMap::new();
     let all: Vec<Row> = rows
         .iter()
         .flat_map(|(row, count)| {
-            let times = if shape.distinct { 1 } else { *count };
+            let times = if top.distinct { 1 } else { *count };
             std::iter::repeat_n(*row, times as usize)
         })
         .collect();
     for partition in all.chunk_by(|a, b| a.0 == b.0) {
         for (at, row) in partition.iter().enumerate() {
             let smaller = |other: &&Row| other.1 < row.1;
-            let place = match shape.rank {
+            let place = match top.rank {
                 Rank::RowNumber => at as u64 + 1,
                 Rank::Rank => partition.iter().filter(smaller).count() as u64 + 1,
                 Rank::DenseRank => {
@@ -87,7 +88,7 @@ fn ranked(rows: &BTreeMap<Row, i64>, shape: &TopKShape) -> BTreeMap<(Row, u64), 
                     orders.len() as u64 + 1
                 }
             };
-            if place > shape.skip && place <= shape.skip + shape.limit {
+            if place > top.skip && place <= top.skip + top.limit {
                 *out.entry((*row, place)).or_default() += 1;
             }
         }
@@ -131,7 +132,7 @@ proptest! {
             for delta in state.apply(&[delta(&input, &possible)]).unwrap() {
                 fold(&mut out, &delta);
             }
-            prop_assert_eq!(&out, &ranked(&rows, &state.shape));
+            prop_assert_eq!(&out, &ranked(&rows, &state.top));
         }
     }
 }

@@ -7,7 +7,10 @@ use arrow::compute::SortOptions;
 use arrow::datatypes::Schema;
 
 use crate::plan::keyed::as_column;
-use crate::plan::{Aggregate, Function, JoinKind, Map, Member, NodeId, Op, Plan, Presence, Rank};
+use crate::plan::{
+    Aggregate, Aggregation, Function, Join, JoinKind, Map, Member, NodeId, Op, Plan, Presence,
+    Rank, TopK,
+};
 
 /// A node in words.
 pub(super) struct Words {
@@ -26,88 +29,19 @@ impl Words {
         let (title, details) = match &node.op {
             Op::Keyed { members, presence } => keyed(plan, members, *presence),
             Op::Map { map, .. } => ("map".to_owned(), map_details(map)),
-            Op::Join {
-                left,
-                right,
-                on,
-                kind,
-                residual,
-                null_equals_null,
-            } => {
-                let pairs: Vec<String> = on
-                    .iter()
-                    .map(|&(l, r)| {
-                        let l = schema_of(*left).field(l).name();
-                        let r = schema_of(*right).field(r).name();
-                        format!("#{left}.{l} = #{right}.{r}")
-                    })
-                    .collect();
-                let mut details = match pairs.is_empty() {
-                    true => vec!["every pair of rows".to_owned()],
-                    false => vec![format!("ON {}", pairs.join(" AND "))],
+            Op::Join { left, right, join } => {
+                let name = |input: NodeId, column: usize| {
+                    format!("#{input}.{}", schema_of(input).field(column).name())
                 };
-                if *null_equals_null {
-                    details.push("null equals null".to_owned());
-                }
-                if let Some(residual) = residual {
-                    details.push(format!("WHERE {residual}"));
-                }
-                (format!("{} join", kind_name(*kind)), details)
+                let pairs = join.on.iter();
+                let pairs =
+                    pairs.map(|&(l, r)| format!("{} = {}", name(*left, l), name(*right, r)));
+                joined(join, pairs.collect())
             }
-            Op::Aggregate {
-                input,
-                group,
-                aggregates,
-            } => {
-                let schema = schema_of(*input);
-                let title = match (group.is_empty(), aggregates.is_empty()) {
-                    (true, _) => "aggregate over all rows".to_owned(),
-                    (false, true) => format!("distinct {}", names(schema, group)),
-                    (false, false) => format!("aggregate by {}", names(schema, group)),
-                };
-                let details = aggregates.iter().map(|aggregate| {
-                    let (name, call) = (aggregate.output.name(), call(aggregate, schema));
-                    if *name == call {
-                        call
-                    } else {
-                        format!("{name} = {call}")
-                    }
-                });
-                (title, details.collect())
-            }
-            Op::TopK {
-                input,
-                partition,
-                order,
-                rank,
-                limit,
-                skip,
-                emit_rank,
-                distinct,
-            } => {
-                let schema = schema_of(*input);
-                let mut window = Vec::new();
-                if !partition.is_empty() {
-                    window.push(format!("PARTITION BY {}", names(schema, partition)));
-                }
-                if !order.is_empty() {
-                    window.push(format!("ORDER BY {}", order_by(schema, order)));
-                }
-                let (first, last) = (skip.saturating_add(1), skip.saturating_add(*limit));
-                let mut details = vec![
-                    format!("{}() OVER ({})", rank_name(*rank), window.join(" ")),
-                    format!("keeps the numbers {first} to {last}"),
-                ];
-                if *distinct {
-                    details.push("equal rows count as one".to_owned());
-                }
-                if *emit_rank {
-                    details.push("the number is the last column".to_owned());
-                }
-                ("top-k".to_owned(), details)
-            }
+            Op::Aggregate { input, aggregation } => aggregated(aggregation, schema_of(*input)),
+            Op::TopK { input, top } => first_rows(top, schema_of(*input)),
             Op::Union { inputs } => (format!("union of {} inputs", inputs.len()), Vec::new()),
-            Op::Constant { rows } => (format!("constant, {} rows", rows.num_rows()), Vec::new()),
+            Op::Constant { rows } => (format!("constant, {} rows", rows.len()), Vec::new()),
         };
         Words {
             title,
@@ -133,6 +67,63 @@ fn keyed(plan: &Plan, members: &[Member], presence: Presence) -> (String, Vec<St
         details.push(keys_with_rows(&tables.collect::<Vec<_>>(), presence));
     }
     (format!("keyed {}", read.join(" + ")), details)
+}
+
+fn joined(join: &Join, pairs: Vec<String>) -> (String, Vec<String>) {
+    let mut details = match pairs.is_empty() {
+        true => vec!["every pair of rows".to_owned()],
+        false => vec![format!("ON {}", pairs.join(" AND "))],
+    };
+    if join.null_equals_null {
+        details.push("null equals null".to_owned());
+    }
+    if let Some(residual) = &join.residual {
+        details.push(format!("WHERE {residual}"));
+    }
+    (format!("{} join", kind_name(join.kind)), details)
+}
+
+fn aggregated(aggregation: &Aggregation, input: &Schema) -> (String, Vec<String>) {
+    let Aggregation { group, aggregates } = aggregation;
+    let title = match (group.is_empty(), aggregates.is_empty()) {
+        (true, _) => "aggregate over all rows".to_owned(),
+        (false, true) => format!("distinct {}", names(input, group)),
+        (false, false) => format!("aggregate by {}", names(input, group)),
+    };
+    let details = aggregates.iter().map(|aggregate| {
+        let (name, call) = (aggregate.output.name(), call(aggregate, input));
+        if *name == call {
+            call
+        } else {
+            format!("{name} = {call}")
+        }
+    });
+    (title, details.collect())
+}
+
+fn first_rows(top: &TopK, input: &Schema) -> (String, Vec<String>) {
+    let mut window = Vec::new();
+    if !top.partition.is_empty() {
+        window.push(format!("PARTITION BY {}", names(input, &top.partition)));
+    }
+    if !top.order.is_empty() {
+        window.push(format!("ORDER BY {}", order_by(input, &top.order)));
+    }
+    let (first, last) = (
+        top.skip.saturating_add(1),
+        top.skip.saturating_add(top.limit),
+    );
+    let mut details = vec![
+        format!("{}() OVER ({})", rank_name(top.rank), window.join(" ")),
+        format!("keeps the numbers {first} to {last}"),
+    ];
+    if top.distinct {
+        details.push("equal rows count as one".to_owned());
+    }
+    if top.emit_rank {
+        details.push("the number is the last column".to_owned());
+    }
+    ("top-k".to_owned(), details)
 }
 
 /// For which keys a keyed node over these tables has a row.
@@ -214,10 +205,16 @@ fn call(aggregate: &Aggregate, input: &Schema) -> String {
             format!("string_agg({distinct}{argument}, '{between}'{order})")
         }
         Function::PercentileCont { fraction, .. } => {
-            format!("percentile_cont({fraction}) WITHIN GROUP (ORDER BY {argument})")
+            format!(
+                "percentile_cont({}) WITHIN GROUP (ORDER BY {argument})",
+                fraction.value()
+            )
         }
         Function::PercentileDisc { fraction, .. } => {
-            format!("percentile_disc({fraction}) WITHIN GROUP (ORDER BY {argument})")
+            format!(
+                "percentile_disc({}) WITHIN GROUP (ORDER BY {argument})",
+                fraction.value()
+            )
         }
     };
     if let Some(filter) = aggregate.filter {
@@ -233,6 +230,7 @@ fn kind_name(kind: JoinKind) -> &'static str {
         JoinKind::Full => "full",
         JoinKind::Semi => "semi",
         JoinKind::Anti => "anti",
+        JoinKind::Mark => "mark",
     }
 }
 

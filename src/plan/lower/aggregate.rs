@@ -4,15 +4,16 @@
 
 use std::sync::Arc;
 
-use datafusion_common::ScalarValue;
-use datafusion_expr::expr::{AggregateFunction, NullTreatment, Sort as SortExpr};
-use datafusion_expr::{self as logical, Expr as LogicalExpr};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, Schema};
+use datafusion_common::{DFSchema, ScalarValue};
+use datafusion_expr::expr::{AggregateFunction, Cast, NullTreatment, Sort as SortExpr};
+use datafusion_expr::{self as logical, Expr as LogicalExpr, ExprSchemable};
 
 use super::expr::{number, sort_options};
-use super::map::nullable;
+use super::map::{casts, nullable};
 use super::{Lowered, Lowering};
 use crate::definition::DefinitionError;
-use crate::plan::{Aggregate, Function, Op};
+use crate::plan::{Aggregate, Aggregation, Fraction, Function, Op};
 
 /// An aggregate call, its expressions still logical.
 struct Call {
@@ -40,7 +41,7 @@ impl Lowering<'_> {
         let calls = aggregate
             .aggr_expr
             .iter()
-            .map(|expr| self.call(expr))
+            .map(|expr| self.call(expr, aggregate.input.schema()))
             .collect::<Result<Vec<_>, _>>()?;
         let mut exprs: Vec<&LogicalExpr> = aggregate.group_expr.iter().collect();
         for call in &calls {
@@ -53,6 +54,7 @@ impl Lowering<'_> {
         let mut next = || places.next().expect("one place for each expression");
         let group: Vec<usize> = aggregate.group_expr.iter().map(|_| next()).collect();
         let schema = nullable(aggregate.schema.as_arrow());
+        let mut exact = Vec::from_iter(schema.fields().iter().map(|field| field.as_ref().clone()));
         let mut aggregates = Vec::new();
         for (index, call) in calls.into_iter().enumerate() {
             let argument = call.argument.as_ref().map(|_| next());
@@ -62,23 +64,27 @@ impl Lowering<'_> {
                 .iter()
                 .map(|sort| (next(), sort_options(sort)))
                 .collect();
+            let output = &mut exact[group.len() + index];
+            if call.function == Function::Sum {
+                *output = output.clone().with_data_type(wide(output.data_type()));
+            }
             aggregates.push(Aggregate {
                 function: call.function,
                 argument,
                 filter,
                 order,
                 distinct: call.distinct,
-                output: schema.field(group.len() + index).clone(),
+                output: output.clone(),
             });
         }
-        Ok(self.nodes.add(
-            Op::Aggregate {
-                input,
-                group,
-                aggregates,
-            },
-            schema,
-        ))
+        let aggregation = Aggregation { group, aggregates };
+        let exact = Arc::new(Schema::new(exact));
+        let casts = casts(&exact, &schema);
+        let node = self.nodes.add(Op::Aggregate { input, aggregation }, exact);
+        Ok(match casts {
+            Some(map) => self.nodes.map(node, map),
+            None => node,
+        })
     }
 
     /// Distinct rows are an aggregation over all columns that computes nothing.
@@ -92,15 +98,14 @@ impl Lowering<'_> {
         };
         let input = self.node(input)?;
         let schema = Arc::clone(self.nodes.schema(input));
-        let op = Op::Aggregate {
-            input,
+        let aggregation = Aggregation {
             group: (0..schema.fields().len()).collect(),
             aggregates: Vec::new(),
         };
-        Ok(self.nodes.add(op, schema))
+        Ok(self.nodes.add(Op::Aggregate { input, aggregation }, schema))
     }
 
-    fn call(&self, expr: &LogicalExpr) -> Result<Call, DefinitionError> {
+    fn call(&self, expr: &LogicalExpr, input: &DFSchema) -> Result<Call, DefinitionError> {
         let LogicalExpr::AggregateFunction(AggregateFunction { func, params }) =
             expr.clone().unalias()
         else {
@@ -165,6 +170,13 @@ impl Lowering<'_> {
         if !matches!(function, Function::ArrayAgg | Function::StringAgg(_)) {
             order.clear();
         }
+        let computes = matches!(
+            function,
+            Function::Sum | Function::Avg | Function::Median | Function::PercentileCont { .. }
+        );
+        if computes {
+            argument = argument.map(|argument| computable(argument, input));
+        }
         if params.null_treatment == Some(NullTreatment::IgnoreNulls)
             && matches!(function, Function::ArrayAgg)
         {
@@ -183,12 +195,13 @@ impl Lowering<'_> {
         })
     }
 
-    /// Which percentile: the first argument that is a number, for where it stands depends on how the call is written.
-    fn fraction(&self, name: &str, args: &[LogicalExpr]) -> Result<f64, DefinitionError> {
+    /// Which percentile: the value comes first, and then the fraction, however the call is written.
+    fn fraction(&self, name: &str, args: &[LogicalExpr]) -> Result<Fraction, DefinitionError> {
         let fraction = args
-            .iter()
-            .find_map(|arg| constant(arg).and_then(|value| number(&value)))
-            .filter(|fraction| (0.0..=1.0).contains(fraction));
+            .get(1)
+            .and_then(constant)
+            .and_then(|value| number(&value))
+            .and_then(Fraction::new);
         match fraction {
             Some(fraction) => Ok(fraction),
             None => self.refuse(
@@ -213,6 +226,28 @@ impl Lowering<'_> {
                 "write string_agg(column, ', ' ORDER BY column)",
             ),
         }
+    }
+}
+
+/// The type that holds every sum of this type. Cast to the sum's own type afterwards, one that is
+/// too large is an error of its row.
+fn wide(sum: &DataType) -> DataType {
+    match sum {
+        DataType::Decimal128(_, scale) => DataType::Decimal256(DECIMAL256_MAX_PRECISION, *scale),
+        integer if integer.is_integer() => DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0),
+        other => other.clone(),
+    }
+}
+
+/// An argument in a type that can be computed with: places of a ranking and lengths of lists are
+/// unsigned.
+fn computable(argument: LogicalExpr, input: &DFSchema) -> LogicalExpr {
+    let to = |data_type| LogicalExpr::Cast(Cast::new(Box::new(argument.clone()), data_type));
+    match argument.get_type(input) {
+        Ok(DataType::Float32 | DataType::Float16) => to(DataType::Float64),
+        Ok(DataType::Int64 | DataType::Int32) | Err(_) => argument,
+        Ok(integer) if integer.is_integer() => to(DataType::Int64),
+        Ok(_) => argument,
     }
 }
 

@@ -8,15 +8,14 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_common::{DFSchema, ScalarValue};
 use datafusion_expr::expr::Sort as SortExpr;
-use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::{Expr as LogicalExpr, LogicalPlan};
-use datafusion_physical_expr::create_physical_expr;
 
 use super::Lowering;
 use super::map::projection;
 use crate::definition::DefinitionError;
 use crate::plan::keyed::as_column;
 use crate::plan::{Expr, NodeId};
+use crate::sql::physical;
 
 impl Lowering<'_> {
     /// The physical form of `expr`.
@@ -25,8 +24,9 @@ impl Lowering<'_> {
         expr: &LogicalExpr,
         schema: &DFSchema,
     ) -> Result<Expr, DefinitionError> {
-        let mut subquery = false;
+        let (mut subquery, mut value) = (false, false);
         let _ = expr.apply(|part| {
+            value |= matches!(part, LogicalExpr::ScalarSubquery(_));
             subquery |= matches!(
                 part,
                 LogicalExpr::ScalarSubquery(_)
@@ -37,19 +37,18 @@ impl Lowering<'_> {
             Ok(TreeNodeRecursion::Continue)
         });
         if subquery {
-            return self.refuse(
+            let mut error = self.text.error(
                 &["EXISTS", "IN", "ANY", "ALL"],
                 "this subquery cannot be turned into a join, so it cannot be maintained",
-                "write it as a JOIN, or as a view of its own that is joined",
+                Some("write it as a JOIN, or as a view of its own that is joined"),
             );
+            if value {
+                error.place = self.text.find_value_subquery().or(error.place);
+            }
+            return Err(error);
         }
-        create_physical_expr(
-            expr,
-            schema,
-            &self.properties,
-            &PhysicalPlanningContext::default(),
-        )
-        .map_err(|error| self.text.error(&[], error.find_root().to_string(), None))
+        physical(expr, schema, &self.properties)
+            .map_err(|error| self.text.error(&[], error.find_root().to_string(), None))
     }
 
     /// A node whose columns are these expressions over the rows of `input` (those of `plan`), equal ones once; and where each of them stands.
@@ -62,20 +61,19 @@ impl Lowering<'_> {
         let own = Arc::clone(self.nodes.schema(input));
         let mut fields: Vec<Field> = Vec::new();
         let mut project: Vec<Expr> = Vec::new();
-        let mut known: HashMap<String, usize> = HashMap::new();
+        let mut known: HashMap<Expr, usize> = HashMap::new();
         let mut places = Vec::new();
         for expr in exprs {
             let physical = self.expr(expr, plan.schema())?;
-            let identity = format!("{physical:?}");
-            let place = match known.get(&identity) {
+            let place = match known.get(&physical) {
                 Some(&place) => place,
                 None => {
                     let data_type = physical.data_type(&own).map_err(|error| {
                         self.text.error(&[], error.find_root().to_string(), None)
                     })?;
                     fields.push(Field::new(expr.schema_name().to_string(), data_type, true));
-                    project.push(physical);
-                    known.insert(identity, project.len() - 1);
+                    project.push(Arc::clone(&physical));
+                    known.insert(physical, project.len() - 1);
                     project.len() - 1
                 }
             };

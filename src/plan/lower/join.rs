@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion_common::{JoinType, NullEquality};
 use datafusion_expr::{self as logical, Expr as LogicalExpr, LogicalPlan};
 
@@ -14,7 +14,7 @@ use super::map::nullable;
 use super::{Lowered, Lowering};
 use crate::definition::DefinitionError;
 use crate::plan::keyed::{Finder, column, inputs, over};
-use crate::plan::{Expr, JoinKind, NodeId, Op};
+use crate::plan::{Expr, Join, JoinKind, NodeId, Op};
 
 impl Lowering<'_> {
     /// The node of a tree of joins on primary keys (a scan of one table is the smallest), if `plan` is one.
@@ -59,8 +59,10 @@ impl Lowering<'_> {
         };
         let mut out_fields = fields(left.node);
         let right_starts = out_fields.len();
-        let only_left = matches!(kind, JoinKind::Semi | JoinKind::Anti);
-        if !only_left {
+        let only_left = matches!(kind, JoinKind::Semi | JoinKind::Anti | JoinKind::Mark);
+        if kind == JoinKind::Mark {
+            out_fields.push(Field::new("mark", DataType::Boolean, true));
+        } else if !only_left {
             out_fields.extend(fields(right.node));
         }
         // Where the columns of the logical pair of rows stand here: the inputs may be swapped, and have key columns besides.
@@ -79,14 +81,20 @@ impl Lowering<'_> {
             Op::Join {
                 left: left.node,
                 right: right.node,
-                on,
-                kind,
-                residual,
-                null_equals_null: join.null_equality == NullEquality::NullEqualsNull,
+                join: Join {
+                    on,
+                    kind,
+                    residual,
+                    null_equals_null: join.null_equality == NullEquality::NullEqualsNull,
+                },
             },
             Arc::new(Schema::new(out_fields)),
         );
-        let returned = if only_left { left.columns } else { pair };
+        let mark = (kind == JoinKind::Mark).then_some(right_starts);
+        let returned = match only_left {
+            true => left.columns.into_iter().chain(mark).collect(),
+            false => pair,
+        };
         let schema = nullable(join.schema.as_arrow());
         Ok(self.nodes.pick(joined, &returned, schema))
     }
@@ -98,19 +106,15 @@ impl Lowering<'_> {
             T::Left | T::Right => JoinKind::Left,
             T::Full => JoinKind::Full,
             T::LeftSemi | T::RightSemi => JoinKind::Semi,
-            T::LeftAnti | T::RightAnti if join.null_aware => {
-                return self.refuse(
-                    &["NOT"],
-                    "NOT IN over a subquery that may return null is not maintained",
-                    "write NOT EXISTS (SELECT .. WHERE a = b), or add WHERE column IS NOT NULL to the subquery",
-                );
-            }
-            T::LeftAnti | T::RightAnti => JoinKind::Anti,
+            // NOT IN comes here said with NOT EXISTS, so a join that is aware of nulls is one of
+            // the optimiser's own.
+            T::LeftAnti | T::RightAnti if !join.null_aware => JoinKind::Anti,
+            T::LeftMark => JoinKind::Mark,
             _ => {
                 return self.refuse(
-                    &["EXISTS", "IN", "OR"],
-                    "a subquery as one side of OR is not maintained",
-                    "split the view in two and UNION them",
+                    &["NOT", "EXISTS", "IN"],
+                    "this subquery cannot be turned into a join that is maintained",
+                    "write it as a JOIN, or as a view of its own that is joined",
                 );
             }
         })

@@ -8,7 +8,7 @@ use datafusion_expr::{self as logical, Expr as LogicalExpr, LogicalPlan};
 use super::expr::{columns_of, sort_options, whole_number};
 use super::map::nullable;
 use super::{Lowered, Lowering};
-use crate::plan::{Op, Rank};
+use crate::plan::{Op, Rank, TopK};
 
 impl Lowering<'_> {
     pub(super) fn limit(&mut self, limit: &logical::Limit) -> Lowered {
@@ -74,8 +74,7 @@ impl Lowering<'_> {
             .zip(&places[width..])
             .map(|(sort, &place)| (place, sort_options(sort)))
             .collect();
-        let top = Op::TopK {
-            input,
+        let top = TopK {
             partition: Vec::new(),
             order,
             rank: Rank::RowNumber,
@@ -85,7 +84,7 @@ impl Lowering<'_> {
             distinct: false,
         };
         let computed = Arc::clone(self.nodes.schema(input));
-        let top = self.nodes.add(top, computed);
+        let top = self.nodes.add(Op::TopK { input, top }, computed);
         let schema = nullable(plan.schema().as_arrow());
         Ok(self.nodes.pick(top, &places[..width], schema))
     }

@@ -31,6 +31,7 @@ use datafusion_expr::execution_props::ExecutionProps;
 
 use self::map::canonical_map;
 use self::nodes::Nodes;
+use self::window::Bounds;
 use super::{Map, Node, NodeId, Op, Plan, Table, View};
 use crate::definition::{Definition, DefinitionError, StatementText, node_name};
 
@@ -54,7 +55,13 @@ pub fn lower(definition: &Definition) -> Result<Plan, DefinitionError> {
 fn lower_tables(definition: &Definition) -> Result<Vec<Table>, DefinitionError> {
     let mut tables = Vec::new();
     for table in &definition.tables {
-        let lowering = Lowering::new(&table.text, &[], HashMap::new(), Nodes::default());
+        let lowering = Lowering {
+            text: &table.text,
+            tables: &[],
+            roots: HashMap::new(),
+            nodes: Nodes::default(),
+            properties: definition.properties(),
+        };
         let raw = definition.streams[table.stream].decoded();
         let returned = |clean: &[Map]| -> SchemaRef {
             Arc::clone(clean.last().map_or(&raw, |map| &map.schema))
@@ -83,7 +90,13 @@ fn lower_views(
     let mut roots = HashMap::new();
     let mut views = Vec::new();
     for view in definition.materialized() {
-        let mut lowering = Lowering::new(&view.text, tables, roots.clone(), nodes);
+        let mut lowering = Lowering {
+            text: &view.text,
+            tables,
+            roots: roots.clone(),
+            nodes,
+            properties: definition.properties(),
+        };
         let mut node = lowering.node(&view.query)?;
         nodes = lowering.nodes;
         if let Some(map) = canonical_map(nodes.schema(node)) {
@@ -151,68 +164,53 @@ struct Lowering<'a> {
     /// The nodes of the views above.
     roots: HashMap<String, NodeId>,
     nodes: Nodes,
-    /// For window nodes (by address) the greatest row number that a filter above lets through.
-    bounds: HashMap<usize, u64>,
     properties: ExecutionProps,
 }
 
 type Lowered = Result<NodeId, DefinitionError>;
 
-impl<'a> Lowering<'a> {
-    fn new(
-        text: &'a StatementText,
-        tables: &'a [Table],
-        roots: HashMap<String, NodeId>,
-        nodes: Nodes,
-    ) -> Self {
-        Lowering {
-            text,
-            tables,
-            roots,
-            nodes,
-            bounds: HashMap::new(),
-            properties: ExecutionProps::new(),
-        }
-    }
-
+impl Lowering<'_> {
     /// The node whose rows are those of `plan`.
     fn node(&mut self, plan: &LogicalPlan) -> Lowered {
+        self.bounded(plan, Bounds::default())
+    }
+
+    /// The node whose rows are those of `plan`, of which only those within `bounds` are read.
+    fn bounded(&mut self, plan: &LogicalPlan, bounds: Bounds) -> Lowered {
         if let Some(node) = self.keyed(plan) {
             return Ok(node);
         }
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan),
-            LogicalPlan::SubqueryAlias(alias) => self.node(&alias.input),
+            LogicalPlan::SubqueryAlias(alias) => self.bounded(&alias.input, bounds),
             LogicalPlan::Projection(projection) => {
-                let below = match projection.input.as_ref() {
+                let bounds = bounds.below(projection);
+                let input = match projection.input.as_ref() {
                     LogicalPlan::Filter(filter) => {
-                        self.note_bounds(filter);
-                        &filter.input
+                        self.bounded(&filter.input, bounds.within(filter))?
                     }
-                    _ => &projection.input,
+                    input => self.bounded(input, bounds)?,
                 };
-                let input = self.node(below)?;
                 let map = self.project(projection)?;
                 Ok(self.nodes.map(input, map))
             }
             LogicalPlan::Filter(filter) => {
-                self.note_bounds(filter);
-                let input = self.node(&filter.input)?;
+                let input = self.bounded(&filter.input, bounds.within(filter))?;
                 let map = self.filter(filter)?;
                 Ok(self.nodes.map(input, map))
             }
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Distinct(distinct) => self.distinct(distinct),
-            LogicalPlan::Window(window) => self.window(window),
+            LogicalPlan::Window(window) => self.window(window, &bounds),
             LogicalPlan::Sort(sort) => match sort.fetch {
                 Some(fetch) => self.first_rows(&sort.input, &sort.expr, 0, fetch as u64),
                 // A view is a set of rows: an order without a limit says nothing about it.
-                None => self.node(&sort.input),
+                None => self.bounded(&sort.input, bounds),
             },
             LogicalPlan::Limit(limit) => self.limit(limit),
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Union(union) => self.union(union),
-            LogicalPlan::EmptyRelation(empty) => Ok(self.empty(empty)),
+            LogicalPlan::EmptyRelation(empty) => self.empty(empty),
             LogicalPlan::Values(values) => self.values(values),
             other => self.unsupported(other),
         }

@@ -17,18 +17,18 @@ use crate::plan::{Expr, Map, Node, NodeId, Op};
 #[derive(Default)]
 pub(super) struct Nodes {
     list: Vec<Node>,
-    known: HashMap<String, NodeId>,
+    known: HashMap<Node, NodeId>,
 }
 
 impl Nodes {
     /// The node that does `op` and returns the columns of `schema`.
     pub(super) fn add(&mut self, op: Op, schema: SchemaRef) -> NodeId {
-        let identity = format!("{op:?} {schema:?}");
-        if let Some(&known) = self.known.get(&identity) {
+        let node = Node { op, schema };
+        if let Some(&known) = self.known.get(&node) {
             return known;
         }
-        self.list.push(Node { op, schema });
-        self.known.insert(identity, self.list.len() - 1);
+        self.list.push(node.clone());
+        self.known.insert(node, self.list.len() - 1);
         self.list.len() - 1
     }
 
@@ -71,12 +71,10 @@ impl Nodes {
 
     fn group_columns(&self, node: NodeId) -> Option<Vec<usize>> {
         match &self.list[node].op {
-            Op::Aggregate { group, .. } => Some((0..group.len()).collect()),
-            Op::TopK {
-                input,
-                distinct: true,
-                ..
-            } => Some((0..self.schema(*input).fields().len()).collect()),
+            Op::Aggregate { aggregation, .. } => Some((0..aggregation.group.len()).collect()),
+            Op::TopK { input, top } if top.distinct => {
+                Some((0..self.schema(*input).fields().len()).collect())
+            }
             Op::TopK { input, .. } => self.group_columns(*input),
             Op::Map { input, map } => {
                 let below = self.group_columns(*input)?;

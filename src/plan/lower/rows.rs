@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
 use datafusion_common::{DFSchema, DataFusionError, ScalarValue};
 use datafusion_expr as logical;
 
 use super::map::{casts, nullable, scanned};
 use super::{Lowered, Lowering};
-use crate::plan::{NodeId, Op};
+use crate::plan::Op;
 
 impl Lowering<'_> {
     /// A scan of a view above; scans of tables are keyed nodes.
@@ -50,47 +50,42 @@ impl Lowering<'_> {
             &RecordBatchOptions::new().with_row_count(Some(1)),
         )
         .expect("a batch without columns fits the empty schema");
-        let mut columns: Vec<Vec<ScalarValue>> = vec![Vec::new(); schema.fields().len()];
         let failed = |error: DataFusionError| {
             self.text
                 .error(&["VALUES"], error.find_root().to_string(), None)
         };
-        for row in &values.values {
-            for (column, expr) in columns.iter_mut().zip(row) {
+        let mut rows = Vec::with_capacity(values.values.len());
+        for written in &values.values {
+            let mut row = Vec::with_capacity(written.len());
+            for (expr, field) in written.iter().zip(schema.fields()) {
                 let value = self
                     .expr(expr, &DFSchema::empty())?
                     .evaluate(&one_row)
                     .and_then(|value| value.into_array(1))
                     .and_then(|array| ScalarValue::try_from_array(&array, 0))
+                    .and_then(|value| value.cast_to(field.data_type()))
                     .map_err(failed)?;
-                column.push(value);
+                row.push(value);
             }
+            rows.push(row);
         }
-        let arrays = columns
-            .into_iter()
-            .map(ScalarValue::iter_to_array)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(failed)?;
-        let rows = RecordBatch::try_new(Arc::clone(&schema), arrays)
-            .map_err(|error| failed(error.into()))?;
         Ok(self.nodes.add(Op::Constant { rows }, schema))
     }
 
     /// No row, or the one row of a SELECT without FROM.
-    pub(super) fn empty(&mut self, empty: &logical::EmptyRelation) -> NodeId {
+    pub(super) fn empty(&mut self, empty: &logical::EmptyRelation) -> Lowered {
         let schema = nullable(empty.schema.as_arrow());
+        let nulls = schema
+            .fields()
+            .iter()
+            .map(|field| ScalarValue::try_from(field.data_type()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| self.text.error(&[], error.find_root().to_string(), None))?;
         let rows = if empty.produce_one_row {
-            let options = RecordBatchOptions::new().with_row_count(Some(1));
-            let columns = schema
-                .fields()
-                .iter()
-                .map(|f| new_null_array(f.data_type(), 1))
-                .collect();
-            RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &options)
-                .expect("nulls of a field's own type fit its schema")
+            vec![nulls]
         } else {
-            RecordBatch::new_empty(Arc::clone(&schema))
+            Vec::new()
         };
-        self.nodes.add(Op::Constant { rows }, schema)
+        Ok(self.nodes.add(Op::Constant { rows }, schema))
     }
 }

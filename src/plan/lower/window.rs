@@ -1,12 +1,15 @@
 //! Numbered rows: ROW_NUMBER, RANK and DENSE_RANK, of which a filter keeps the first.
 //!
-//! Without a bound every row would be numbered, and one change could renumber all of them; so there must be a filter on the number somewhere above
-//! the window. On the way down filters come first: each notes what it says about the numbers below it, and the window finds its bound
-//! there when it is reached.
+//! Without a bound every row would be numbered, and one change could renumber all of them; so there
+//! must be a filter on the number somewhere above the window. On the way down the [`Bounds`] that
+//! filters set go with the plan, past nodes that treat each row for itself and no further: whatever
+//! looks at several rows, a second window among them, may need the rows that the bound would drop.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
+use datafusion_common::Column;
 use datafusion_expr::expr::WindowFunctionParams;
 use datafusion_expr::{self as logical, BinaryExpr, Expr as LogicalExpr, LogicalPlan, Operator};
 
@@ -14,51 +17,121 @@ use super::expr::{columns_of, number, sort_options};
 use super::map::{nullable, projection};
 use super::{Lowered, Lowering};
 use crate::plan::keyed::column;
-use crate::plan::{Op, Rank};
+use crate::plan::{Op, Rank, TopK};
 
 /// What to write instead of a window that is refused.
 const HELP: &str = "number the rows in a subquery and keep the first ones: SELECT .. FROM (SELECT .., RANK() OVER \
                     (PARTITION BY .. ORDER BY ..) AS place FROM ..) t WHERE place <= 10";
 
-impl Lowering<'_> {
-    /// Remembers what a filter says about row numbers computed below it.
-    pub(super) fn note_bounds(&mut self, filter: &logical::Filter) {
+/// What to write instead of two numbers in one query.
+const HELP_SEVERAL: &str = "a bound on one number cannot keep rows from the other: number the rows and keep the first ones in a \
+                            subquery or a view for each, and join those on the key of the rows";
+
+/// What to write instead of an aggregate over a window.
+const HELP_AGGREGATE: &str = "aggregate with GROUP BY and join the result: SELECT .. FROM t JOIN (SELECT g, sum(n) AS total FROM t \
+                              GROUP BY g) AS totals ON totals.g = t.g";
+
+/// What to write instead of another window function.
+const HELP_OTHER: &str = "only ROW_NUMBER, RANK and DENSE_RANK are, up to a bound; a row before or after another is found by joining \
+                          the table with itself on what is before and after";
+
+/// The greatest values of columns that are still read, by column.
+#[derive(Clone, Default)]
+pub(super) struct Bounds(HashMap<usize, u64>);
+
+impl Bounds {
+    /// These bounds and those that `filter` sets, for its input.
+    pub(super) fn within(mut self, filter: &logical::Filter) -> Bounds {
         for part in logical::utils::split_conjunction(&filter.predicate) {
-            let LogicalExpr::BinaryExpr(BinaryExpr { left, op, right }) = part else {
-                continue;
-            };
-            let (name, value, op) = match (left.as_ref(), right.as_ref()) {
-                (LogicalExpr::Column(name), LogicalExpr::Literal(value, _)) => (name, value, *op),
-                (LogicalExpr::Literal(value, _), LogicalExpr::Column(name)) => match op.swap() {
-                    Some(swapped) => (name, value, swapped),
-                    None => continue,
-                },
-                _ => continue,
-            };
-            let Some(value) = number(value).filter(|value| *value >= 0.0) else {
-                continue;
-            };
-            let most = match op {
-                Operator::Eq | Operator::LtEq => value.floor() as u64,
-                Operator::Lt => (value.ceil() as u64).saturating_sub(1),
-                _ => continue,
-            };
-            let Ok(index) = filter.input.schema().index_of_column(name) else {
-                continue;
-            };
-            if let Some(window) = window_of(&filter.input, index) {
-                let bound = self.bounds.entry(window).or_insert(most);
+            if let Some((column, most)) = upper_bound(part)
+                && let Ok(index) = filter.input.schema().index_of_column(column)
+            {
+                let bound = self.0.entry(index).or_insert(most);
                 *bound = (*bound).min(most);
             }
         }
+        self
     }
 
-    pub(super) fn window(&mut self, window: &logical::Window) -> Lowered {
+    /// These bounds on the columns of a projection, as bounds on the columns of its input.
+    pub(super) fn below(self, projection: &logical::Projection) -> Bounds {
+        let mut below: HashMap<usize, u64> = HashMap::new();
+        for (index, most) in self.0 {
+            if let LogicalExpr::Column(name) = projection.expr[index].clone().unalias()
+                && let Ok(index) = projection.input.schema().index_of_column(&name)
+            {
+                let bound = below.entry(index).or_insert(most);
+                *bound = (*bound).min(most);
+            }
+        }
+        Bounds(below)
+    }
+}
+
+/// The column that is at most some number wherever `condition` holds.
+fn upper_bound(condition: &LogicalExpr) -> Option<(&Column, u64)> {
+    match condition {
+        LogicalExpr::BinaryExpr(BinaryExpr {
+            left,
+            op: Operator::Or,
+            right,
+        }) => {
+            let ((column, left), (other, right)) = (upper_bound(left)?, upper_bound(right)?);
+            (column == other).then_some((column, left.max(right)))
+        }
+        LogicalExpr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let (column, value, op) = match (plain(left), plain(right)) {
+                (LogicalExpr::Column(column), LogicalExpr::Literal(value, _)) => {
+                    (column, value, *op)
+                }
+                (LogicalExpr::Literal(value, _), LogicalExpr::Column(column)) => {
+                    (column, value, op.swap()?)
+                }
+                _ => return None,
+            };
+            let value = number(value).filter(|value| !value.is_nan())?;
+            match op {
+                Operator::Eq | Operator::LtEq => Some((column, place(value.floor()))),
+                Operator::Lt => Some((column, place(value.ceil() - 1.0))),
+                _ => None,
+            }
+        }
+        LogicalExpr::InList(list) if !list.negated => {
+            let LogicalExpr::Column(column) = plain(&list.expr) else {
+                return None;
+            };
+            let values = list.list.iter().map(|value| match value {
+                LogicalExpr::Literal(value, _) => number(value),
+                _ => None,
+            });
+            let most = values.collect::<Option<Vec<f64>>>()?.into_iter();
+            Some((column, place(most.fold(0.0, f64::max))))
+        }
+        _ => None,
+    }
+}
+
+/// A row's number as the optimiser compares it: it may have cast it to another type of numbers, in
+/// which the order is the same.
+fn plain(side: &LogicalExpr) -> &LogicalExpr {
+    match side {
+        LogicalExpr::Cast(cast) if cast.field.data_type().is_numeric() => cast.expr.as_ref(),
+        side => side,
+    }
+}
+
+/// Numbers begin at 1: below that there is none.
+fn place(most: f64) -> u64 {
+    most.max(0.0) as u64
+}
+
+impl Lowering<'_> {
+    pub(super) fn window(&mut self, window: &logical::Window, bounds: &Bounds) -> Lowered {
         let [expr] = window.window_expr.as_slice() else {
             return self.refuse(
                 &["OVER"],
-                "several window functions over one window are not maintained",
-                HELP,
+                "several window functions in one query are not maintained",
+                HELP_SEVERAL,
             );
         };
         let LogicalExpr::WindowFunction(call) = expr.clone().unalias() else {
@@ -74,18 +147,26 @@ impl Lowering<'_> {
             "rank" => Rank::Rank,
             "dense_rank" => Rank::DenseRank,
             _ => {
+                let is_aggregate = matches!(
+                    call.fun,
+                    datafusion_expr::WindowFunctionDefinition::AggregateUDF(_)
+                );
                 return self.refuse(
                     &[&name, "OVER"],
                     format!("the window function `{name}` is not maintained"),
-                    HELP,
+                    if is_aggregate {
+                        HELP_AGGREGATE
+                    } else {
+                        HELP_OTHER
+                    },
                 );
             }
         };
-        let Some(&limit) = self.bounds.get(&std::ptr::from_ref(window).addr()) else {
+        let Some(&limit) = bounds.0.get(&window.input.schema().fields().len()) else {
             return self.refuse(
                 &[&name, "OVER"],
                 format!("`{name}` without a bound would number every row, and one change could renumber all of them"),
-                HELP,
+                if self.text.count("OVER") > 1 { HELP_SEVERAL } else { HELP },
             );
         };
         let params = &call.params;
@@ -115,13 +196,15 @@ impl Lowering<'_> {
         let top = self.nodes.add(
             Op::TopK {
                 input,
-                partition,
-                order,
-                rank,
-                limit,
-                skip: 0,
-                emit_rank: true,
-                distinct: repeated.is_some(),
+                top: TopK {
+                    partition,
+                    order,
+                    rank,
+                    limit,
+                    skip: 0,
+                    emit_rank: true,
+                    distinct: repeated.is_some(),
+                },
             },
             Arc::new(Schema::new(fields)),
         );
@@ -133,29 +216,6 @@ impl Lowering<'_> {
             .collect();
         let map = projection(project, nullable(window.schema.as_arrow()));
         Ok(self.nodes.map(top, map))
-    }
-}
-
-/// The window node (by address) that computes column `index` of `plan`, if one does.
-fn window_of(plan: &LogicalPlan, index: usize) -> Option<usize> {
-    match plan {
-        LogicalPlan::SubqueryAlias(alias) => window_of(&alias.input, index),
-        LogicalPlan::Filter(filter) => window_of(&filter.input, index),
-        LogicalPlan::Projection(projection) => match projection.expr[index].clone().unalias() {
-            LogicalExpr::Column(name) => window_of(
-                &projection.input,
-                projection.input.schema().index_of_column(&name).ok()?,
-            ),
-            _ => None,
-        },
-        LogicalPlan::Window(window) => {
-            if index >= window.input.schema().fields().len() {
-                Some(std::ptr::from_ref(window).addr())
-            } else {
-                window_of(&window.input, index)
-            }
-        }
-        _ => None,
     }
 }
 

@@ -223,3 +223,74 @@ fn group_by_over_nothing_is_no_row() {
         expect![[""]],
     );
 }
+
+#[test]
+fn count_of_null_is_zero() {
+    check(
+        "SELECT count(NULL) AS c, count(CASE WHEN false THEN k END) AS d, count(DISTINCT NULL) AS e FROM a",
+        A,
+        expect![[r#"
+            @0 + 0 | 0 | 0
+        "#]],
+    );
+}
+
+#[test]
+fn places_and_lengths_can_be_added() {
+    check(
+        "SELECT sum(place) AS s, avg(place) AS v, max(place) AS m FROM (SELECT k, rank() OVER (ORDER BY k) AS place FROM a) t WHERE place <= 2",
+        A,
+        expect![[r#"
+            @0 + NULL | NULL | NULL
+            @1 + 3 | 1.5 | 2
+            @1 - NULL | NULL | NULL
+        "#]],
+    );
+}
+
+#[test]
+fn a_list_without_repeats_is_ordered_by_its_values() {
+    check(
+        "SELECT array_agg(DISTINCT g ORDER BY g DESC) AS l, string_agg(DISTINCT g, '+' ORDER BY g) AS t FROM a",
+        A,
+        expect![[r#"
+            @0 + NULL | NULL
+            @1 - NULL | NULL
+            @1 + [y, x] | x+y
+            @2 + [NULL, y, x] | x+y
+            @2 - [y, x] | x+y
+            @4 - [NULL, y, x] | x+y
+            @4 + [NULL, y] | y
+        "#]],
+    );
+}
+
+#[test]
+fn a_number_in_the_order_of_a_list_is_a_constant() {
+    check(
+        "SELECT string_agg(g, ',' ORDER BY 1 DESC, k) AS l FROM a",
+        A,
+        expect![[r#"
+            @0 + NULL
+            @1 - NULL
+            @1 + x,x,y
+            @2 - x,x,y
+            @2 + x,y,y
+            @4 - x,y,y
+            @4 + y,y,y
+        "#]],
+    );
+}
+
+#[test]
+fn the_fraction_is_told_from_a_constant_that_is_ordered() {
+    check(
+        "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY 2) AS p FROM a",
+        A,
+        expect![[r#"
+            @0 + NULL
+            @1 + 2
+            @1 - NULL
+        "#]],
+    );
+}

@@ -272,3 +272,166 @@ fn a_correlated_scalar_subquery() {
     "#]],
     );
 }
+
+#[test]
+fn right_join_using_has_the_right_key() {
+    check(
+        "SELECT k, a.n, b.s FROM a RIGHT JOIN b USING (k)",
+        AB,
+        expect![[r#"
+            @1 + 3 | NULL | three
+            @2 + 1 | 10 | one
+            @2 + 3 | 30 | three
+            @2 - 3 | NULL | three
+            @3 - 1 | 10 | one
+            @3 + 1 | 10 | uno
+            @4 - 1 | 10 | uno
+            @4 + 1 | 11 | uno
+            @4 + 2 | 20 | NULL
+        "#]],
+    );
+}
+
+#[test]
+fn full_join_using_has_the_key_of_either_side() {
+    check(
+        "SELECT k, a.n, b.s FROM a FULL JOIN b USING (k)",
+        AB,
+        expect![[r#"
+            @1 + 1 | 10 | NULL
+            @1 + 2 | 20 | NULL
+            @1 + 3 | NULL | three
+            @2 - 1 | 10 | NULL
+            @2 + 1 | 10 | one
+            @2 + 3 | 30 | three
+            @2 - 3 | NULL | three
+            @3 - 1 | 10 | one
+            @3 + 1 | 10 | uno
+            @4 - 1 | 10 | uno
+            @4 + 1 | 11 | uno
+        "#]],
+    );
+}
+
+#[test]
+fn natural_full_join_merges_every_common_column() {
+    check(
+        "SELECT k, g, n, m FROM a NATURAL FULL JOIN b",
+        AB,
+        expect![[r#"
+            @1 + 1 | x | 10 | NULL
+            @1 + 2 | y | 20 | NULL
+            @1 + 3 | x | NULL | 1
+            @2 + 1 | x | 10 | 5
+            @2 - 1 | x | 10 | NULL
+            @2 + 3 | NULL | 30 | NULL
+            @3 + 1 | NULL | NULL | 15
+            @3 - 1 | x | 10 | 5
+            @3 + 1 | x | 10 | NULL
+            @4 - 1 | x | 10 | NULL
+            @4 + 1 | z | 11 | NULL
+        "#]],
+    );
+}
+
+#[test]
+fn a_group_by_the_merged_key_of_three() {
+    check(
+        "SELECT k, count(*) AS c FROM a FULL JOIN b USING (k) FULL JOIN f USING (k) WHERE k > 1 GROUP BY k",
+        AB,
+        expect![[r#"
+            @1 + 2 | 1
+            @1 + 3 | 1
+        "#]],
+    );
+}
+
+#[test]
+fn left_join_using_with_all_columns_keeps_the_left_key() {
+    check(
+        "SELECT * FROM b LEFT JOIN (SELECT k, n FROM a) AS a USING (k)",
+        AB,
+        expect![[r#"
+            @1 + x | 1 | three | 3 | NULL
+            @2 + x | 1 | three | 3 | 30
+            @2 - x | 1 | three | 3 | NULL
+            @2 + x | 5 | one | 1 | 10
+            @3 + NULL | 15 | uno | 1 | 10
+            @3 - x | 5 | one | 1 | 10
+            @4 - NULL | 15 | uno | 1 | 10
+            @4 + NULL | 15 | uno | 1 | 11
+            @4 + y | NULL | NULL | 2 | 20
+        "#]],
+    );
+}
+
+#[test]
+fn an_outer_join_of_which_no_column_is_read() {
+    check(
+        "SELECT count(*) AS c FROM a LEFT JOIN b ON true",
+        AB,
+        expect![[r#"
+            @0 + 0
+            @1 - 0
+            @1 + 2
+            @2 - 2
+            @2 + 6
+            @4 - 6
+            @4 + 9
+        "#]],
+    );
+}
+
+#[test]
+fn a_full_join_of_which_no_column_is_read() {
+    check(
+        "SELECT count(*) AS c FROM a FULL JOIN b ON a.g = b.g",
+        AB,
+        expect![[r#"
+            @0 + 0
+            @1 - 0
+            @1 + 2
+            @2 - 2
+            @2 + 4
+            @4 - 4
+            @4 + 5
+        "#]],
+    );
+}
+
+#[test]
+fn an_outer_join_of_one_row() {
+    check(
+        "SELECT 1 AS one FROM a LEFT JOIN (SELECT max(m) AS m FROM b) AS x ON true",
+        AB,
+        expect![[r#"
+            @1 + 1
+            @1 + 1
+            @2 + 1
+        "#]],
+    );
+}
+
+#[test]
+fn existence_of_which_no_column_is_read() {
+    check(
+        "SELECT count(*) AS c FROM a WHERE EXISTS (SELECT 1 FROM b WHERE m > 10)",
+        AB,
+        expect![[r#"
+            @0 + 0
+            @3 - 0
+            @3 + 3
+        "#]],
+    );
+}
+
+#[test]
+fn a_merged_column_in_every_clause() {
+    check(
+        "SELECT k + 1 AS next, count(*) AS c FROM a RIGHT JOIN b USING (k) WHERE k < 3 AND k IN (SELECT k FROM b) GROUP BY k HAVING k > 1",
+        AB,
+        expect![[r#"
+            @4 + 3 | 1
+        "#]],
+    );
+}

@@ -13,9 +13,12 @@ use pinflow::runtime::replay::{Input, Options, replay};
 use super::query::TABLES;
 
 mod aggregates;
+mod constants;
 mod joins;
+mod numbers;
 mod ranks;
 mod sets;
+mod subqueries;
 mod tables;
 mod views;
 
@@ -26,8 +29,11 @@ fn check(sql: &str, records: &str, expected: Expect) {
 }
 
 fn check_views(views: &str, records: &str, expected: Expect) {
-    let definition = Definition::parse("test.sql", &format!("{TABLES}{views}"))
-        .unwrap_or_else(|error| panic!("{error}"));
+    check_file(&format!("{TABLES}{views}"), records, expected);
+}
+
+fn check_file(file: &str, records: &str, expected: Expect) {
+    let definition = Definition::parse("test.sql", file).unwrap_or_else(|error| panic!("{error}"));
     let mut input = Input::default();
     let mut epoch = 1;
     for line in records

@@ -143,3 +143,51 @@ fn order_by_alone_says_nothing() {
     "#]],
     );
 }
+
+#[test]
+fn a_rank_among_the_first_of_another_rank() {
+    check(
+        "SELECT k, r, s FROM (SELECT k, r, row_number() OVER (ORDER BY k DESC) AS s FROM (SELECT k, row_number() OVER (ORDER BY k) AS r FROM a) t WHERE r <= 2) u WHERE s <= 1",
+        super::A,
+        expect![[r#"
+            @1 + 2 | 2 | 1
+        "#]],
+    );
+}
+
+#[test]
+fn a_rank_with_two_bounds_keeps_the_tighter_one() {
+    check(
+        "SELECT k, r FROM (SELECT k, r FROM (SELECT k, row_number() OVER (ORDER BY k) AS r FROM a) t WHERE 3 >= r) u WHERE r < 2.5 AND r <> 1",
+        super::A,
+        expect![[r#"
+            @1 + 2 | 2
+        "#]],
+    );
+}
+
+#[test]
+fn a_bound_below_every_number_keeps_no_row() {
+    check(
+        "SELECT k FROM (SELECT k, rank() OVER (ORDER BY k) AS r FROM a) t WHERE r <= -1",
+        super::A,
+        expect![[""]],
+    );
+}
+
+#[test]
+fn chosen_ranks() {
+    check(
+        "SELECT k, place FROM (SELECT k, rank() OVER (ORDER BY n DESC) AS place FROM c) t WHERE place IN (1, 3) OR place = 4",
+        C,
+        expect![[r#"
+            @1 + 2 | 4
+            @1 + 3 | 1
+            @2 + 1 | 3
+            @2 + 1 | 3
+            @2 - 2 | 4
+            @3 - 1 | 3
+            @3 - 1 | 3
+        "#]],
+    );
+}

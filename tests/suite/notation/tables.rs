@@ -74,3 +74,18 @@ fn a_column_that_no_view_reads_changes_nothing() {
     "#]],
     );
 }
+
+#[test]
+fn times_before_1677_are_times() {
+    check(
+        "SELECT k, t, date_trunc('year', t) AS y, date_bin(INTERVAL '6 hours', t) AS h, extract(epoch FROM TIMESTAMP '2020-01-01 00:00:00.5' - t) AS s, t < TIMESTAMP '2000-01-01' AS old FROM a",
+        r#"
+            a 1, "x", 1, 1.0, true, "1500-06-15 12:34:56"
+            a 2, "x", 1, 1.0, true, "2020-01-02 01:00:00"
+        "#,
+        expect![[r#"
+            @1 + 1 | 1500-06-15T12:34:56 | 1500-01-01T00:00:00 | 1500-06-15T12:00:00 | 16395305104.5 | true
+            @1 + 2 | 2020-01-02T01:00:00 | 2020-01-01T00:00:00 | 2020-01-02T00:00:00 | -89999.5 | false
+        "#]],
+    );
+}

@@ -1,0 +1,31 @@
+//! A number in the ORDER BY of an aggregate is a constant, as it is in a window's.
+//!
+//! Only in the ORDER BY of a query does `1` mean the first column. The planner takes it for a
+//! column in an aggregate too, and for one of the table that is read, which depends on how the
+//! table was declared.
+
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{
+    Expr, FunctionArgumentClause, FunctionArguments, Query, visit_expressions_mut,
+};
+
+/// Puts such numbers in parentheses, where the planner leaves them alone.
+pub fn keep_constants(query: &mut Query) {
+    let _: ControlFlow<()> = visit_expressions_mut(query, |expr| {
+        if let Expr::Function(call) = expr
+            && let FunctionArguments::List(arguments) = &mut call.args
+        {
+            for clause in &mut arguments.clauses {
+                if let FunctionArgumentClause::OrderBy(order) = clause {
+                    for part in order {
+                        if matches!(part.expr, Expr::Value(_)) {
+                            part.expr = Expr::Nested(Box::new(part.expr.clone()));
+                        }
+                    }
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    });
+}
