@@ -15,7 +15,7 @@
 //!    by this, not by the source.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::archive::SharedArchive;
 use crate::delta::Epoch;
 use crate::host::Host;
-use crate::source::{Chunk, Lag, Position, Read, Source, SourceError};
+use crate::source::{Chunk, Lag, Position, Read, Source};
 
 /// Where workers get records from.
 pub trait Feed: Send + Sync {
@@ -38,8 +38,10 @@ pub enum Claim {
     Chunk(Epoch, Chunk),
     /// Nothing now; what comes later belongs to this epoch or a later one.
     Idle(Epoch),
-    /// Nothing ever again.
+    /// Nothing ever again: the source is at its end.
     End,
+    /// Nothing ever again, though there may be more: the run was asked to stop, or the source failed for this reason.
+    Stopped(Option<String>),
 }
 
 /// Where a partition is to be read on, from some epoch on.
@@ -90,6 +92,8 @@ pub struct Intake {
     /// Gets every chunk as it came.
     archive: Option<SharedArchive>,
     host: Arc<dyn Host>,
+    /// Why the source failed.
+    failure: OnceLock<String>,
 }
 
 /// Nothing is taken in while more than this waits to be written to the archive.
@@ -105,8 +109,17 @@ struct Inner {
     /// Closed epochs that are not visible yet.
     behind: VecDeque<Behind>,
     behind_bytes: u64,
-    ended: bool,
-    failure: Option<SourceError>,
+    end: Option<End>,
+}
+
+/// Why nothing is claimed any more.
+enum End {
+    /// The source has nothing more.
+    Reached,
+    /// The run was asked to stop.
+    Asked,
+    /// The source failed, for this reason.
+    Failed(String),
 }
 
 /// A closed epoch that is not visible yet.
@@ -134,45 +147,36 @@ impl Intake {
             open_since: None,
             behind: VecDeque::new(),
             behind_bytes: 0,
-            ended: false,
-            failure: None,
+            end: None,
         };
         Intake {
             inner: Mutex::new(inner),
             limits,
             archive,
             host,
+            failure: OnceLock::new(),
         }
     }
 
-    /// The open epoch, and whether it holds as much as an epoch should.
-    pub fn open(&self) -> (Epoch, bool, u64) {
-        let inner = self.lock();
-        (
-            inner.open,
-            inner.open_bytes >= self.limits.epoch_bytes,
-            inner.open_bytes,
-        )
+    /// The open epoch.
+    pub fn open(&self) -> Epoch {
+        self.lock().open
+    }
+
+    /// Closes the open epoch if it is `due`, or holds as much as an epoch should, and says which one it was.
+    pub fn close(&self, due: bool) -> Option<Epoch> {
+        let mut inner = self.lock();
+        let closed = inner.open;
+        let full = inner.open_bytes >= self.limits.epoch_bytes;
+        (due || full).then(|| {
+            inner.advance_to(closed + 1);
+            closed
+        })
     }
 
     /// Closes all epochs below `epoch`: from now on chunks belong to `epoch`.
     pub fn advance_to(&self, epoch: Epoch) {
-        let mut inner = self.lock();
-        if epoch > inner.open {
-            if inner.open_bytes > 0 {
-                let closed = Behind {
-                    epoch: inner.open,
-                    bytes: inner.open_bytes,
-                    records: inner.open_records,
-                    since: inner.open_since.take(),
-                };
-                inner.behind_bytes += closed.bytes;
-                inner.behind.push_back(closed);
-            }
-            inner.open = epoch;
-            inner.open_bytes = 0;
-            inner.open_records = 0;
-        }
+        self.lock().advance_to(epoch);
     }
 
     /// Notes that all epochs up to `epoch` are visible: their bytes no longer count against the budget. Tells how many records each of them had,
@@ -195,7 +199,7 @@ impl Intake {
 
     /// Ends the intake: nothing is claimed any more.
     pub fn stop(&self) {
-        self.lock().ended = true;
+        self.lock().end.get_or_insert(End::Asked);
     }
 
     /// How far behind the source's partitions are.
@@ -204,8 +208,8 @@ impl Intake {
     }
 
     /// Why the source failed, if it did.
-    pub fn failure(&self) -> Option<String> {
-        self.lock().failure.as_ref().map(ToString::to_string)
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.get().map(String::as_str)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -213,11 +217,42 @@ impl Intake {
     }
 }
 
+impl Inner {
+    fn advance_to(&mut self, epoch: Epoch) {
+        if epoch > self.open {
+            if self.open_bytes > 0 {
+                let closed = Behind {
+                    epoch: self.open,
+                    bytes: self.open_bytes,
+                    records: self.open_records,
+                    since: self.open_since.take(),
+                };
+                self.behind_bytes += closed.bytes;
+                self.behind.push_back(closed);
+            }
+            self.open = epoch;
+            self.open_bytes = 0;
+            self.open_records = 0;
+        }
+    }
+}
+
+impl End {
+    /// What every worker is told from now on.
+    fn claim(&self) -> Claim {
+        match self {
+            End::Reached => Claim::End,
+            End::Asked => Claim::Stopped(None),
+            End::Failed(why) => Claim::Stopped(Some(why.clone())),
+        }
+    }
+}
+
 impl Feed for Intake {
     fn claim(&self) -> Claim {
         let mut inner = self.lock();
-        if inner.ended {
-            return Claim::End;
+        if let Some(end) = &inner.end {
+            return end.claim();
         }
         // A full epoch waits for the clock to close it: it is the clock that decides which epochs end a commit.
         if inner.open_bytes >= self.limits.epoch_bytes
@@ -244,14 +279,10 @@ impl Feed for Intake {
                 Claim::Chunk(inner.open, chunk)
             }
             Ok(Read::Idle) => Claim::Idle(inner.open),
-            Ok(Read::End) => {
-                inner.ended = true;
-                Claim::End
-            }
+            Ok(Read::End) => inner.end.insert(End::Reached).claim(),
             Err(error) => {
-                inner.failure = Some(error);
-                inner.ended = true;
-                Claim::End
+                let why = self.failure.get_or_init(|| error.to_string());
+                inner.end.insert(End::Failed(why.clone())).claim()
             }
         }
     }

@@ -10,7 +10,7 @@
 //! * `statements`: the program where its dataflow file was changed, or is not there;
 //! * `directory`, `archive`, `mysql`: the sources for files and for MariaDB, and the raw archive;
 //! * `bucket`: the same with a lake and a source in S3;
-//! * `cluster`: the same on several processes;
+//! * `cluster`, `cluster_histories`: the same on several processes, and what may happen to them;
 //! * `served`: what a running program answers over HTTP and on its terminal;
 //! * `kafka`: the source against a real Apache Kafka;
 //! * `kinesis*`: the source against two implementations of Kinesis, one in this process;
@@ -34,6 +34,7 @@ mod suite {
     mod archive;
     mod bucket;
     mod cluster;
+    mod cluster_histories;
     mod directory;
     mod fixtures;
     mod foreign;

@@ -1,16 +1,30 @@
 //! `launch`: one dataflow on several processes of this machine.
 //!
-//! The processes talk over timely's own TCP connections; process 0 serves and commits. This one only starts them and waits: when one ends badly the
-//! others are ended too, and the next launch goes on from the last checkpoint.
+//! The processes talk over TCP connections of their own; process 0 serves and commits. This one only starts them and waits. Each reads the
+//! end of a pipe whose other end is here: closing it asks a process to end well, and it closes with this process, however that ends.
+//!
+//! # Invariants
+//! 1. A signal reaches this process alone, and all others through their pipes, once.
+//! 2. When this process ends, the others have ended or are about to.
 
 use std::net::TcpListener;
-use std::process::{Child, Command};
-use std::time::Duration;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Failure;
 use super::run::RunArgs;
+use super::signals::{ENDED_BY_SIGNAL, Signals, say_stopping};
+use crate::host::Machine;
 use crate::lake::Lake;
+use crate::runtime::{Outcome, STOP_WITHIN};
 use crate::sink::Committer;
+
+/// How often it is looked whether a process has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// A process that was asked to end and has not after this time is killed.
+const KILL_AFTER: Duration = STOP_WITHIN.saturating_add(Duration::from_secs(2));
 
 /// Arguments of `launch`.
 #[derive(clap::Args)]
@@ -32,25 +46,133 @@ pub fn run(args: &LaunchArgs) -> Result<(), Failure> {
         .worker_threads(2)
         .enable_all()
         .build()?;
+    let ended = runtime.block_on(launch(args));
+    runtime.shutdown_background();
+    ended
+}
+
+async fn launch(args: &LaunchArgs) -> Result<(), Failure> {
+    let mut signals = Signals::listen()?;
     // What an earlier run left undone in the lake is done once, before several processes read it.
     let lake = Lake::open(&args.run.options().lake)?;
-    runtime.block_on(Committer::open(lake, "pinflow-launch".to_owned()))?;
-    // Ctrl-C reaches the processes directly; this one waits for them.
-    runtime.spawn(async { while tokio::signal::ctrl_c().await.is_ok() {} });
-    let addresses = free_addresses(args.processes)?.join(",");
-    let program = std::env::current_exe()?;
-    let flags = flags_of_run();
-    let mut children: Vec<(usize, Child)> = Vec::new();
-    for process in 0..args.processes {
-        let child = Command::new(&program)
-            .arg("run")
-            .args(&flags)
-            .args(["--process", &process.to_string(), "--addresses", &addresses])
-            .spawn()
-            .map_err(|error| format!("process {process} could not be started: {error}"))?;
-        children.push((process, child));
+    let machine = Machine(tokio::runtime::Handle::current());
+    let outcome = Outcome::new(Arc::new(machine));
+    let finishing = outcome.retrying_until_stopped("open the lake", async || {
+        Committer::open(lake.clone(), "pinflow-launch".to_owned()).await
+    });
+    tokio::select! {
+        _ = finishing => {}
+        () = signals.next() => return Ok(()),
     }
-    wait(children)
+    if let Some(why) = outcome.failure() {
+        return Err(why.into());
+    }
+    let mut processes = Processes::start(args.processes)?;
+    let mut asked = false;
+    loop {
+        if processes.look()? {
+            return processes
+                .failed
+                .take()
+                .map_or(Ok(()), |why| Err(why.into()));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = signals.next() => {
+                if asked {
+                    drop(processes);
+                    std::process::exit(ENDED_BY_SIGNAL);
+                }
+                asked = true;
+                say_stopping();
+                processes.stop();
+            }
+        }
+    }
+}
+
+/// The processes that run; they are killed with this.
+struct Processes {
+    running: Vec<(usize, Child)>,
+    /// Since when they are to end.
+    stopping: Option<Instant>,
+    /// What is said of the first one that ended badly.
+    failed: Option<String>,
+}
+
+impl Processes {
+    fn start(count: usize) -> Result<Processes, Failure> {
+        let addresses = free_addresses(count)?.join(",");
+        let program = std::env::current_exe()?;
+        let flags = flags_of_run();
+        let mut processes = Processes {
+            running: Vec::new(),
+            stopping: None,
+            failed: None,
+        };
+        for process in 0..count {
+            let child = Command::new(&program)
+                .arg("run")
+                .args(&flags)
+                .args(["--process", &process.to_string(), "--addresses", &addresses])
+                .stdin(Stdio::piped())
+                // A terminal's Ctrl-C is for this process, which passes it on.
+                .process_group(0)
+                .spawn()
+                .map_err(|error| format!("process {process} could not be started: {error}"))?;
+            processes.running.push((process, child));
+        }
+        Ok(processes)
+    }
+
+    /// Asks all processes to end well.
+    fn stop(&mut self) {
+        self.stopping.get_or_insert_with(Instant::now);
+        for (_, child) in &mut self.running {
+            drop(child.stdin.take());
+        }
+    }
+
+    /// Notes which processes have ended; says whether all have.
+    fn look(&mut self) -> Result<bool, Failure> {
+        let mut left = Vec::new();
+        for (process, mut child) in std::mem::take(&mut self.running) {
+            match child.try_wait()? {
+                None => left.push((process, child)),
+                Some(status) if status.success() => {}
+                Some(status) => {
+                    self.failed.get_or_insert_with(|| {
+                        format!(
+                            "process {process} ended early ({status}), so the others were ended too; what was committed stays, \
+                             and the next launch goes on from there"
+                        )
+                    });
+                }
+            }
+        }
+        self.running = left;
+        if self.failed.is_some() {
+            self.stop();
+        }
+        if self
+            .stopping
+            .is_some_and(|since| since.elapsed() > KILL_AFTER)
+        {
+            for (_, child) in &mut self.running {
+                let _ = child.kill();
+            }
+        }
+        Ok(self.running.is_empty())
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        for (_, child) in &mut self.running {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }
 
 /// The command line without `launch` and its own flag: what `run` is given.
@@ -80,35 +202,4 @@ fn free_addresses(count: usize) -> Result<Vec<String>, Failure> {
         .iter()
         .map(|listener| listener.local_addr().map(|a| a.to_string()))
         .collect::<Result<Vec<_>, _>>()?)
-}
-
-fn wait(mut children: Vec<(usize, Child)>) -> Result<(), Failure> {
-    let mut failed: Option<String> = None;
-    while !children.is_empty() {
-        let mut left = Vec::new();
-        for (process, mut child) in children {
-            match child.try_wait()? {
-                None => left.push((process, child)),
-                Some(status) if status.success() => {}
-                Some(status) => {
-                    failed.get_or_insert_with(|| {
-                        format!(
-                            "process {process} ended early ({status}), so the others were ended too; what was committed stays, \
-                             and the next launch goes on from there"
-                        )
-                    });
-                }
-            }
-        }
-        children = left;
-        if failed.is_some() {
-            for (_, child) in &mut children {
-                let _ = child.kill();
-                let _ = child.wait();
-            }
-            break;
-        }
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-    failed.map_or(Ok(()), |why| Err(why.into()))
 }

@@ -9,6 +9,7 @@ mod inspect;
 mod launch;
 mod replay;
 mod run;
+mod signals;
 
 use std::path::PathBuf;
 

@@ -10,18 +10,19 @@ use std::time::Duration;
 use super::Failure;
 use super::address::Address;
 use super::gateway::{DoorArgs, log_folder};
+use super::signals::{stop_on_signals, stop_with_launcher};
 use crate::definition::{Definition, check_prefix};
 use crate::emulator::EmulatorOptions;
 use crate::gateway::{Server as Gateway, serve as serve_gateway};
 use crate::host::Machine;
 use crate::kafka::{KafkaAddress, NewTopics, OnLostOffsets};
 use crate::reclock::IntakeLimits;
-use crate::runtime::{Cluster, Outcome, RunError, RunOptions};
+use crate::runtime::{Cluster, Outcome, RunError, RunOptions, RunSummary};
 use crate::serve::format::grouped;
 use crate::serve::http::{Served, Server, serve};
-use crate::serve::status::Status;
+use crate::serve::status::{Complaint, Status};
 use crate::serve::store::LiveStore;
-use crate::serve::terminal::TerminalStatus;
+use crate::serve::terminal::{TerminalStatus, size_of};
 use crate::sink::Codec;
 use crate::source::SourceSpec;
 use crate::sql::Session;
@@ -173,6 +174,9 @@ impl RunArgs {
     }
 }
 
+/// Once the run has ended, nothing that is still being waited for is worth more time.
+const END_WITHIN: Duration = Duration::from_millis(500);
+
 /// Runs until the end of the source, Ctrl-C, or a failure.
 pub fn run(args: RunArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -180,22 +184,35 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         .max_blocking_threads(64)
         .enable_all()
         .build()?;
+    let ended = run_on(&runtime, &args);
+    runtime.shutdown_timeout(END_WITHIN);
+    ended
+}
+
+fn run_on(runtime: &tokio::runtime::Runtime, args: &RunArgs) -> Result<(), Failure> {
     let outcome = Outcome::new(Arc::new(Machine(runtime.handle().clone())));
     let leader = args.process == 0;
+    stop_on_signals(&outcome)?;
+    if !args.addresses.is_empty() {
+        stop_with_launcher(&outcome);
+    }
     // The log is repaired when it is opened, and only then read.
     let gateway = match args.gateway.filter(|_| leader) {
-        Some(address) => Some(open_gateway(&args, address, &runtime)?),
+        Some(address) => Some(open_gateway(args, address, runtime)?),
         None => None,
     };
-    stop_on_signals(&runtime, &outcome);
     let mut readers: Option<Readers> = None;
     let result = crate::runtime::run(
         args.options(),
         &outcome,
         runtime.handle(),
         |store, status| {
+            if let Some(gateway) = &gateway {
+                let trouble = gateway.trouble();
+                status.check(move || trouble.borrow().clone().map(Complaint::Ailing));
+            }
             if leader {
-                readers = Some(Readers::start(&args, &runtime, store, status)?);
+                readers = Some(Readers::start(args, runtime, store, status)?);
             }
             Ok(())
         },
@@ -206,18 +223,36 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
     let Some(readers) = readers else {
         return Ok(result.map(|_| ())?);
     };
-    let store = readers.end(&runtime);
+    let store = readers.end(runtime);
     let summary = result?;
-    println!(
-        "checkpoint {} holds all of epoch {}; {:.2} s",
-        summary.committed.number,
-        summary.committed.epoch,
-        summary.elapsed.as_secs_f64()
-    );
-    for view in store.cut().views {
+    println!("{}", ended(&summary));
+    for view in store.cut().views.iter().filter(|_| !summary.abandoned) {
         println!("  {:<44} {:>12} rows", view.name, grouped(view.row_count()));
     }
     Ok(())
+}
+
+/// What a run that ended well has done.
+fn ended(summary: &RunSummary) -> String {
+    let seconds = summary.elapsed.as_secs_f64();
+    let (committed, before) = (&summary.committed, summary.restored);
+    match before {
+        Some(before) if summary.abandoned => format!(
+            "ended before the lake was loaded: checkpoint {} is the last",
+            before.checkpoint
+        ),
+        None if summary.abandoned || committed.number == 0 => {
+            "ended before anything was read: there is no checkpoint".to_owned()
+        }
+        Some(before) if committed.number <= before.checkpoint => format!(
+            "nothing new since checkpoint {}; {seconds:.2} s",
+            before.checkpoint
+        ),
+        _ => format!(
+            "checkpoint {} holds all of epoch {}; {seconds:.2} s",
+            committed.number, committed.epoch
+        ),
+    }
 }
 
 /// Opens the front doors before the dataflow, which may read what comes in.
@@ -239,30 +274,6 @@ fn open_gateway(
 /// Reads `--prefix`.
 fn prefix(text: &str) -> Result<String, String> {
     check_prefix(text).map(|()| text.to_owned())
-}
-
-/// Ctrl-C, or being told to terminate, ends the run well; a second time ends it at once.
-fn stop_on_signals(runtime: &tokio::runtime::Runtime, outcome: &Outcome) {
-    let stop = outcome.clone();
-    runtime.spawn(async move {
-        let Ok(mut terminate) =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        else {
-            return;
-        };
-        let mut asked = false;
-        loop {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            if asked {
-                std::process::exit(130);
-            }
-            asked = true;
-            stop.stop();
-        }
-    });
 }
 
 /// What shows a run to people: HTTP and the terminal.
@@ -304,9 +315,7 @@ impl Readers {
         let drawing = {
             let (store, status, done) = (Arc::clone(store), Arc::clone(status), Arc::clone(&done));
             std::thread::spawn(move || {
-                let out = std::io::stderr();
-                let is_terminal = out.is_terminal();
-                let mut terminal = TerminalStatus::new(out, is_terminal);
+                let mut terminal = TerminalStatus::new(std::io::stderr(), size_of);
                 while !done.load(Ordering::Relaxed) {
                     // A status that cannot be drawn must not end the run.
                     let _ = terminal.tick(now_ms(), || status.sample(&store, now_ms()));

@@ -25,6 +25,8 @@ use super::tls::{TlsError, acceptor};
 use crate::door::{Door, Room, Visitors, is_private};
 use crate::source::SourceError;
 
+/// How often it is looked whether records can be taken.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How often idle consumer instances are looked for.
 const EXPIRE_EVERY: Duration = Duration::from_secs(1);
 
@@ -70,6 +72,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
     log: Option<Arc<Log>>,
+    trouble: watch::Receiver<Option<String>>,
 }
 
 impl Server {
@@ -82,6 +85,11 @@ impl Server {
     pub fn url(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
+    }
+
+    /// Why records cannot be taken, while they cannot.
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.clone()
     }
 
     /// The embedded log, if there is one.
@@ -130,11 +138,12 @@ pub async fn serve(config: GatewayConfig, address: SocketAddr) -> Result<Server,
         limits: config.limits.door,
         stopped,
     };
+    let (told, trouble) = watch::channel(None);
     let task = tokio::spawn(async move {
-        let expiring = expire(&app);
         tokio::select! {
             () = door.run() => {}
-            () = expiring => {}
+            () = expire(&app) => {}
+            () = look(&app, &told) => {}
         }
         app.instances.close_all().await;
         app.topics.close().await;
@@ -146,7 +155,16 @@ pub async fn serve(config: GatewayConfig, address: SocketAddr) -> Result<Server,
         stop,
         task,
         log: opened.log.map(|(_, log, _)| log),
+        trouble,
     })
+}
+
+/// Tells again and again whether records can be taken.
+async fn look(app: &App, told: &watch::Sender<Option<String>>) {
+    loop {
+        told.send_replace(app.trouble().await);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// A log that both doors use is opened once.

@@ -23,19 +23,19 @@ use crate::delta::Epoch;
 pub struct Tick {
     /// The worker.
     pub worker: u64,
-    /// The epoch that is over.
-    pub closed: Epoch,
-    /// Whether it ends a commit.
-    pub commit: bool,
+    /// What ended.
+    pub closed: Closed,
 }
 
 /// An epoch that is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closed {
     /// The epoch.
     pub epoch: Epoch,
     /// Whether it ends a commit.
     pub commit: bool,
+    /// Whether the run is to stop: nothing more is taken in, in any process.
+    pub stop: bool,
 }
 
 /// What decides about epochs.
@@ -43,9 +43,8 @@ pub trait EpochClock: Send + Sync {
     /// The open epoch, if it is over. Asked by worker 0, often.
     fn decide(&self) -> Option<Closed>;
 
-    /// Epochs below this one are over: chunks claimed from now on belong to it, or to a later one.
-    /// Called on every worker.
-    fn advance_to(&self, epoch: Epoch);
+    /// This epoch is over: chunks claimed from now on belong to a later one. Called on every worker.
+    fn over(&self, closed: Closed);
 
     /// The open epoch: the last one, when the sources are at their end.
     fn open(&self) -> Epoch;
@@ -74,29 +73,27 @@ pub fn clock<'scope>(
             let (Some(held), Some(clock)) = (capability.as_mut(), decider.as_ref()) else {
                 return;
             };
-            let mut close = |epoch: Epoch, commit: bool| {
-                if commit {
-                    let _ = events.send(ViewEvent::Boundary(epoch));
+            let mut close = |closed: Closed| {
+                if closed.commit {
+                    let _ = events.send(ViewEvent::Boundary(closed.epoch));
                 }
-                held.downgrade(&epoch);
+                held.downgrade(&closed.epoch);
                 let mut active = output.activate();
                 let mut session = active.session(&*held);
-                session.give_iterator((0..peers).map(|worker| Tick {
-                    worker,
-                    closed: epoch,
-                    commit,
-                }));
+                session.give_iterator((0..peers).map(|worker| Tick { worker, closed }));
             };
             if sources.done() {
-                close(clock.open(), true);
+                close(Closed {
+                    epoch: clock.open(),
+                    commit: true,
+                    stop: false,
+                });
                 capability = None;
                 return;
             }
-            if let Some(Closed { epoch, commit }) = clock.decide() {
-                close(epoch, commit);
-                if let Some(held) = capability.as_mut() {
-                    held.downgrade(&(epoch + 1));
-                }
+            if let Some(closed) = clock.decide() {
+                close(closed);
+                held.downgrade(&(closed.epoch + 1));
                 activator.activate();
             } else {
                 activator.activate_after(Duration::from_millis(1));
@@ -109,12 +106,12 @@ pub fn clock<'scope>(
         move |_capability, _info| {
             move |input, output| {
                 input.for_each(|capability, ticks| {
-                    for tick in ticks.drain(..) {
+                    for Tick { closed, .. } in ticks.drain(..) {
                         if let Some(clock) = &clock {
-                            clock.advance_to(tick.closed + 1);
+                            clock.over(closed);
                         }
-                        if tick.commit {
-                            output.session(&capability).give(tick.closed);
+                        if closed.commit {
+                            output.session(&capability).give(closed.epoch);
                         }
                     }
                 });

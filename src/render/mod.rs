@@ -26,7 +26,7 @@ use timely::dataflow::operators::core::probe::{Handle as ProbeHandle, Probe};
 use timely::dataflow::{Scope, StreamVec};
 
 pub use clock::{Closed, EpochClock, Tick};
-pub use ingest::{IngestConfig, dead_letter_schema};
+pub use ingest::{Heard, IngestConfig, IntakeEvent, Intaken, dead_letter_schema};
 pub use messages::{
     CommitPart, Finished, Gathered, RestoredRows, StageTask, StagedChange, StagerHandle, ViewEvent,
 };
@@ -55,6 +55,8 @@ pub struct WorkerConfig {
     pub counters: Arc<KeyedCounters>,
     /// The clock; without one nothing ends a commit.
     pub clock: Option<Arc<dyn EpochClock>>,
+    /// Called on worker 0 with what happens at the intakes of all processes.
+    pub heard: Heard,
     /// Where changes of views go: on workers of the process that serves.
     pub events: crossbeam_channel::Sender<ViewEvent>,
     /// The number of workers in the process that serves.
@@ -137,6 +139,7 @@ pub fn build<'scope>(
         faults,
         counters,
         clock,
+        heard,
         events,
         serving_workers,
         stager,
@@ -149,7 +152,9 @@ pub fn build<'scope>(
     let sources_probe = ProbeHandle::new();
 
     let ingested = ingest::ingest(scope, ingest_config);
-    ingested.bounds.clone().probe_with(&sources_probe);
+    let bounds = ingest::bounds(ingested.events, heard);
+    // Where this is done, everything that happened at the intakes has been heard.
+    bounds.clone().probe_with(&sources_probe);
     let boundaries = clock::clock(scope, clock, sources_probe, events.clone());
 
     let mut keyed_streams: BTreeMap<NodeId, StreamVec<'scope, Epoch, Delta>> = BTreeMap::new();
@@ -201,13 +206,13 @@ pub fn build<'scope>(
         );
         let done = stage::gather(
             unroute(staged),
-            unroute(ingested.bounds.concat(marks)),
+            bounds.concat(unroute(marks)),
             boundaries,
             complete,
         );
         done.probe_with(&all_probe);
     } else {
-        ingested.bounds.probe_with(&all_probe);
+        bounds.probe_with(&all_probe);
     }
     Ok(WorkerProbes {
         views: views_probe,

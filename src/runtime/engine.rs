@@ -1,39 +1,62 @@
 //! Worker threads: the same for a run and for a replay.
 
+use timely::WorkerConfig;
 use timely::communication::Config as CommunicationConfig;
+use timely::execute::execute_from;
 use timely::worker::Worker;
-use timely::{Config, WorkerConfig};
 
+use super::cluster::{connect, say_goodbye};
+use super::outcome::Outcome;
 use super::run::Cluster;
 
 /// Runs `work` on each of this process's worker threads, and waits until all of them have ended.
 /// With a `cluster` they work together with those of its other processes.
+///
+/// What `work` leaves of a worker's dataflow is turned to its end; where it fails, the dataflow is
+/// dropped.
 pub(super) fn run_workers(
     workers: usize,
-    cluster: Option<&Cluster>,
+    cluster: Option<(&Cluster, &Outcome)>,
     work: impl Fn(&mut Worker) -> Result<(), String> + Send + Sync + 'static,
 ) -> Result<(), String> {
-    let communication = match cluster {
-        Some(cluster) => CommunicationConfig::Cluster {
-            threads: workers,
-            process: cluster.process,
-            addresses: cluster.addresses.clone(),
-            report: false,
-            zerocopy: false,
-        },
-        None if workers == 1 => CommunicationConfig::Thread,
-        None => CommunicationConfig::Process(workers),
+    let work = move |worker: &mut Worker| {
+        let worked = work(worker);
+        if worked.is_err() {
+            drop_dataflows(worker);
+        }
+        worked
     };
-    let config = Config {
-        communication,
-        worker: WorkerConfig::default(),
+    let (builders, talking) = match cluster {
+        Some((cluster, outcome)) => {
+            let here = &cluster.addresses[cluster.process];
+            let connected = connect(cluster, workers, outcome).map_err(|error| {
+                format!("this process cannot talk to the others at {here}: {error}")
+            })?;
+            let Some((builders, threads)) = connected else {
+                outcome.abandon();
+                return Ok(());
+            };
+            (builders, Some((threads, outcome)))
+        }
+        None if workers == 1 => (CommunicationConfig::Thread.try_build()?.0, None),
+        None => (CommunicationConfig::Process(workers).try_build()?.0, None),
     };
-    let guards = timely::execute(config, work)?;
+    let guards = execute_from(builders, Box::new(()), WorkerConfig::default(), work)?;
     let mut failed = None;
     for result in guards.join() {
         if let Err(error) | Ok(Err(error)) = result {
             failed.get_or_insert(error);
         }
     }
+    if let Some((threads, outcome)) = talking {
+        say_goodbye(threads, outcome);
+    }
     failed.map_or(Ok(()), Err)
+}
+
+/// Drops the dataflows of a worker as they are.
+pub(super) fn drop_dataflows(worker: &mut Worker) {
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
+    }
 }

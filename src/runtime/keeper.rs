@@ -3,6 +3,10 @@
 //! It gathers the changes of views that workers send and publishes them when their epochs are
 //! closed, all views at once. At an epoch that ends a commit it stops for a moment to take what
 //! changed since the last one, so that the lake gets exactly that epoch.
+//!
+//! # Invariants
+//! 1. The records of an epoch count against the intake's budget until readers see them: changes that
+//!    wait here are bounded by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,14 +14,16 @@ use std::sync::Arc;
 use super::actor::Actor;
 use crate::delta::{Delta, Epoch};
 use crate::host::Host;
+use crate::reclock::Intake;
 use crate::render::{CommitPart, ViewEvent};
-use crate::serve::status::{Health, Status};
+use crate::serve::status::Status;
 use crate::serve::store::{LakeBuckets, LiveStore};
 
 /// See the module.
 pub(super) struct Keeper {
     store: Arc<LiveStore>,
     status: Arc<Status>,
+    intake: Arc<Intake>,
     host: Arc<dyn Host>,
     /// Where the views' part of a commit goes.
     commit_parts: crossbeam_channel::Sender<CommitPart>,
@@ -34,6 +40,7 @@ impl Keeper {
     pub(super) fn new(
         store: Arc<LiveStore>,
         status: Arc<Status>,
+        intake: Arc<Intake>,
         host: Arc<dyn Host>,
         commit_parts: crossbeam_channel::Sender<CommitPart>,
         restored: Option<(Epoch, BTreeMap<String, LakeBuckets>)>,
@@ -42,6 +49,7 @@ impl Keeper {
         Keeper {
             store,
             status,
+            intake,
             host,
             commit_parts,
             restored,
@@ -86,6 +94,13 @@ impl Keeper {
     }
 }
 
+/// The views have all epochs up to `closed`: their records leave the budget, and their age is noted.
+pub(super) fn acknowledge(intake: &Intake, status: &Status, closed: Epoch, now_ms: u64) {
+    intake.visible(closed, |records, age| {
+        status.visible(records, age.as_micros() as u64, now_ms);
+    });
+}
+
 impl Actor for Keeper {
     type Message = ViewEvent;
 
@@ -104,8 +119,9 @@ impl Actor for Keeper {
                     self.boundary(end);
                 }
                 self.publish(closed);
-                self.status.closed(closed, self.host.now_ms() as u64);
-                self.status.set_health(Health::Healthy);
+                let now_ms = self.host.now_ms() as u64;
+                acknowledge(&self.intake, &self.status, closed, now_ms);
+                self.status.closed(closed, now_ms);
             }
         }
         Some(())

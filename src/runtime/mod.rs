@@ -13,6 +13,7 @@
 
 mod actor;
 mod archive;
+mod cluster;
 mod committer;
 mod engine;
 mod keeper;
@@ -30,7 +31,7 @@ mod stager;
 mod threads;
 mod worker;
 
-pub use outcome::Outcome;
+pub use outcome::{Outcome, STOP_WITHIN};
 pub use planned::planned;
 pub use replay::{Replay, ReplayError, replay};
 pub use run::{Cluster, RunError, RunOptions, RunSummary, run};

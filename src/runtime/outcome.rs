@@ -1,11 +1,31 @@
 //! How a run ends: because it was asked to, because its input ended, or because something failed.
+//!
+//! ```text
+//!  signal, lost launcher --stop--> drain and commit --> end
+//!  a source fails --------stop--> drain and commit --> end with its sentence
+//!  anything else fails ---fail--> drop the dataflow --> end with its sentence
+//! ```
+//!
+//! # Invariants
+//! 1. The first reason to fail stays.
+//! 2. Once a run was asked to stop, no call to the lake is waited for longer than [`COMMIT_WITHIN`].
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
 
 use crate::host::Host;
 use crate::lake::LakeError;
+
+/// After this time a run that was asked to stop ends, whatever is away.
+pub const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// The share of it in which the lake must answer.
+const COMMIT_WITHIN: Duration = Duration::from_secs(8);
+/// Pauses between attempts, while the run goes on and once it was asked to stop.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+const LAST_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// What a run that panicked says.
 const PANICKED: &str =
@@ -18,8 +38,34 @@ pub struct Outcome(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     host: Arc<dyn Host>,
-    stopping: AtomicBool,
-    failure: Mutex<Option<String>>,
+    /// Since when the run is to end.
+    stopping: watch::Sender<Option<Instant>>,
+    ending: Mutex<Ending>,
+    /// What is being tried again, by the number of the attempt.
+    troubles: Mutex<BTreeMap<u64, Trouble>>,
+}
+
+#[derive(Debug, Default)]
+struct Ending {
+    /// Why the run ends, if it was not asked to.
+    why: Option<String>,
+    /// Whether it failed so that the dataflow goes as it is.
+    failed: bool,
+    /// Whether the dataflow was dropped before it had read anything.
+    abandoned: bool,
+}
+
+/// Something that does not work at the moment, and is tried again.
+#[derive(Clone, Debug)]
+pub struct Trouble {
+    /// What is tried, as it follows "could not".
+    pub what: String,
+    /// What the last attempt said.
+    pub error: String,
+    /// When the first attempt failed.
+    since: Instant,
+    /// For how long it has been failing.
+    pub lasts: Duration,
 }
 
 impl Outcome {
@@ -27,72 +73,218 @@ impl Outcome {
     pub fn new(host: Arc<dyn Host>) -> Self {
         Outcome(Arc::new(Inner {
             host,
-            stopping: AtomicBool::new(false),
-            failure: Mutex::new(None),
+            stopping: watch::Sender::new(None),
+            ending: Mutex::default(),
+            troubles: Mutex::default(),
         }))
     }
 
     /// Asks the run to end well.
     pub fn stop(&self) {
-        self.0.stopping.store(true, Ordering::SeqCst);
+        self.0.stopping.send_if_modified(|since| {
+            let first = since.is_none();
+            since.get_or_insert_with(|| self.0.host.instant());
+            first
+        });
     }
 
     /// Whether the run is to end.
     pub fn is_stopping(&self) -> bool {
-        self.0.stopping.load(Ordering::SeqCst)
+        self.0.stopping.borrow().is_some()
+    }
+
+    /// Returns once the run was asked to end `within` ago.
+    pub async fn stopped_for(&self, within: Duration) {
+        let mut stopping = self.0.stopping.subscribe();
+        // The sender lives as long as `self`.
+        let since = stopping.wait_for(Option::is_some).await;
+        let since = since.ok().and_then(|since| *since);
+        let age = since.map(|since| self.0.host.instant() - since);
+        if let Some(left) = age.and_then(|age| within.checked_sub(age)) {
+            self.0.host.sleep(left).await;
+        }
+    }
+
+    /// Ends the run well, and then with this sentence: what was read before is still committed.
+    pub fn stop_because(&self, why: impl Into<String>) {
+        self.ending().why.get_or_insert_with(|| why.into());
+        self.stop();
     }
 
     /// Notes why the run cannot go on; the first reason stays.
     pub fn fail(&self, why: impl Into<String>) {
-        self.0
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert_with(|| why.into());
+        let mut ending = self.ending();
+        ending.why.get_or_insert_with(|| why.into());
+        ending.failed = true;
+        drop(ending);
         self.stop();
     }
 
-    /// Why the run failed, if it did.
-    pub fn failure(&self) -> Option<String> {
-        self.0
-            .failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// Ends the run at once and well: nothing that it read would be lost.
+    pub fn abandon(&self) {
+        self.ending().abandoned = true;
+        self.stop();
     }
 
-    /// Watches the calling thread until what is returned is dropped: if it panics, the run fails. Its messages would be waited for without end otherwise.
+    /// Why the run failed, or why it drains, if it was not asked to.
+    pub fn failure(&self) -> Option<String> {
+        self.ending().why.clone()
+    }
+
+    /// Whether the run ended before it had read anything, because it was asked to.
+    pub fn is_abandoned(&self) -> bool {
+        self.ending().abandoned
+    }
+
+    /// Whether something failed in a way that lets nothing be finished.
+    pub fn has_failed(&self) -> bool {
+        self.ending().failed
+    }
+
+    /// Whether the dataflow is to be dropped as it is.
+    pub fn is_over(&self) -> bool {
+        let ending = self.ending();
+        ending.failed || ending.abandoned
+    }
+
+    /// What is being tried again, what fails for longest first.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        let now = self.0.host.instant();
+        let mut troubles: Vec<Trouble> = self.lock_troubles().values().cloned().collect();
+        for trouble in &mut troubles {
+            trouble.lasts = now - trouble.since;
+        }
+        troubles.sort_by_key(|trouble| trouble.since);
+        troubles
+    }
+
+    /// Watches the calling thread until what is returned is dropped: if it panics, the run fails. Its messages would be waited for without
+    /// end otherwise.
     pub fn watch_thread(&self) -> Watch {
         Watch(self.clone())
     }
 
     /// Calls `action` until it succeeds or fails for good, pausing longer each time; a failure for good ends the run.
     ///
-    /// While the store is away the run waits: memory stays within the source's budget, because nothing is taken in meanwhile. When the run is to
-    /// end, a handful of tries is all there is.
+    /// While the store is away the run waits: memory stays within the source's budget, because nothing is taken in meanwhile. A run that
+    /// was asked to stop waits for [`COMMIT_WITHIN`] and fails.
     pub async fn retrying<T>(
         &self,
         what: &str,
-        mut action: impl AsyncFnMut() -> Result<T, LakeError>,
+        action: impl AsyncFnMut() -> Result<T, LakeError>,
     ) -> Option<T> {
-        const PAUSE_MAX: Duration = Duration::from_secs(10);
-        const LAST_TRIES: u32 = 5;
+        let mut last = None;
+        let done = self.attempt(what, action, &mut last, COMMIT_WITHIN).await;
+        if done.is_none() {
+            let said = last.map_or(String::new(), |error| format!(": {error}"));
+            self.fail(format!(
+                "could not {what} within {} s after the run was asked to stop{said}; what is not committed will be read again by the next run",
+                COMMIT_WITHIN.as_secs()
+            ));
+        }
+        done
+    }
+
+    /// The same for what need not be done once the run was asked to stop: `None` then, and nothing failed.
+    pub async fn retrying_until_stopped<T>(
+        &self,
+        what: &str,
+        action: impl AsyncFnMut() -> Result<T, LakeError>,
+    ) -> Option<T> {
+        self.attempt(what, action, &mut None, Duration::ZERO).await
+    }
+
+    /// `None` when the run was asked to stop `within` ago, or `action` failed for good; then the outcome says why.
+    async fn attempt<T>(
+        &self,
+        what: &str,
+        mut action: impl AsyncFnMut() -> Result<T, LakeError>,
+        last: &mut Option<String>,
+        within: Duration,
+    ) -> Option<T> {
         let mut pause = Duration::from_millis(50);
-        let mut last_tries = 0;
+        let mut trying = Trying::new(self);
         loop {
-            match action().await {
+            let tried = tokio::select! {
+                biased;
+                () = self.stopped_for(within) => return None,
+                tried = action() => tried,
+            };
+            let error = match tried {
                 Ok(done) => return Some(done),
-                Err(error) if error.is_retryable() && last_tries < LAST_TRIES => {
-                    tracing::warn!("could not {what}, trying again in {pause:?}: {error}");
-                    last_tries += u32::from(self.is_stopping());
-                    self.0.host.sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
-                }
+                // Where something else has failed, nobody waits for the store any more.
+                Err(error) if error.is_retryable() && !self.has_failed() => error,
                 Err(error) => {
                     self.fail(format!("could not {what}: {error}"));
                     return None;
                 }
+            };
+            tracing::warn!("could not {what}, trying again in {pause:?}: {error}");
+            let said = error.to_string();
+            trying.failed(what, &said);
+            *last = Some(said);
+            self.pause(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Sleeps, but not for long once the run was asked to stop.
+    async fn pause(&self, pause: Duration) {
+        let short = pause.min(LAST_PAUSE_MAX);
+        self.0.host.sleep(short).await;
+        if pause > short {
+            tokio::select! {
+                biased;
+                () = self.stopped_for(Duration::ZERO) => {}
+                () = self.0.host.sleep(pause - short) => {}
             }
+        }
+    }
+
+    fn ending(&self) -> MutexGuard<'_, Ending> {
+        self.0.ending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_troubles(&self) -> MutexGuard<'_, BTreeMap<u64, Trouble>> {
+        self.0
+            .troubles
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An action that may be in trouble; the trouble is over when it is dropped.
+struct Trying<'a> {
+    outcome: &'a Outcome,
+    number: Option<u64>,
+}
+
+impl<'a> Trying<'a> {
+    fn new(outcome: &'a Outcome) -> Self {
+        Trying {
+            outcome,
+            number: None,
+        }
+    }
+
+    fn failed(&mut self, what: &str, error: &str) {
+        let mut troubles = self.outcome.lock_troubles();
+        let next = troubles.keys().last().map_or(0, |last| last + 1);
+        let number = *self.number.get_or_insert(next);
+        let trouble = troubles.entry(number).or_insert_with(|| Trouble {
+            what: what.to_owned(),
+            error: String::new(),
+            lasts: Duration::ZERO,
+            since: self.outcome.0.host.instant(),
+        });
+        error.clone_into(&mut trouble.error);
+    }
+}
+
+impl Drop for Trying<'_> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.outcome.lock_troubles().remove(&number);
         }
     }
 }
@@ -114,11 +306,30 @@ mod tests {
     use super::*;
     use crate::host::Machine;
 
+    /// A store that is away.
+    fn away() -> LakeError {
+        LakeError::Store {
+            action: "write",
+            path: "x".to_owned(),
+            source: "connection refused".into(),
+        }
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap()
+    }
+
+    fn outcome(runtime: &tokio::runtime::Runtime) -> Outcome {
+        Outcome::new(Arc::new(Machine(runtime.handle().clone())))
+    }
+
     #[test]
     fn a_thread_that_panics_fails_the_run() {
-        let runtime = tokio::runtime::Builder::new_current_thread().build();
-        let machine = Machine(runtime.expect("a runtime").handle().clone());
-        let outcome = Outcome::new(Arc::new(machine));
+        let runtime = runtime();
+        let outcome = outcome(&runtime);
         let watched = outcome.clone();
         let good = std::thread::spawn(move || drop(watched.watch_thread()));
         good.join().expect("it does not panic");
@@ -130,6 +341,65 @@ mod tests {
         });
         assert!(bad.join().is_err());
         assert_eq!(outcome.failure().as_deref(), Some(PANICKED));
-        assert!(outcome.is_stopping());
+        assert!(outcome.is_stopping() && outcome.is_over());
+    }
+
+    #[test]
+    fn what_is_tried_again_is_a_trouble_until_it_succeeds() {
+        let runtime = runtime();
+        let outcome = outcome(&runtime);
+        let mut tries = 0;
+        let told = runtime.block_on(outcome.retrying("write a file", async || {
+            tries += 1;
+            let seen = outcome.troubles().pop().map(|trouble| trouble.what);
+            if tries == 1 { Err(away()) } else { Ok(seen) }
+        }));
+        assert_eq!(told.flatten().as_deref(), Some("write a file"));
+        assert!(outcome.troubles().is_empty());
+        assert_eq!(outcome.failure(), None);
+    }
+
+    #[test]
+    fn a_store_that_never_answers_does_not_keep_a_run_from_stopping() {
+        let runtime = runtime();
+        let outcome = outcome(&runtime);
+        outcome
+            .0
+            .stopping
+            .send_replace(Some(Instant::now() - COMMIT_WITHIN));
+        let hung = outcome.retrying("commit", async || {
+            std::future::pending::<Result<(), LakeError>>().await
+        });
+        assert_eq!(runtime.block_on(hung), None);
+        let why = outcome.failure().unwrap();
+        assert!(
+            why.starts_with("could not commit within 8 s after"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn a_run_that_is_asked_to_stop_gives_up_what_it_only_wanted_to_read() {
+        let runtime = runtime();
+        let outcome = outcome(&runtime);
+        let asking = outcome.clone();
+        let read = outcome.retrying_until_stopped("read a file", async || {
+            asking.stop();
+            Err::<(), _>(away())
+        });
+        assert_eq!(runtime.block_on(read), None);
+        assert_eq!(outcome.failure(), None);
+    }
+
+    #[test]
+    fn a_run_that_stops_for_a_reason_drains_and_tells_it() {
+        let runtime = runtime();
+        let outcome = outcome(&runtime);
+        outcome.stop_because("the source failed");
+        assert!(outcome.is_stopping() && !outcome.is_over());
+        assert_eq!(outcome.failure().as_deref(), Some("the source failed"));
+        outcome.fail("the lake failed");
+        assert!(outcome.is_over());
+        assert_eq!(outcome.failure().as_deref(), Some("the source failed"));
     }
 }

@@ -106,18 +106,31 @@ impl Parts {
             last: Arc::default(),
         };
         let tables = Arc::new(self.staged_tables());
-        let config = self.committer_config(committer, &tables, &parquet, &commits);
+        let pace = Arc::new(self.pace(&commits));
+        let config = self.committer_config(committer, &tables, &parquet, &commits, &pace);
         let keeper = self.keeper(commit_parts.clone()).await;
         let (stagers, lake_ends) = (0..self.options.workers)
             .map(|worker| self.lake_ends(worker, &tables, &parquet))
             .unzip();
         Assembled {
-            workers: self.worker_shared(tables, events, commit_parts, &commits, lake_ends),
+            workers: self.worker_shared(tables, events, commit_parts, pace, lake_ends),
             stagers,
             keeper: (keeper, event_inbox),
             committer: (Committing::new(config), commit_inbox),
             commits,
         }
+    }
+
+    fn pace(&self, commits: &Commits) -> Pace {
+        Pace::new(
+            self.options.tick,
+            self.options.commit_every,
+            Arc::clone(&self.intake),
+            Arc::clone(&self.status),
+            self.outcome.clone(),
+            Arc::clone(&self.host),
+            Arc::clone(&commits.epoch),
+        )
     }
 
     fn process(&self) -> usize {
@@ -163,8 +176,10 @@ impl Parts {
         tables: &[StagedTable],
         options: &ParquetOptions,
         commits: &Commits,
+        pace: &Arc<Pace>,
     ) -> CommitterConfig {
         let (commits, status) = (commits.clone(), Arc::clone(&self.status));
+        let (outcome, pace) = (self.outcome.clone(), Arc::clone(pace));
         let host = Arc::clone(&self.host);
         CommitterConfig {
             committer,
@@ -183,6 +198,7 @@ impl Parts {
             numbers: FileNumbers::new(self.run_id, u64::MAX),
             host: Arc::clone(&self.host),
             outcome: self.outcome.clone(),
+            may_begin: Arc::new(move || pace.has_read() || !outcome.is_stopping()),
             committed: Arc::new(move |committed| {
                 commits.note(committed);
                 status.committed(Commit {
@@ -217,6 +233,7 @@ impl Parts {
         Keeper::new(
             Arc::clone(&self.store),
             Arc::clone(&self.status),
+            Arc::clone(&self.intake),
             Arc::clone(&self.host),
             commit_parts,
             restored_epoch.map(|epoch| (epoch, buckets)),
@@ -227,11 +244,13 @@ impl Parts {
     async fn dead_letters(&self) -> Vec<Delta> {
         let mut letters = Vec::new();
         for file in &self.found.dead_letters {
-            let reading = self.outcome.retrying("read dead letters back", async || {
-                self.lake
-                    .read_file(paths::DEAD_LETTERS, &file.path, None)
-                    .await
-            });
+            let reading =
+                self.outcome
+                    .retrying_until_stopped("read dead letters back", async || {
+                        self.lake
+                            .read_file(paths::DEAD_LETTERS, &file.path, None)
+                            .await
+                    });
             for rows in reading.await.unwrap_or_default() {
                 match canonical_letters(&rows) {
                     Ok(rows) => letters.push(Delta::insert(rows)),
@@ -276,7 +295,13 @@ impl Parts {
             index,
             workers * processes,
         );
-        let restored = super::reload::start(files, self.lake.clone(), &self.outcome, &self.host);
+        let restored = super::reload::start(
+            files,
+            self.lake.clone(),
+            &self.outcome,
+            &self.status,
+            &self.host,
+        );
         let stager = Stager::new(stager, answers);
         let handle = StagerHandle { tasks, finished };
         (
@@ -293,7 +318,7 @@ impl Parts {
         tables: Arc<Vec<StagedTable>>,
         events: Sender<ViewEvent>,
         commit_parts: Sender<CommitPart>,
-        commits: &Commits,
+        pace: Arc<Pace>,
         lake_ends: Vec<LakeEnds>,
     ) -> WorkerShared {
         let process = self.process();
@@ -302,14 +327,7 @@ impl Parts {
             streams: streams
                 .map(|stream| (stream.name.clone(), Arc::clone(&stream.schema)))
                 .collect(),
-            pace: Arc::new(Pace::new(
-                self.options.tick,
-                self.options.commit_every,
-                Arc::clone(&self.intake),
-                Arc::clone(&self.status),
-                Arc::clone(&self.host),
-                Arc::clone(&commits.epoch),
-            )),
+            pace,
             plan: self.plan,
             feed: Arc::clone(&self.intake) as _,
             intake: self.intake,

@@ -11,6 +11,7 @@ use crate::host::Host;
 use crate::lake::Lake;
 use crate::operator::keyed::FileId;
 use crate::render::RestoredRows;
+use crate::serve::status::Status;
 
 /// A file to read.
 pub(super) struct File {
@@ -20,6 +21,7 @@ pub(super) struct File {
     /// The table's path in the lake.
     folder: String,
     path: String,
+    rows: u64,
 }
 
 /// The files that worker `index` of `peers` reads: every `peers`th.
@@ -31,6 +33,7 @@ pub(super) fn share(tables: &[StagedTable], index: usize, peers: usize) -> Vec<F
             file: file as FileId,
             folder: staged.path.clone(),
             path: found.path.clone(),
+            rows: found.rows,
         })
     });
     files.skip(index).step_by(peers).collect()
@@ -41,16 +44,20 @@ pub(super) fn start(
     files: Vec<File>,
     lake: Lake,
     outcome: &Outcome,
+    status: &Arc<Status>,
     host: &Arc<dyn Host>,
 ) -> mpsc::Receiver<RestoredRows> {
     let (sender, receiver) = mpsc::channel(1);
-    let outcome = outcome.clone();
+    let rows = files.iter().map(|file| file.rows).sum();
+    status.to_load(files.len() as u64, rows);
+    let (outcome, status) = (outcome.clone(), Arc::clone(status));
     host.task(async move {
         for File {
             table,
             file,
             folder,
             path,
+            rows: row_count,
         } in files
         {
             let (lake, folder) = (lake.clone(), folder.clone());
@@ -58,11 +65,12 @@ pub(super) fn start(
                 let (lake, folder, path) = (lake.clone(), folder.clone(), path.clone());
                 async move { lake.read_file(&folder, &path, None).await }.boxed()
             };
-            let reading = outcome.retrying("read a table's file back", read);
+            let reading = outcome.retrying_until_stopped("read a table's file back", read);
             let Some(rows) = reading.await else {
-                // The run has failed. The worker must not take this for the end of the files.
+                // The run is over. The worker must not take this for the end of the files.
                 return std::future::pending().await;
             };
+            status.loaded(row_count);
             if sender
                 .send(RestoredRows { table, file, rows })
                 .await

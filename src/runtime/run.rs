@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
+use crossbeam_channel::RecvTimeoutError;
 
 use super::archive::open_archive;
 use super::committer::Committed;
@@ -15,6 +16,7 @@ use super::parts::{Parts, STAGER_QUEUE};
 use super::planned::planned;
 use super::restore::{Found, found};
 use super::threads;
+use crate::archive::SharedArchive;
 use crate::definition::{Definition, DefinitionError};
 use crate::delta::Epoch;
 use crate::host::{Host, Machine};
@@ -22,10 +24,15 @@ use crate::lake::{Lake, LakeError};
 use crate::plan::Plan;
 use crate::reclock::{Intake, IntakeLimits};
 use crate::render::served_views;
-use crate::serve::status::{RunDescription, Status};
+use crate::serve::status::{Complaint, RestoredLake, RunDescription, Status};
 use crate::serve::store::{LiveStore, ViewSpec};
 use crate::sink::{Codec, Committer};
 use crate::source::{Opening, Source, SourceError, SourceSpec};
+
+/// How often it is looked whether the run was asked to stop, while something is opened.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// What is tried again for this long is a trouble that health tells of.
+const TROUBLE_AFTER: Duration = Duration::from_secs(1);
 
 /// The processes of a cluster.
 #[derive(Clone, Debug)]
@@ -68,6 +75,10 @@ pub struct RunOptions {
 /// What a run did.
 #[derive(Clone, Debug, Default)]
 pub struct RunSummary {
+    /// What the lake held at the start; `None` if it was new.
+    pub restored: Option<RestoredLake>,
+    /// Whether the run was asked to stop before it had anything to finish.
+    pub abandoned: bool,
     /// The last epoch.
     pub epoch: Epoch,
     /// The last commit; its number is 0 if there was none.
@@ -91,6 +102,15 @@ pub enum RunError {
     /// Anything else, as a sentence.
     #[error("{0}")]
     Failed(String),
+}
+
+/// A run that was asked to stop before it had read anything has nothing to do but end.
+fn abandoned(restored: Option<RestoredLake>) -> RunSummary {
+    RunSummary {
+        restored,
+        abandoned: true,
+        ..RunSummary::default()
+    }
 }
 
 /// Runs until the source ends, `outcome` is asked to stop, or something fails. `attach` is given the live store and the status as soon as they
@@ -119,6 +139,7 @@ pub fn run(
         source: options.source.describe(),
         lake: options.lake.clone(),
         workers: options.workers * processes,
+        commit_every_ms: options.commit_every.as_millis() as u64,
     };
     let stream_names: Vec<&str> = streams.iter().map(String::as_str).collect();
     let status = Arc::new(Status::new(
@@ -126,18 +147,29 @@ pub fn run(
         &stream_names,
         host.now_ms() as u64,
     ));
+    watch(&status, outcome, &store);
     attach(&store, &status)?;
 
     let run_id = host.now_ms() as u64 ^ u64::from(std::process::id()) << 40;
     let lake = Lake::open(&options.lake)?;
     let writer = writer(run_id);
     let opening = open_lake(&lake, writer, &definition, &plan, &options.prefix, outcome);
-    let (committer, found) = runtime.block_on(opening)?;
+    let Some((committer, found)) = runtime.block_on(opening)? else {
+        return Ok(abandoned(None));
+    };
     for path in found.left.iter().filter(|_| process == 0) {
         tracing::warn!(
             "{path} of the lake is in {} no more: it stays as it is and grows old",
             definition.file
         );
+    }
+
+    let restored = (committer.number() > 0).then(|| RestoredLake {
+        checkpoint: committer.number(),
+        rows: found.tables.iter().flatten().map(|file| file.rows).sum(),
+    });
+    if let Some(restored) = restored {
+        status.set_restored(restored);
     }
 
     let opening = Opening {
@@ -148,13 +180,12 @@ pub fn run(
         processes,
         budget_bytes: (options.limits.budget_bytes / 4) as usize,
     };
-    let source: Box<dyn Source> = options.source.open(opening.clone(), runtime)?;
-    let mine = |stream: &str, partition: &str| options.source.reads(&opening, stream, partition);
-    let archive = options
-        .archive
-        .as_deref()
-        .map(|location| open_archive(location, &opening, mine, runtime))
-        .transpose()?;
+    let (asked, handle) = (options.clone(), runtime.clone());
+    let opened = unless_stopped(outcome, move || open_source(&asked, &opening, &handle));
+    let Some(opened) = opened else {
+        return Ok(abandoned(restored));
+    };
+    let (source, archive) = opened?;
     let intake = Intake::new(
         source,
         found.epoch + 1,
@@ -187,6 +218,8 @@ pub fn run(
     match outcome.failure() {
         Some(why) => Err(RunError::Failed(why)),
         None => Ok(RunSummary {
+            restored,
+            abandoned: outcome.is_abandoned(),
             epoch: store.epoch(),
             committed: commits.last(),
             elapsed: started.elapsed(),
@@ -212,7 +245,7 @@ pub(super) fn writer(run_id: u64) -> String {
 }
 
 /// Opens the lake for writing and judges what it holds. A lake that cannot be reached now is waited
-/// for, as it is later on.
+/// for, as it is later on; `None` if the run was asked to stop meanwhile.
 pub(super) async fn open_lake(
     lake: &Lake,
     writer: String,
@@ -220,13 +253,78 @@ pub(super) async fn open_lake(
     plan: &Plan,
     prefix: &str,
     outcome: &Outcome,
-) -> Result<(Committer, Found), RunError> {
-    let opening = outcome.retrying("open the lake", async || {
+) -> Result<Option<(Committer, Found)>, RunError> {
+    let opening = outcome.retrying_until_stopped("open the lake", async || {
         Committer::open(lake.clone(), writer.clone()).await
     });
     let Some((committer, recovered)) = opening.await else {
-        return Err(RunError::Failed(outcome.failure().unwrap_or_default()));
+        let failure = outcome.failure().map(RunError::Failed);
+        return failure.map_or(Ok(None), Err);
     };
     let found = found(recovered, definition, plan, prefix, &lake.location());
-    Ok((committer, found.map_err(RunError::Failed)?))
+    Ok(Some((committer, found.map_err(RunError::Failed)?)))
+}
+
+/// Opens what is read from, and what every record is kept in.
+fn open_source(
+    options: &RunOptions,
+    opening: &Opening,
+    runtime: &tokio::runtime::Handle,
+) -> Result<(Box<dyn Source>, Option<SharedArchive>), RunError> {
+    let source = options.source.open(opening.clone(), runtime)?;
+    let mine = |stream: &str, partition: &str| options.source.reads(opening, stream, partition);
+    let location = options.archive.as_deref();
+    let archive = location.map(|location| open_archive(location, opening, mine, runtime));
+    Ok((source, archive.transpose()?))
+}
+
+/// Does what may take long on a thread of its own, so that it is not waited for once the run was asked to stop: `None` then.
+fn unless_stopped<T: Send + 'static>(
+    outcome: &Outcome,
+    opening: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let (done, opened) = crossbeam_channel::bounded(1);
+    let watched = outcome.clone();
+    std::thread::spawn(move || {
+        let _watch = watched.watch_thread();
+        let _ = done.send(opening());
+    });
+    loop {
+        match opened.recv_timeout(LOOK_EVERY) {
+            Ok(opened) => return Some(opened),
+            Err(RecvTimeoutError::Timeout) if !outcome.is_stopping() => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Lets the status ask those who know what is wrong.
+fn watch(status: &Status, outcome: &Outcome, store: &Arc<LiveStore>) {
+    let (outcome, store) = (outcome.clone(), Arc::clone(store));
+    status.check(move || complaint(&outcome));
+    status.check(move || {
+        let faults = store.faults();
+        (faults > 0).then(|| {
+            Complaint::Ailing(format!(
+                "views lost {faults} rows that they did not have, so they may be wrong until a restart: please report it"
+            ))
+        })
+    });
+}
+
+/// What the outcome of a run has to complain about.
+fn complaint(outcome: &Outcome) -> Option<Complaint> {
+    if let Some(why) = outcome.failure() {
+        return Some(Complaint::Ailing(format!("it is ending: {why}")));
+    }
+    let trouble = outcome.troubles().into_iter().next();
+    if let Some(trouble) = trouble.filter(|trouble| trouble.lasts >= TROUBLE_AFTER) {
+        return Some(Complaint::Ailing(format!(
+            "could not {} for {} s, and goes on trying: {}",
+            trouble.what,
+            trouble.lasts.as_secs(),
+            trouble.error
+        )));
+    }
+    outcome.is_stopping().then_some(Complaint::Stopping)
 }

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use timely::worker::Worker;
 use tokio::runtime::Handle;
 
 use super::actor::start;
@@ -52,11 +53,12 @@ pub(super) fn run(
     let shared = Arc::new(workers);
     let intake = Arc::clone(&shared.intake);
     let watched = outcome.clone();
+    let cluster = cluster.map(|cluster| (cluster, outcome));
     let worked = run_workers(count, cluster, move |worker| {
-        let _watch = watched.watch_thread();
-        let mut turning = Turning::begin(Arc::clone(&shared), worker)?;
-        while turning.turn(worker, PAUSE) {}
-        Ok(())
+        let begin = |worker: &mut Worker| Turning::begin(Arc::clone(&shared), worker);
+        watched_work(&watched, worker, begin, |turning, worker| {
+            turning.turn(worker, PAUSE)
+        })
     });
     for handle in [keeping, committing] {
         // One that panicked has told the outcome.
@@ -67,5 +69,72 @@ pub(super) fn run(
     }
     if let Some(why) = intake.failure() {
         outcome.fail(why);
+    }
+}
+
+/// What a worker thread does: it begins, and goes on while there is more to come. Where it fails or
+/// panics it tells the outcome at once, for nothing else would end the others.
+fn watched_work<T>(
+    outcome: &Outcome,
+    worker: &mut Worker,
+    begin: impl FnOnce(&mut Worker) -> Result<T, String>,
+    mut turn: impl FnMut(&mut T, &mut Worker) -> bool,
+) -> Result<(), String> {
+    let _watch = outcome.watch_thread();
+    let begun = begin(worker).inspect_err(|error| outcome.fail(error));
+    let mut turning = begun?;
+    while turn(&mut turning, worker) {}
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use timely::dataflow::operators::Input;
+
+    use super::super::engine::drop_dataflows;
+    use super::*;
+    use crate::delta::Epoch;
+    use crate::host::Machine;
+
+    /// Two workers whose dataflow would never end; the second begins like this.
+    fn run(begins: fn() -> Result<(), String>) -> Outcome {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let machine = Machine(runtime.expect("a runtime").handle().clone());
+        let outcome = Outcome::new(Arc::new(machine));
+        let watched = outcome.clone();
+        let worked = run_workers(2, None, move |worker| {
+            let second = worker.index() == 1;
+            let begin = |worker: &mut Worker| {
+                let input = worker.dataflow::<Epoch, _, _>(|scope| scope.new_input::<Vec<()>>().0);
+                if second {
+                    begins()?
+                }
+                Ok(input)
+            };
+            watched_work(&watched, worker, begin, |_, worker| {
+                worker.step_or_park(Some(PAUSE));
+                if watched.is_over() {
+                    drop_dataflows(worker);
+                }
+                !watched.is_over()
+            })
+        });
+        assert!(worked.is_err());
+        outcome
+    }
+
+    #[test]
+    fn a_dataflow_that_cannot_be_built_ends_every_worker_with_its_sentence() {
+        let outcome = run(|| Err("the dataflow cannot be built: no".to_owned()));
+        assert_eq!(
+            outcome.failure().unwrap(),
+            "the dataflow cannot be built: no"
+        );
+    }
+
+    #[test]
+    fn a_worker_that_panics_while_it_builds_does_not_keep_the_others() {
+        let outcome = run(|| panic!("on purpose"));
+        assert!(outcome.failure().unwrap().contains("panicked"));
     }
 }

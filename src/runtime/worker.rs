@@ -1,13 +1,13 @@
 //! The workers of this process: what each of them is given, and what it does beside turning its dataflow.
 //!
 //! ```text
-//!  step the dataflow --> how far are the views? --> the intake: these epochs are visible, their bytes count no more
-//!        ^                                     '--> the keeper, from one worker alone: this epoch is closed
+//!  step the dataflow --> how far are the views? --> the keeper, from one worker alone: this epoch is closed
+//!        ^                                                '--> the intake: it is visible, its bytes count no more
 //!        '------ until the dataflow is done, or the run has failed
 //! ```
 //!
 //! # Invariants
-//! 1. Every worker ends: when the run is to stop, the intake is told, and the dataflow runs dry; when it has failed, the dataflow is dropped as it is.
+//! 1. Every worker ends: when the run is to stop, the intake is told, and the dataflow runs dry; when it is over, the dataflow is dropped as it is.
 //! 2. What the workers share goes with them, its senders included: a thread that is told things by workers alone sees their end.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use arrow::datatypes::SchemaRef;
 use timely::worker::Worker;
 
+use super::engine::drop_dataflows;
+use super::keeper::acknowledge;
 use super::outcome::Outcome;
 use super::pace::Pace;
 use super::stager::StagedTable;
@@ -26,8 +28,8 @@ use crate::operator::keyed::KeyedCounters;
 use crate::plan::Plan;
 use crate::reclock::{Feed, Intake};
 use crate::render::{
-    CommitPart, EpochClock, Gathered, IngestConfig, RestoredRows, StagerHandle, ViewEvent,
-    WorkerConfig, WorkerProbes, build,
+    CommitPart, EpochClock, Gathered, IngestConfig, IntakeEvent, RestoredRows, StagerHandle,
+    ViewEvent, WorkerConfig, WorkerProbes, build,
 };
 use crate::serve::status::{LagSample, Status};
 
@@ -93,57 +95,81 @@ impl Turning {
     /// Turns the dataflow once, after a pause of at most `pause` if there is nothing to do. Answers
     /// whether there is more to come.
     pub(super) fn turn(&mut self, worker: &mut Worker, pause: Duration) -> bool {
-        let shared = &self.shared;
-        if self.probes.all.done() {
-            if self.tells {
-                let _ = shared
-                    .events
-                    .send(ViewEvent::Closed(shared.intake.open().0));
-            }
-            return false;
+        if worker.has_dataflows() {
+            worker.step_or_park(Some(pause));
         }
-        worker.step_or_park(Some(pause));
-        if self.tells && shared.host.instant() - self.looked >= LAG_EVERY {
-            self.looked = shared.host.instant();
+        self.look();
+        if self.shared.outcome.is_over() {
+            // Nothing that is under way can be finished: the dataflow goes as it is.
+            drop_dataflows(worker);
+        }
+        worker.has_dataflows()
+    }
+
+    /// Passes on how far the dataflow is, and what is asked of the run.
+    fn look(&mut self) {
+        let shared = &self.shared;
+        let now = shared.host.instant();
+        if self.tells && now - self.looked >= LAG_EVERY {
+            self.looked = now;
             shared.tell_lags();
         }
-        if shared.outcome.is_stopping() && !std::mem::replace(&mut self.stopped, true) {
-            shared.intake.stop();
-        }
-        if shared.outcome.failure().is_some() {
-            // Nothing that is under way can be finished: the dataflow goes as it is.
-            for dataflow in worker.installed_dataflows() {
-                worker.drop_dataflow(dataflow);
-            }
-            return false;
-        }
         let views = &self.probes.views;
-        let closed = match views.with_frontier(|frontier| frontier.first().copied()) {
-            Some(0) => return true,
-            Some(frontier) => frontier - 1,
-            None => shared.intake.open().0,
-        };
-        if self.told.is_none_or(|told| told < closed) {
+        let frontier = views.with_frontier(|frontier| frontier.first().copied());
+        // Before its state is loaded, a run has nothing to show and nothing to commit.
+        let loaded = frontier.is_none_or(|frontier| frontier > shared.start);
+        if let Some(why) = shared.intake.failure().filter(|_| !self.stopped) {
+            shared.outcome.stop_because(why);
+        }
+        if shared.outcome.is_stopping() {
+            let restores = shared.start > 0;
+            if restores && !loaded && self.tells {
+                shared.outcome.abandon();
+            }
+            if !std::mem::replace(&mut self.stopped, true) {
+                shared.intake.stop();
+            }
+        }
+        let closed = frontier.map_or_else(|| shared.intake.open(), |frontier| frontier.max(1) - 1);
+        if loaded && self.told.is_none_or(|told| told < closed) {
             self.told = Some(closed);
-            shared.visible(closed);
+            if shared.process != 0 {
+                // Where views are served, the keeper does it, once readers see them.
+                let now_ms = shared.host.now_ms() as u64;
+                acknowledge(&shared.intake, &shared.status, closed, now_ms);
+            }
             if self.tells {
                 let bytes = shared.counters.state_bytes.get();
                 shared.status.set_state_bytes(bytes);
                 let _ = shared.events.send(ViewEvent::Closed(closed));
             }
         }
-        true
     }
 }
 
 impl WorkerShared {
-    /// The views have all epochs up to `closed`.
-    fn visible(&self, closed: Epoch) {
-        let now_ms = self.host.now_ms() as u64;
-        self.intake.visible(closed, |records, age| {
-            let latency_us = age.as_micros() as u64;
-            self.status.visible(records, latency_us, now_ms);
-        });
+    /// Notes what happened at the intake of some process; worker 0 hears of all.
+    fn heard(&self, epoch: Epoch, event: &IntakeEvent, workers: usize) {
+        match event {
+            IntakeEvent::Read(read) => {
+                self.pace.read(epoch);
+                self.status.to_commit(epoch, self.host.now_ms() as u64);
+                self.status
+                    .read(read.stream, read.records, read.bytes, read.dead_letters);
+            }
+            IntakeEvent::Stopped { why: None, .. } => self.outcome.stop(),
+            IntakeEvent::Stopped {
+                worker,
+                why: Some(why),
+            } => {
+                let process = worker / workers;
+                let why = match process == self.process {
+                    true => why.clone(),
+                    false => format!("process {process} of the cluster failed: {why}"),
+                };
+                self.outcome.stop_because(why);
+            }
+        }
     }
 
     fn tell_lags(&self) {
@@ -157,7 +183,7 @@ impl WorkerShared {
         self.status.set_lags(lags.collect());
     }
 
-    fn worker_config(&self, index: usize) -> WorkerConfig {
+    fn worker_config(self: &Arc<Self>, index: usize) -> WorkerConfig {
         let mut ends = self
             .lake_ends
             .lock()
@@ -167,7 +193,7 @@ impl WorkerShared {
             .take()
             .expect("each worker begins once");
         let commit_parts = self.commit_parts.clone();
-        let (status, host) = (Arc::clone(&self.status), Arc::clone(&self.host));
+        let (hearing, host) = (Arc::clone(self), Arc::clone(&self.host));
         WorkerConfig {
             ingest: IngestConfig {
                 plan: Arc::clone(&self.plan),
@@ -176,10 +202,6 @@ impl WorkerShared {
                 start: self.start,
                 restored: Some(restored),
                 now_us: Arc::new(move || host.now_ms() * 1000),
-                counted: Arc::new(move |stream, records, bytes, dead| {
-                    status.read(stream, records, bytes);
-                    status.dead(stream, dead);
-                }),
             },
             restored_files: self.tables[..self.plan.tables.len()]
                 .iter()
@@ -188,6 +210,7 @@ impl WorkerShared {
             faults: self.faults.clone(),
             counters: Arc::clone(&self.counters),
             clock: Some(Arc::clone(&self.pace) as Arc<dyn EpochClock>),
+            heard: Arc::new(move |epoch, event| hearing.heard(epoch, event, workers)),
             events: self.events.clone(),
             serving_workers: workers,
             stager: Some(stager),

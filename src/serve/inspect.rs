@@ -18,6 +18,9 @@ use crate::delta::Epoch;
 /// A table on a screen has no use for more rows, unless they are asked for.
 const TABLE_ROWS: usize = 50;
 
+/// How long to wait for a pinflow that loads its state, before it is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Print the live views of a running pinflow.
 #[derive(Clone, Debug, clap::Args)]
 pub struct InspectArgs {
@@ -56,6 +59,9 @@ pub enum InspectError {
         /// What happened instead of an answer.
         cause: io::Error,
     },
+    /// It loads its state, and cannot answer yet.
+    #[error("{0}; ask again in a moment")]
+    Loading(String),
     /// It does not want to answer.
     #[error("{error}: {hint}")]
     Refused {
@@ -88,7 +94,15 @@ pub fn inspect(
 ) -> Result<(), InspectError> {
     let mut after: Option<Epoch> = None;
     loop {
-        if let Some(answer) = ask(args, after)? {
+        let asked = match ask(args, after) {
+            Err(InspectError::Loading(progress)) if args.watch => {
+                writeln!(out, "{progress}")?;
+                std::thread::sleep(ASK_AGAIN);
+                continue;
+            }
+            asked => asked?,
+        };
+        if let Some(answer) = asked {
             if is_terminal && args.watch {
                 // Clears the screen and puts the cursor in its corner.
                 out.write_all(b"\x1b[2J\x1b[H")?;
@@ -162,6 +176,9 @@ fn ask(args: &InspectArgs, after: Option<Epoch>) -> Result<Option<Printable>, In
             let body =
                 serde_json::from_slice::<serde_json::Value>(&fetched.body).unwrap_or_default();
             match (body["error"].as_str(), body["hint"].as_str()) {
+                (Some(progress), _) if fetched.status == 503 => {
+                    Err(InspectError::Loading(progress.to_owned()))
+                }
                 (Some(error), Some(hint)) => Err(InspectError::Refused {
                     error: error.to_owned(),
                     hint: hint.to_owned(),

@@ -31,9 +31,15 @@ fn the_calls_of_the_original_scripts_reach_the_views() {
     let mut client = Command::new(python);
     complete(client.arg(script).arg(format!("http://{gateway}"))).unwrap();
     let views = Http(views);
-    wait("the post is joined", || {
+    wait("the post is joined, and its user read", || {
         let view = views.json("/views/posts_by_country_category").to_string();
-        view.contains("Albania") && view.contains("mens-fashion")
+        let streams = views.json("/status")["streams"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        view.contains("Albania")
+            && view.contains("mens-fashion")
+            && streams.iter().all(|stream| stream["records"] != 0)
     });
     interrupt(&process);
     assert!(process.0.wait().unwrap().success());

@@ -231,9 +231,16 @@ impl Http {
         (status, body)
     }
 
-    /// What is at `path` as JSON.
+    /// What is at `path` as JSON, once the program has loaded its state.
     pub fn json(&self, path: &str) -> serde_json::Value {
-        let (status, body) = self.get(path, "application/json");
+        let mut answer = self.get(path, "application/json");
+        wait("the program is loaded", || {
+            if answer.0 == 503 {
+                answer = self.get(path, "application/json");
+            }
+            answer.0 != 503
+        });
+        let (status, body) = answer;
         let text = String::from_utf8_lossy(&body);
         assert_eq!(status, 200, "{path}: {text}");
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
@@ -278,8 +285,14 @@ fn dechunked(mut rest: &[u8]) -> Vec<u8> {
 
 /// Ctrl-C, as a terminal sends it.
 pub fn interrupt(process: &Running) {
-    let kill = Command::new("kill")
-        .args(["-INT", &process.0.id().to_string()])
+    send(process.0.id(), "INT");
+}
+
+/// Sends a signal to a process.
+pub fn send(process: u32, signal: &str) {
+    // Built into every shell; as a program it may be missing.
+    let kill = Command::new("sh")
+        .args(["-c", &format!("kill -{signal} {process}")])
         .status();
     assert!(kill.unwrap().success());
 }

@@ -5,7 +5,10 @@ use std::io::Read;
 
 use arrow::ipc::reader::StreamReader;
 
-use super::program::{Http, Running, finish, interrupt, pinflow, rows, run, source, wait, world};
+use super::program::{
+    Http, Running, finish, interrupt, pinflow, rows, run, send, source, wait, world,
+};
+use crate::support::port::free_port;
 
 #[test]
 fn views_are_answered_while_records_come_and_ctrl_c_commits() {
@@ -97,4 +100,34 @@ fn with_no_source_the_emulator_posts_and_a_second_run_goes_on() {
         assert!(found > pins, "{found} pins after {pins}");
         pins = found;
     }
+}
+
+#[test]
+fn while_the_lake_is_away_health_says_so_and_the_run_can_be_ended() {
+    // Nobody listens there.
+    let endpoint = format!("http://127.0.0.1:{}", free_port());
+    let mut command = pinflow("run --http 127.0.0.1:0 --lake s3://bucket/lake -w 1");
+    command
+        .env("AWS_ENDPOINT_URL", endpoint)
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", "key")
+        .env("AWS_SECRET_ACCESS_KEY", "secret");
+    let mut process = Running(command.spawn().unwrap());
+    let http = Http::of(&mut process);
+    let (status, body) = http.get("/healthz", "*/*");
+    assert_eq!(status, 503, "{}", String::from_utf8_lossy(&body));
+    wait("the reason is told", || {
+        let (status, body) = http.get("/healthz", "*/*");
+        status == 503 && String::from_utf8_lossy(&body).starts_with("could not open the lake for")
+    });
+    assert_eq!(http.get("/views", "*/*").0, 503);
+    send(process.0.id(), "TERM");
+    let mut said = String::new();
+    let mut stdout = process.0.stdout.take().unwrap();
+    stdout.read_to_string(&mut said).unwrap();
+    assert!(process.0.wait().unwrap().success());
+    assert_eq!(
+        said,
+        "ended before anything was read: there is no checkpoint\n"
+    );
 }

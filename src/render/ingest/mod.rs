@@ -6,10 +6,11 @@
 //! ```text
 //! chunk --> StreamPipeline   decode once                          stream.rs
 //!       --> TablePipeline    clean, keys, deletions, owners       table.rs, tombstone.rs
-//!       --> rows by group of tables, dead letters, bounds         here, dead.rs
+//!       --> rows by group of tables, dead letters, what happened  here, dead.rs, events.rs
 //! ```
 
 mod dead;
+mod events;
 mod stream;
 mod table;
 mod tombstone;
@@ -34,6 +35,8 @@ use crate::reclock::{Bound, Claim, Feed};
 use crate::source::position_key;
 
 pub use dead::dead_letter_schema;
+pub(super) use events::bounds;
+pub use events::{Heard, IntakeEvent, Intaken};
 
 /// What the ingest operator hands on.
 pub struct Ingested<'scope> {
@@ -41,8 +44,8 @@ pub struct Ingested<'scope> {
     pub rows: Vec<StreamVec<'scope, Epoch, Routed<KeyedRows>>>,
     /// What could not become a row.
     pub dead: StreamVec<'scope, Epoch, Delta>,
-    /// Where partitions are to be read on, for worker 0.
-    pub bounds: StreamVec<'scope, Epoch, Routed<Bound>>,
+    /// What happened, for worker 0.
+    pub events: StreamVec<'scope, Epoch, Routed<IntakeEvent>>,
 }
 
 /// Everything the operator needs.
@@ -60,8 +63,6 @@ pub struct IngestConfig {
     pub restored: Option<Receiver<RestoredRows>>,
     /// The time in microseconds since 1970, for dead letters.
     pub now_us: Arc<dyn Fn() -> i64 + Send + Sync>,
-    /// Called with the stream, records and bytes of each chunk.
-    pub counted: Arc<dyn Fn(usize, u64, u64, u64) + Send + Sync>,
 }
 
 /// Builds the operator.
@@ -73,9 +74,8 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
         start,
         restored,
         now_us,
-        counted,
     } = config;
-    let workers = scope.peers();
+    let (worker, workers) = (scope.index(), scope.peers());
     let mut builder = OperatorBuilder::new("Ingest".to_owned(), scope);
     let mut outputs = Vec::new();
     let mut rows = Vec::new();
@@ -85,9 +85,9 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
         rows.push(stream);
     }
     let (dead_output, dead) = builder.new_output::<Vec<Delta>>();
-    let (bounds_output, bounds) = builder.new_output::<Vec<Routed<Bound>>>();
+    let (events_output, events) = builder.new_output::<Vec<Routed<IntakeEvent>>>();
     let mut dead_output = OutputBuilder::from(dead_output);
-    let mut bounds_output = OutputBuilder::from(bounds_output);
+    let mut events_output = OutputBuilder::from(events_output);
     let activator = scope.activator_for(builder.operator_info().address);
 
     let mut pipelines: Vec<StreamPipeline> = streams
@@ -142,12 +142,7 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
                     }
                     let pipeline = &mut pipelines[chunk.stream];
                     let result = pipeline.run(&chunk, &*now_us);
-                    counted(
-                        chunk.stream,
-                        chunk.records,
-                        chunk.bytes.len() as u64,
-                        result.dead_count(),
-                    );
+                    let dead_letters = result.dead_count();
                     for (group, routed) in result.rows {
                         let mut output = outputs[group].activate();
                         output
@@ -160,17 +155,20 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
                             .session(&capabilities[groups])
                             .give(dead);
                     }
-                    let bound = Bound {
-                        partition: position_key(&pipeline.name, &chunk.partition),
-                        position: chunk.end,
-                    };
-                    bounds_output
+                    let event = IntakeEvent::Read(Intaken {
+                        stream: chunk.stream,
+                        records: chunk.records,
+                        bytes: chunk.bytes.len() as u64,
+                        dead_letters,
+                        bound: Bound {
+                            partition: position_key(&pipeline.name, &chunk.partition),
+                            position: chunk.end,
+                        },
+                    });
+                    events_output
                         .activate()
                         .session(&capabilities[groups + 1])
-                        .give(Routed {
-                            worker: 0,
-                            data: bound,
-                        });
+                        .give(event.to_leader());
                     activator.activate();
                 }
                 Claim::Idle(epoch) => {
@@ -180,8 +178,16 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
                     activator.activate_after(Duration::from_millis(1));
                 }
                 Claim::End => capabilities.clear(),
+                Claim::Stopped(why) => {
+                    let event = IntakeEvent::Stopped { worker, why };
+                    events_output
+                        .activate()
+                        .session(&capabilities[groups + 1])
+                        .give(event.to_leader());
+                    capabilities.clear();
+                }
             }
         }
     });
-    Ingested { rows, dead, bounds }
+    Ingested { rows, dead, events }
 }

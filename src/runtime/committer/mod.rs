@@ -71,6 +71,8 @@ pub struct CommitterConfig {
     pub host: Arc<dyn Host>,
     /// Where a failure is told.
     pub outcome: Outcome,
+    /// Whether a lake may be begun: something was read, or there was nothing to read. A run that ended before that leaves none behind.
+    pub may_begin: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Called after each commit.
     pub committed: Arc<dyn Fn(&Committed) + Send + Sync>,
 }
@@ -98,6 +100,9 @@ impl Actor for Committing {
     type Message = CommitPart;
 
     async fn take(&mut self, part: CommitPart) -> Option<()> {
+        if self.config.committer.number() == 0 && !(self.config.may_begin)() {
+            return Some(());
+        }
         let epoch = match &part {
             CommitPart::Tables(gathered) => gathered.epoch,
             CommitPart::Views(epoch, _) => *epoch,

@@ -149,7 +149,11 @@ async fn live(
     let writer = writer(settings.run_id);
     let opened = open_lake(&lake, writer, &definition, &plan, "", &outcome).await;
     let (committer, found) = match opened {
-        Ok(opened) => opened,
+        Ok(Some(opened)) => opened,
+        Ok(None) => {
+            life.shown.borrow_mut().ended = true;
+            return;
+        }
         Err(error) => {
             outcome.fail(error.to_string());
             life.shown.borrow_mut().ended = true;
@@ -180,6 +184,7 @@ async fn live(
         source: "simulated".to_owned(),
         lake: lake.location(),
         workers: settings.workers,
+        commit_every_ms: settings.commit_every.as_millis() as u64,
     };
     let parts = Parts {
         options: options(&settings),

@@ -56,6 +56,7 @@ pub(super) async fn views(
     RawQuery(query): RawQuery,
 ) -> Answered {
     let asked = Asked::parse(&["format", "wait"], query.as_deref(), &headers)?;
+    app.loaded()?;
     if let Some(epoch) = asked.wait
         && !app.wait(|now| now > epoch).await
     {
@@ -158,6 +159,7 @@ pub(super) async fn view(
     let store = &app.served.store;
     // Before any waiting: a view that there is not will not come.
     let number = store.view_number(&name)?;
+    app.loaded()?;
     if let Some(epoch) = asked.wait
         && !app.wait(|now| now > epoch).await
     {
@@ -261,9 +263,11 @@ pub(super) async fn status(State(app): State<Arc<App>>) -> Answered {
 }
 
 pub(super) async fn healthz(State(app): State<Arc<App>>) -> Response {
-    match app.served.status.complaint((app.served.now_ms)()) {
+    match app.served.status.health((app.served.now_ms)()).complaint() {
         None => "ok\n".into_response(),
-        Some(complaint) => (StatusCode::SERVICE_UNAVAILABLE, complaint + "\n").into_response(),
+        Some(complaint) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{complaint}\n")).into_response()
+        }
     }
 }
 

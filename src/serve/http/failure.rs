@@ -2,7 +2,8 @@
 //!
 //! They are JSON: `{"error": what and why, "hint": what to do}`.
 
-use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -25,6 +26,15 @@ impl Failure {
             status: StatusCode::BAD_REQUEST,
             error: error.to_string(),
             hint,
+        }
+    }
+
+    /// There is no answer yet: the state is being loaded.
+    pub(super) fn too_early(progress: String) -> Failure {
+        Failure {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            error: progress,
+            hint: "ask again in a moment".to_owned(),
         }
     }
 
@@ -55,7 +65,12 @@ impl From<NoSuchView> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let body = format!("{}\n", json!({ "error": self.error, "hint": self.hint }));
-        (self.status, of_type(Format::Json), body).into_response()
+        let mut response = (self.status, of_type(Format::Json), body).into_response();
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            let headers = response.headers_mut();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
     }
 }
 

@@ -13,7 +13,8 @@
 //! epoch than that, `?changed_after=<epoch>` once the view changed after it; if that takes too long the answer is
 //! 304, and the request may simply be made again.
 //!
-//! Every answer from views names its epoch in `x-pinflow-epoch`. What cannot be answered is an error that says why and what to do.
+//! While a restart loads what the lake holds, views are answered with 503 and how far it is. Every answer from views names its epoch in
+//! `x-pinflow-epoch`. What cannot be answered is an error that says why and what to do.
 
 mod answers;
 mod asked;
@@ -35,6 +36,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use self::failure::Failure;
 use super::status::{NowMs, Status};
 use super::store::{Cut, LiveStore};
 use crate::delta::Epoch;
@@ -177,6 +179,15 @@ impl App {
         spawn_blocking(move || store.cut())
             .await
             .expect("taking a cut does not panic")
+    }
+
+    /// Until its state is loaded, a run cannot answer for views: they would be empty, and not be what the lake holds.
+    fn loaded(&self) -> Result<(), Failure> {
+        let status = &self.served.status;
+        match status.is_loaded() {
+            true => Ok(()),
+            false => Err(Failure::too_early(status.loading())),
+        }
     }
 
     /// Waits until the condition holds after some epoch; false if that took too long, or the server stops.

@@ -7,7 +7,10 @@
 //! Freshness has two numbers, for they answer two questions. *Age*: how long ago the newest closed epoch
 //! closed; it grows when the dataflow is stuck. *Latency*: how long a record took from being available in its
 //! source to being visible in a view; quantiles over the last half minute to minute.
+//!
+//! Health is never set: it follows from these numbers and from what the run's parts answer when they are asked (`health.rs`).
 
+mod health;
 mod recent;
 mod sample;
 
@@ -18,17 +21,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use self::health::{Checks, Loading, Uncommitted};
 use self::recent::{RecentLatencies, rates};
 use super::store::LiveStore;
 use crate::delta::Epoch;
 
+pub use health::{Complaint, Health};
 pub use sample::{Freshness, LagSample, StatusSample, StreamSample, ViewSample};
 
 /// Asks for the time: milliseconds since 1970.
 pub type NowMs = Arc<dyn Fn() -> u64 + Send + Sync>;
-
-/// Without a closed epoch for so long, something is stuck.
-const STUCK_MS: u64 = 60_000;
 
 /// What does not change while the program runs.
 #[derive(Clone, Debug, Serialize)]
@@ -39,20 +41,17 @@ pub struct RunDescription {
     pub lake: String,
     /// Worker threads in all processes.
     pub workers: usize,
+    /// The time between commits.
+    pub commit_every_ms: u64,
 }
 
-/// How the run is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "state", content = "reason")]
-pub enum Health {
-    /// It loads what it had; views may not be complete yet.
-    Starting,
-    /// All is well.
-    Healthy,
-    /// Something is away or fails, and is tried again: a sentence says what.
-    Ailing(String),
-    /// It commits what it has and ends.
-    Stopping,
+/// What a lake held when the run started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct RestoredLake {
+    /// The number of its last checkpoint.
+    pub checkpoint: u64,
+    /// Rows of all its tables.
+    pub rows: u64,
 }
 
 /// One commit to the lake.
@@ -83,16 +82,19 @@ pub struct Status {
     /// 0 before the first epoch closed.
     closed_ms: AtomicU64,
     state_bytes: AtomicU64,
+    loading: Loading,
+    checks: Checks,
     seldom: Mutex<Seldom>,
 }
 
 /// What changes a few times a second at most.
 #[derive(Debug)]
 struct Seldom {
-    health: Health,
     lags: Vec<LagSample>,
     http: Option<String>,
+    restored: Option<RestoredLake>,
     commit: Option<Commit>,
+    uncommitted: Uncommitted,
     latencies: RecentLatencies,
     /// Moments with the records of each stream until then, the oldest first.
     moments: VecDeque<(u64, Vec<u64>)>,
@@ -123,11 +125,14 @@ impl Status {
             closed_epoch: AtomicU64::new(0),
             closed_ms: AtomicU64::new(0),
             state_bytes: AtomicU64::new(0),
+            loading: Loading::default(),
+            checks: Checks::default(),
             seldom: Mutex::new(Seldom {
                 lags: Vec::new(),
-                health: Health::Starting,
                 http: None,
+                restored: None,
                 commit: None,
+                uncommitted: Uncommitted::default(),
                 latencies: RecentLatencies::default(),
                 moments: VecDeque::from([(started_ms, vec![0; streams.len()])]),
             }),
@@ -139,17 +144,27 @@ impl Status {
         self.started_ms
     }
 
-    /// Records of a stream (by its position) that were read, and their bytes.
-    pub fn read(&self, stream: usize, records: u64, bytes: u64) {
-        self.streams[stream].records.fetch_add(records, Relaxed);
-        self.streams[stream].bytes.fetch_add(bytes, Relaxed);
+    /// Records of a stream (by its position) that were read, their bytes, and how many of them became dead letters.
+    pub fn read(&self, stream: usize, records: u64, bytes: u64, dead_letters: u64) {
+        let stream = &self.streams[stream];
+        stream.records.fetch_add(records, Relaxed);
+        stream.bytes.fetch_add(bytes, Relaxed);
+        stream.dead_letters.fetch_add(dead_letters, Relaxed);
     }
 
-    /// Records of a stream that became dead letters.
-    pub fn dead(&self, stream: usize, records: u64) {
-        self.streams[stream]
-            .dead_letters
-            .fetch_add(records, Relaxed);
+    /// Something was read in this epoch: the lake is to have it.
+    pub fn to_commit(&self, epoch: Epoch, now_ms: u64) {
+        self.seldom().uncommitted.read(epoch, now_ms);
+    }
+
+    /// So many files, with so many rows, are to be loaded before views can be answered.
+    pub fn to_load(&self, files: u64, rows: u64) {
+        self.loading.expect(files, rows);
+    }
+
+    /// One of them was loaded.
+    pub fn loaded(&self, rows: u64) {
+        self.loading.loaded(rows);
     }
 
     /// Records are stamped with this epoch now.
@@ -171,7 +186,9 @@ impl Status {
 
     /// The lake has a new commit.
     pub fn committed(&self, commit: Commit) {
-        self.seldom().commit = Some(commit);
+        let mut seldom = self.seldom();
+        seldom.uncommitted.committed(&commit);
+        seldom.commit = Some(commit);
     }
 
     /// About how many bytes the operators' state takes.
@@ -179,28 +196,14 @@ impl Status {
         self.state_bytes.store(bytes, Relaxed);
     }
 
-    /// How the run is from now on.
-    pub fn set_health(&self, health: Health) {
-        self.seldom().health = health;
+    /// What the run goes on from.
+    pub fn set_restored(&self, restored: RestoredLake) {
+        self.seldom().restored = Some(restored);
     }
 
     /// Where HTTP answers.
     pub fn set_http(&self, url: String) {
         self.seldom().http = Some(url);
-    }
-
-    /// Why the run is not well at this moment, if it is not.
-    pub fn complaint(&self, now_ms: u64) -> Option<String> {
-        match &self.seldom().health {
-            Health::Starting => Some("it is starting: state is being loaded".to_owned()),
-            Health::Stopping => Some("it is stopping".to_owned()),
-            Health::Ailing(reason) => Some(reason.clone()),
-            Health::Healthy => {
-                let since = self.closed_ms.load(Relaxed).max(self.started_ms);
-                let age = now_ms.saturating_sub(since);
-                (age > STUCK_MS).then(|| format!("no epoch has closed for {} s", age / 1000))
-            }
-        }
     }
 
     /// Notes how far behind the partitions are.
@@ -222,6 +225,7 @@ impl Status {
             .map(|stream| stream.records.load(Relaxed))
             .collect();
         let closed_ms = self.closed_ms.load(Relaxed);
+        let health = self.health(now_ms);
         let mut seldom = self.seldom();
         let rates = rates(&mut seldom.moments, now_ms, &records);
         let streams: Vec<StreamSample> = self
@@ -237,7 +241,7 @@ impl Status {
             })
             .collect();
         StatusSample {
-            health: seldom.health.clone(),
+            health,
             run: self.run.clone(),
             http: seldom.http.clone(),
             uptime_ms: now_ms.saturating_sub(self.started_ms),
@@ -253,6 +257,7 @@ impl Status {
             streams,
             lags: seldom.lags.clone(),
             views: views.collect(),
+            restored: seldom.restored,
             commit: seldom.commit.clone(),
             commit_age_ms: seldom
                 .commit
@@ -278,6 +283,7 @@ mod tests {
             source: "emulator:".to_owned(),
             lake: "./lake".to_owned(),
             workers: 2,
+            commit_every_ms: 10_000,
         };
         Status::new(run, &["pin", "geo"], 1_000_000)
     }
@@ -289,14 +295,14 @@ mod tests {
     #[test]
     fn rates_are_averages_over_the_last_seconds() {
         let status = status();
-        status.read(0, 500, 60_000);
+        status.read(0, 500, 60_000, 0);
         assert_eq!(
             sample(&status, 1_001_000).streams[0].records_per_second,
             500.0
         );
         for second in 2..=10 {
-            status.read(0, 100, 12_000);
-            status.read(1, 10, 100);
+            status.read(0, 100, 12_000, 0);
+            status.read(1, 10, 100, 0);
             sample(&status, 1_000_000 + 1000 * second);
         }
         let after = sample(&status, 1_010_000);
@@ -308,7 +314,7 @@ mod tests {
     #[test]
     fn a_rate_needs_time() {
         let status = status();
-        status.read(0, 5, 5);
+        status.read(0, 5, 5, 0);
         assert_eq!(sample(&status, 1_000_000).records_per_second, 0.0);
     }
 
@@ -327,30 +333,9 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_well_while_epochs_close() {
-        let status = status();
-        assert!(
-            status
-                .complaint(1_000_000)
-                .unwrap()
-                .starts_with("it is starting")
-        );
-        status.set_health(Health::Healthy);
-        assert_eq!(status.complaint(1_001_000), None);
-        status.closed(1, 1_050_000);
-        assert_eq!(status.complaint(1_100_000), None);
-        assert_eq!(
-            status.complaint(1_115_000).unwrap(),
-            "no epoch has closed for 65 s"
-        );
-        status.set_health(Health::Ailing("the lake is away".to_owned()));
-        assert_eq!(status.complaint(1_050_000).unwrap(), "the lake is away");
-    }
-
-    #[test]
     fn a_sample_is_json() {
         let status = status();
-        status.set_health(Health::Ailing("the lake is away".to_owned()));
+        status.check(|| Some(Complaint::Ailing("the lake is away".to_owned())));
         status.closed(7, 1_000_500);
         status.committed(Commit {
             number: 3,

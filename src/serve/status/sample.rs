@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Commit, Health, RunDescription};
+use super::{Commit, Health, RestoredLake, RunDescription};
 use crate::delta::Epoch;
 
 /// How far behind a partition is; what its source cannot tell is `None`.
@@ -48,6 +48,8 @@ pub struct StatusSample {
     pub lags: Vec<LagSample>,
     /// One entry a view.
     pub views: Vec<ViewSample>,
+    /// What the lake held at the start; none if it was new.
+    pub restored: Option<RestoredLake>,
     /// The last commit.
     pub commit: Option<Commit>,
     /// How long ago that was.

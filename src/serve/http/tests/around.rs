@@ -7,7 +7,7 @@ use expect_test::expect;
 
 use super::{Running, SOON};
 use crate::serve::http::{Served, serve};
-use crate::serve::status::Health;
+use crate::serve::status::Complaint;
 use crate::sql::Session;
 
 #[test]
@@ -20,9 +20,16 @@ fn health_is_a_status_code_and_a_reason() {
         ok
     "#]],
     );
-    running
-        .status
-        .set_health(Health::Ailing("the lake is away".to_owned()));
+    running.now_ms.store(0x2000 + 3_600_000, Ordering::Relaxed);
+    running.check(
+        "/healthz",
+        503,
+        expect![[r#"
+        no epoch has closed for 3600 s
+    "#]],
+    );
+    let away = Complaint::Ailing("the lake is away".to_owned());
+    running.status.check(move || Some(away.clone()));
     running.check(
         "/healthz",
         503,
@@ -30,15 +37,33 @@ fn health_is_a_status_code_and_a_reason() {
         the lake is away
     "#]],
     );
-    running.status.set_health(Health::Healthy);
-    running.now_ms.store(0x2000 + 3_600_000, Ordering::Relaxed);
-    running.check(
-        "/healthz",
-        503,
-        expect![[r#"
-        no epoch has closed for 3604 s
-    "#]],
-    );
+    running.stop();
+}
+
+#[test]
+fn while_the_state_is_loaded_views_are_not_answered_as_if_they_were_empty() {
+    let running = Running::loading(SOON);
+    running.status.to_load(2, 5000);
+    running.status.loaded(1500);
+    for path in [
+        "/views",
+        "/views?wait=0",
+        "/views/top_category",
+        "/views/top_category?changed_after=0",
+    ] {
+        let answer = running.get(path, &[]);
+        let body = String::from_utf8(answer.body.clone()).unwrap();
+        assert_eq!(
+            (answer.status, answer.header("retry-after")),
+            (503, Some("1"))
+        );
+        assert!(body.contains("1,500 of 5,000 rows are loaded"), "{body}");
+    }
+    assert_eq!(running.get("/views/nothing", &[]).status, 404);
+    assert_eq!(running.get("/healthz", &[]).status, 503);
+    assert_eq!(running.get("/status", &[]).status, 200);
+    running.status.closed(7, 0x2000);
+    assert_eq!(running.get("/views/top_category", &[]).status, 200);
     running.stop();
 }
 
@@ -65,7 +90,7 @@ fn a_page_of_another_site_gets_no_answer() {
 #[test]
 fn the_status_is_json() {
     let running = Running::start(SOON);
-    running.status.read(0, 12, 1200);
+    running.status.read(0, 12, 1200, 0);
     let answer = running.get("/status", &[]);
     let status: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
     assert_eq!(status["streams"][0]["records"], 12);

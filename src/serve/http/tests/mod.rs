@@ -16,7 +16,7 @@ use expect_test::Expect;
 use super::{Served, Server, serve};
 use crate::delta::{Delta, Diff};
 use crate::serve::client::{Fetched, fetch_with};
-use crate::serve::status::{Health, RunDescription, Status};
+use crate::serve::status::{RunDescription, Status};
 use crate::serve::store::{LiveStore, ViewSpec};
 use crate::sql::Session;
 
@@ -55,6 +55,13 @@ fn schema() -> Arc<Schema> {
 impl Running {
     /// Requests that wait for an epoch do so for at most this long.
     pub(in crate::serve) fn start(wait_at_most: Duration) -> Running {
+        let running = Running::loading(wait_at_most);
+        running.status.closed(7, 0x2000);
+        running
+    }
+
+    /// The same before its state is loaded.
+    pub(in crate::serve) fn loading(wait_at_most: Duration) -> Running {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -75,9 +82,9 @@ impl Running {
             source: "test:".to_owned(),
             lake: "lake".to_owned(),
             workers: 1,
+            commit_every_ms: 10_000,
         };
         let status = Arc::new(Status::new(run, &["pin"], 0x1000));
-        status.set_health(Health::Healthy);
         let now_ms = Arc::new(AtomicU64::new(0x2000));
         let clock = Arc::clone(&now_ms);
         let served = Served {

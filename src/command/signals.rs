@@ -1,0 +1,123 @@
+//! Ctrl-C, and what else asks a run to end.
+//!
+//! The first signal asks, the second ends the process. Whatever the run waits for, it ends within [`STOP_WITHIN`].
+
+use std::io::IsTerminal;
+use std::pin::pin;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Failure;
+use crate::runtime::{Outcome, STOP_WITHIN};
+use crate::serve::terminal::STOPPING;
+
+/// The status of a process that a second signal ended.
+pub(super) const ENDED_BY_SIGNAL: i32 = 130;
+
+/// Ctrl-C, being told to terminate, and a terminal that was closed.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// `None` for a process that is to outlive its terminal.
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    /// Takes these signals from now on; on a runtime only.
+    pub(super) fn listen() -> std::io::Result<Signals> {
+        let hangup = (!ignores_hangup()).then(|| signal(SignalKind::hangup()));
+        Ok(Signals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: hangup.transpose()?,
+        })
+    }
+
+    /// Returns when one comes.
+    pub(super) async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = hangup => {}
+        }
+    }
+}
+
+/// Whether the process was started so that it ignores the end of its terminal, as `nohup` does.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & 1 == 1)
+}
+
+/// Stops the run of `outcome` when it is asked to, on a thread of its own that waits for nothing else.
+pub(super) fn stop_on_signals(outcome: &Outcome) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut signals = {
+        let _entered = runtime.enter();
+        Signals::listen()?
+    };
+    let outcome = outcome.clone();
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let mut too_long = pin!(outcome.stopped_for(STOP_WITHIN));
+            let mut asked = false;
+            loop {
+                tokio::select! {
+                    _ = signals.next() => {}
+                    () = &mut too_long => end_late(&outcome),
+                }
+                if asked {
+                    std::process::exit(ENDED_BY_SIGNAL);
+                }
+                asked = true;
+                outcome.stop();
+                say_stopping();
+            }
+        });
+    });
+    Ok(())
+}
+
+/// Says that a run stops, where no block in a terminal does.
+pub(super) fn say_stopping() {
+    if !std::io::stderr().is_terminal() {
+        eprintln!("{STOPPING}");
+    }
+}
+
+/// Stops the run when the launcher is gone: its end of the pipe closes with it, however it ends.
+pub(super) fn stop_with_launcher(outcome: &Outcome) {
+    let outcome = outcome.clone();
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        outcome.stop();
+    });
+}
+
+/// Ends a process that could not end by itself in time.
+fn end_late(outcome: &Outcome) -> ! {
+    let why = outcome.failure().unwrap_or_else(|| {
+        let within = STOP_WITHIN.as_secs();
+        let waits = outcome.troubles().into_iter().next().map_or_else(
+            || "something that it waits for does not answer".to_owned(),
+            |trouble| format!("could not {}: {}", trouble.what, trouble.error),
+        );
+        format!(
+            "the run did not end within {within} s after it was asked to ({waits}); what is not committed will be read again by the next run"
+        )
+    });
+    eprintln!("error: {why}");
+    std::process::exit(1);
+}

@@ -1,0 +1,334 @@
+//! The processes of a cluster: how they find each other, and what one does when another is gone.
+//!
+//! Timely brings sockets of its own, which tell of their attempts on the terminal, cannot be stopped while they wait, and panic when a peer
+//! dies. Ours are handed to it instead.
+//!
+//! # Invariants
+//! 1. A peer that ends without having said goodbye ends the run of this process, with a sentence.
+//! 2. A process whose dataflow was dropped says no goodbye: its sockets are closed, and the others notice.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+use timely::communication::AllocatorBuilder;
+use timely::communication::Hooks;
+use timely::communication::allocator::ProcessBuilder;
+use timely::communication::allocator::zero_copy::initialize::{
+    CommsGuard, initialize_networking_from_sockets,
+};
+use timely::communication::allocator::zero_copy::stream::Stream;
+
+use super::outcome::Outcome;
+use super::run::Cluster;
+use crate::operator::route::hash_bytes;
+
+/// How long to wait before a peer is looked for again.
+const AGAIN: Duration = Duration::from_millis(5);
+/// How often it is looked whether the run has failed meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// All processes of a cluster that is asked to stop have heard of it after this time.
+const HEARD_WITHIN: Duration = Duration::from_millis(300);
+/// A peer that has connected says at once who it is.
+const GREETED_WITHIN: Duration = Duration::from_secs(2);
+/// The bytes of timely's message header; one of zeros is its goodbye.
+const HEADER: usize = 48;
+
+/// The workers of a process, ready to be started, and the threads that talk to the others.
+pub(super) type Connected = (Vec<AllocatorBuilder>, CommsGuard);
+
+/// Waits until the threads that talk to the others have ended, now that the workers have. Where the dataflow was dropped there is nothing to
+/// wait for: the process ends without them.
+pub(super) fn say_goodbye(threads: CommsGuard, outcome: &Outcome) {
+    let (said, goodbye) = crossbeam_channel::bounded(1);
+    std::thread::spawn(move || {
+        drop(threads);
+        let _ = said.send(());
+    });
+    while goodbye.recv_timeout(LOOK_EVERY) == Err(RecvTimeoutError::Timeout) && !outcome.is_over() {
+    }
+}
+
+/// Connects this process with all others; `None` if the run was asked to stop before all of them were there.
+pub(super) fn connect(
+    cluster: &Cluster,
+    workers: usize,
+    outcome: &Outcome,
+) -> io::Result<Option<Connected>> {
+    let Some(peers) = peers(cluster, outcome)? else {
+        return Ok(None);
+    };
+    let hooks = Hooks::default();
+    let processes =
+        ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), hooks.spill.clone());
+    let (workers, threads) =
+        initialize_networking_from_sockets(processes, peers, cluster.process, workers, hooks)?;
+    let workers = workers.into_iter().map(AllocatorBuilder::Tcp);
+    Ok(Some((workers.collect(), threads)))
+}
+
+/// A socket to every other process, in the order of their numbers; `None` in the place of this one.
+fn peers(cluster: &Cluster, outcome: &Outcome) -> io::Result<Option<Vec<Option<Peer>>>> {
+    let (me, count) = (cluster.process, cluster.addresses.len());
+    let listener = TcpListener::bind(&cluster.addresses[me])?;
+    listener.set_nonblocking(true)?;
+    let greeting = Greeting::new(cluster);
+    let mut streams: Vec<Option<TcpStream>> = (0..count).map(|_| None).collect();
+    // Each process connects to those before it, and is found by those behind it.
+    loop {
+        for (process, address) in cluster.addresses.iter().enumerate().take(me) {
+            if streams[process].is_none()
+                && let Ok(mut stream) = TcpStream::connect(address)
+                && stream.write_all(&greeting.bytes(me)).is_ok()
+            {
+                streams[process] = Some(stream);
+            }
+        }
+        while let Ok((mut stream, _)) = listener.accept() {
+            let process = greeting.read(&mut stream).unwrap_or(me);
+            if (me + 1..count).contains(&process) {
+                streams[process] = Some(stream);
+            }
+        }
+        if streams.iter().flatten().count() + 1 == count {
+            break;
+        }
+        if outcome.is_stopping() {
+            return Ok(None);
+        }
+        std::thread::sleep(AGAIN);
+    }
+    let peer = |(process, stream): (usize, Option<TcpStream>)| {
+        let connect = |stream: TcpStream| {
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(None)?;
+            Ok(Peer {
+                stream,
+                process,
+                outcome: outcome.clone(),
+                tail: [1; HEADER],
+            })
+        };
+        stream.map(connect).transpose()
+    };
+    let peers = streams.into_iter().enumerate().map(peer);
+    peers.collect::<io::Result<_>>().map(Some)
+}
+
+/// What a process says when it connects: which cluster it belongs to, and its number.
+struct Greeting {
+    cluster: u64,
+}
+
+impl Greeting {
+    fn new(cluster: &Cluster) -> Self {
+        Greeting {
+            cluster: hash_bytes(cluster.addresses.join(",").as_bytes()),
+        }
+    }
+
+    fn bytes(&self, process: usize) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.cluster.to_be_bytes());
+        bytes[8..].copy_from_slice(&(process as u64).to_be_bytes());
+        bytes
+    }
+
+    /// The number of who connected; `None` for a stranger.
+    fn read(&self, stream: &mut TcpStream) -> Option<usize> {
+        stream.set_nonblocking(false).ok()?;
+        stream.set_read_timeout(Some(GREETED_WITHIN)).ok()?;
+        let mut bytes = [0; 16];
+        stream.read_exact(&mut bytes).ok()?;
+        let (cluster, process) = bytes.split_at(8);
+        let number = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_be_bytes);
+        (number(cluster) == Some(self.cluster))
+            .then(|| number(process))
+            .flatten()
+            .and_then(|process| usize::try_from(process).ok())
+    }
+}
+
+/// The connection to another process.
+///
+/// Timely's threads panic where a read or write fails, so none does here: the run fails, and with it the workers end.
+struct Peer {
+    stream: TcpStream,
+    process: usize,
+    outcome: Outcome,
+    /// The last bytes that were read.
+    tail: [u8; HEADER],
+}
+
+impl Peer {
+    fn lost(&self) {
+        if self.process == 0 && self.is_asked_to_stop() {
+            // It decides whether there is anything to be finished.
+            self.outcome.abandon();
+        } else {
+            self.outcome.fail(format!(
+                "process {} of the cluster ended early, so this one ended too; what was committed stays",
+                self.process
+            ));
+        }
+    }
+
+    /// Whether the run is to end. Who asks process 0 asks all processes, but not all hear of it at once.
+    fn is_asked_to_stop(&self) -> bool {
+        let begin = Instant::now();
+        while !self.outcome.is_stopping() && begin.elapsed() < HEARD_WITHIN {
+            std::thread::sleep(AGAIN);
+        }
+        self.outcome.is_stopping()
+    }
+
+    fn remember(&mut self, bytes: &[u8]) {
+        let kept = HEADER.saturating_sub(bytes.len());
+        self.tail.copy_within(HEADER - kept.., 0);
+        self.tail[kept..].copy_from_slice(&bytes[bytes.len().saturating_sub(HEADER)..]);
+    }
+}
+
+impl Read for Peer {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.stream.read(buffer) {
+            Ok(count) if count > 0 => {
+                self.remember(&buffer[..count]);
+                return Ok(count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Err(error),
+            Ok(_) if self.tail == [0; HEADER] => return Ok(0),
+            Ok(_) | Err(_) => self.lost(),
+        }
+        // Whatever is answered now, timely would panic; the process ends without this thread.
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+impl Write for Peer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.outcome.is_over()
+            && let Err(error) = self.stream.write_all(bytes)
+        {
+            tracing::debug!("could not write to process {}: {error}", self.process);
+            self.lost();
+        }
+        // Once the dataflow was dropped nobody waits for this.
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Stream for Peer {
+    fn try_clone(&self) -> io::Result<Self> {
+        Ok(Peer {
+            stream: self.stream.try_clone()?,
+            process: self.process,
+            outcome: self.outcome.clone(),
+            tail: [1; HEADER],
+        })
+    }
+
+    fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        self.stream.set_nonblocking(nonblocking)
+    }
+
+    fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        let how = if self.outcome.is_over() {
+            Shutdown::Both
+        } else {
+            how
+        };
+        // A peer that is gone is no failure any more.
+        let _ = self.stream.shutdown(how);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::host::Machine;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap()
+    }
+
+    fn outcome(runtime: &tokio::runtime::Runtime) -> Outcome {
+        Outcome::new(Arc::new(Machine(runtime.handle().clone())))
+    }
+
+    fn pair(outcome: &Outcome) -> (Peer, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let peer = Peer {
+            stream: listener.accept().unwrap().0,
+            process: 1,
+            outcome: outcome.clone(),
+            tail: [1; HEADER],
+        };
+        (peer, there)
+    }
+
+    #[test]
+    fn a_peer_that_says_goodbye_is_no_failure() {
+        for cut in [1, 17, 47] {
+            let outcome = outcome(&runtime());
+            let (mut peer, mut there) = pair(&outcome);
+            let mut said = vec![7; 100];
+            said.extend([0; HEADER]);
+            let mut read = vec![0; 200];
+            for part in [&said[..100 + cut], &said[100 + cut..]] {
+                there.write_all(part).unwrap();
+                let count = peer.read(&mut read).unwrap();
+                assert_eq!(&read[..count], part);
+            }
+            drop(there);
+            assert_eq!(peer.read(&mut read).unwrap(), 0);
+            assert_eq!(outcome.failure(), None);
+        }
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_ends_the_run_with_a_sentence() {
+        let runtime = runtime();
+        let outcome = outcome(&runtime);
+        let (mut peer, there) = pair(&outcome);
+        drop(there);
+        std::thread::spawn(move || peer.read(&mut [0; 10]));
+        runtime.block_on(outcome.stopped_for(Duration::ZERO));
+        let why = outcome.failure().unwrap();
+        assert!(
+            why.starts_with("process 1 of the cluster ended early"),
+            "{why}"
+        );
+    }
+
+    #[test]
+    fn strangers_are_not_taken_for_peers() {
+        let cluster = Cluster {
+            process: 0,
+            addresses: vec!["a".to_owned(), "b".to_owned()],
+        };
+        let greeting = Greeting::new(&cluster);
+        let (mut here, mut there) = {
+            let (peer, there) = pair(&outcome(&runtime()));
+            (peer.stream, there)
+        };
+        there.write_all(&greeting.bytes(1)).unwrap();
+        assert_eq!(greeting.read(&mut here), Some(1));
+        there.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        assert_eq!(greeting.read(&mut here), None);
+    }
+}
