@@ -10,6 +10,7 @@ pub mod delta;
 mod disk;
 pub mod door;
 pub mod emulator;
+pub mod expression;
 pub mod function;
 pub mod gateway;
 pub mod host;

@@ -14,6 +14,7 @@ pub mod subquery;
 mod times;
 pub mod using;
 pub mod using_names;
+mod written_order;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -38,7 +39,10 @@ use datafusion_sql::parser::{DFParserBuilder, Statement};
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::dialect::GenericDialect;
 
+use crate::expression::{catching, lazily};
 use crate::nearest::nearest;
+
+pub(crate) use written_order::{fails_over, guarded};
 
 /// What SQL text is understood against.
 pub struct Session {
@@ -68,7 +72,8 @@ impl Session {
                 Arc::new(crate::function::date_part::function()),
                 Arc::new(crate::function::wide_time::date_trunc()),
                 Arc::new(crate::function::wide_time::date_bin()),
-            ]);
+            ])
+            .map(crate::function::bounded);
         let aggregates = datafusion_functions_aggregate::all_default_aggregate_functions()
             .into_iter()
             .chain(crate::function::aggregates().into_iter().map(Arc::new));
@@ -123,12 +128,16 @@ impl Session {
         times::in_microseconds(self.planner().statement_to_plan(statement)?)
     }
 
-    /// The plan after all of DataFusion's rules.
+    /// The plan after DataFusion's rules, with conditions in an order that guards what can fail (`sql/written_order.rs`).
     pub fn optimised(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
-        let plan = Analyzer::new().execute_and_check(plan.clone(), &self.options, |_, _| {})?;
         let context = OptimizerContext::new_with_config_options(Arc::clone(&self.options))
             .without_query_execution_start_time();
-        Optimizer::new().optimize(plan, &context, |_, _| {})
+        // What folds constants evaluates them.
+        catching(|| {
+            let plan = Analyzer::new().execute_and_check(plan.clone(), &self.options, |_, _| {})?;
+            let rules = Optimizer::with_rules(written_order::rules());
+            rules.optimize(written_order::settled(plan)?, &context, |_, _| {})
+        })
     }
 
     /// The expression that `sql` is over the columns of `schema`.
@@ -148,7 +157,8 @@ impl Session {
             .with_config_options(Arc::clone(&self.options))
             .build();
         let expression = ExprSimplifier::new(context).coerce(expression, schema)?;
-        physical(&expression, schema, &self.properties())
+        let physical = physical(&expression, schema, &self.properties())?;
+        lazily(&physical, schema.as_arrow())
     }
 
     /// What the evaluation of expressions depends on besides their arguments.

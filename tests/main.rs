@@ -1,6 +1,7 @@
 //! The specification of the whole program: one binary, so that the engine is linked once.
 //!
 //! * `property`, `operators`: random histories and queries; at every epoch a view is what DataFusion answers in batch;
+//! * `guards`: random expressions that fail on some rows, against a look at each row alone;
 //! * `notation`: each operator by example, as rows that come and go;
 //! * `refused`, `unread`: what a dataflow file may not say, and how it is told;
 //! * `types`: every type of column, everywhere a column can be;
@@ -39,6 +40,7 @@ mod suite {
     mod fixtures;
     mod foreign;
     mod front_doors;
+    mod guards;
     mod kafka;
     mod kinesis;
     mod kinesis_faults;

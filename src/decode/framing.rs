@@ -2,21 +2,34 @@
 
 use bytes::Bytes;
 
-/// The record on line `line` of `bytes` (from 0), without its newline; `None` when there are not so many lines.
-///
-/// Reads from the start: meant for the rare record that fails after decoding.
-pub fn record_at(bytes: &Bytes, line: u64) -> Option<Bytes> {
-    let line = usize::try_from(line).ok()?;
-    let start = match line.checked_sub(1) {
-        None => 0,
-        Some(newlines_before) => memchr::memchr_iter(b'\n', bytes).nth(newlines_before)? + 1,
-    };
-    let rest = &bytes[start..];
-    if rest.is_empty() {
-        return None;
+/// What editors of Windows put at the start of a file; it is no part of a record.
+pub const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// Where the lines of a chunk are: for the records that fail after decoding.
+pub struct LineIndex<'a> {
+    bytes: &'a Bytes,
+    newlines: Vec<usize>,
+}
+
+impl<'a> LineIndex<'a> {
+    /// Reads `bytes` once.
+    pub fn new(bytes: &'a Bytes) -> Self {
+        let newlines = memchr::memchr_iter(b'\n', bytes).collect();
+        LineIndex { bytes, newlines }
     }
-    let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-    Some(bytes.slice(start..start + length))
+
+    /// The record on line `line` (from 0), without its newline; `None` when there are not so many
+    /// lines.
+    pub fn record(&self, line: u64) -> Option<Bytes> {
+        let line = usize::try_from(line).ok()?;
+        let start = match line.checked_sub(1) {
+            None => 0,
+            Some(before) => self.newlines.get(before)? + 1,
+        };
+        let end = self.newlines.get(line).copied();
+        let end = end.unwrap_or(self.bytes.len());
+        (start < self.bytes.len()).then(|| self.bytes.slice(start..end))
+    }
 }
 
 /// How many records `bytes` holds: its lines, the last with or without newline.
@@ -32,8 +45,9 @@ pub fn last_newline(bytes: &[u8]) -> Option<usize> {
 
 /// Appends one record that came as a message (or a file) of its own, as one line.
 ///
-/// Newlines inside become carriage returns. To JSON both are blanks between tokens and both are errors inside a string,
-/// so a pretty-printed record stays the same record and a broken one stays broken.
+/// Newlines inside become carriage returns. To JSON both are blanks between tokens and both are
+/// errors inside a string, so a pretty-printed record stays the same record and a broken one stays
+/// broken.
 pub fn push_record(chunk: &mut Vec<u8>, record: &[u8]) {
     let start = chunk.len();
     chunk.extend_from_slice(record);
@@ -73,16 +87,14 @@ mod tests {
     #[test]
     fn a_record_is_found_by_its_line() {
         let bytes = Bytes::from("first\n\nthird");
+        let lines = LineIndex::new(&bytes);
         for (line, record) in [
             (0, Some("first")),
             (1, Some("")),
             (2, Some("third")),
             (3, None),
         ] {
-            assert_eq!(
-                record_at(&bytes, line).as_deref(),
-                record.map(str::as_bytes)
-            );
+            assert_eq!(lines.record(line).as_deref(), record.map(str::as_bytes));
         }
     }
 

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::base64;
 use super::decoder::{Decoder, Reject};
 use super::fault::{Fault, Why};
-use super::framing::newlines_to_returns;
+use super::framing::{BYTE_ORDER_MARK, newlines_to_returns};
 use super::scan::Baseline;
 use super::strings::unescape;
 use super::value::{self, Kind, skip_blanks};
@@ -66,7 +66,10 @@ impl Decoder {
             rejects_before: self.rejects.len(),
             unwrapped: None,
         };
-        self.items(text, record.place.start, &record);
+        let start = record.place.start;
+        let mark = text[start..].starts_with(BYTE_ORDER_MARK);
+        let start = start + if mark { BYTE_ORDER_MARK.len() } else { 0 };
+        self.items(text, start, &record);
     }
 
     /// Makes rows or rejects of the items from `at` to the end of the text.

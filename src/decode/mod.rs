@@ -8,7 +8,7 @@
 //!
 //! # Records
 //! A record is a line; record `i` of a chunk has offset `first_offset + i`. A blank line has an offset and
-//! nothing else. Every other record becomes rows, or rejects, or both; none vanishes. A line may hold
+//! nothing else. A byte order mark at the start of a line is no part of its record. Every other record becomes rows, or rejects, or both; none vanishes. A line may hold
 //! * one object: a row, whatever columns it names (`{}` is a row of nulls);
 //! * several objects one after the other, `{..}{..}`: a row each (what Firehose makes of records without newline);
 //! * an array of objects, `[{..}, {..}]`: a row each;
@@ -44,7 +44,7 @@
 //! * Values go straight to their place in the columns; no allocation belongs to a record.
 //!
 //! # Invariants
-//! 1. No input panics. A chunk of any size is accepted (above 1 GiB it is decoded piecewise).
+//! 1. No input panics; should one, it is a reject (`isolate`). A chunk of any size is accepted (above 1 GiB it is decoded piecewise).
 //! 2. Every string view points to valid UTF-8 within the batch's buffers. All text is validated before it is looked at.
 //! 3. What was learned from earlier records changes how fast a record is decoded, never its outcome.
 
@@ -55,6 +55,7 @@ mod date;
 mod decoder;
 mod fault;
 mod framing;
+mod isolate;
 mod keys;
 mod line;
 mod number;
@@ -68,5 +69,5 @@ mod tests;
 
 pub use decoder::{Decoded, Decoder, Reject};
 pub use fault::UnsupportedColumn;
-pub use framing::{count_records, last_newline, push_record, record_at};
+pub use framing::{BYTE_ORDER_MARK, LineIndex, count_records, last_newline, push_record};
 pub use offsets::RowOffsets;

@@ -28,6 +28,7 @@
 
 mod ascii_only;
 mod blank_to_null;
+mod bounded;
 mod clean_tags;
 mod coordinates;
 pub mod date_part;
@@ -44,9 +45,23 @@ mod testing;
 mod trim_blank;
 pub mod wide_time;
 
+use std::sync::{Arc, LazyLock};
+
 use datafusion_expr::{AggregateUDF, ScalarUDF};
 
+pub use bounded::{TooLong, TooMuch, bounded};
 pub use parse::ValueError;
+
+/// The function that gives null where the one called `name` fails, and the same value elsewhere, if there is one.
+pub fn lenient(name: &str) -> Option<Arc<ScalarUDF>> {
+    static LENIENT: LazyLock<[Arc<ScalarUDF>; 2]> = LazyLock::new(|| {
+        [parse_count::lenient(), parse_timestamp::lenient()]
+            .map(|function| Arc::new(ScalarUDF::new_from_impl(function)))
+    });
+    let mut lenient = LENIENT.iter();
+    let twin = lenient.find(|twin| twin.name().strip_prefix("try_") == Some(name));
+    twin.cloned()
+}
 
 /// Every scalar function of this module.
 pub fn all() -> Vec<ScalarUDF> {

@@ -1,7 +1,8 @@
 //! General equi-joins, by differential dataflow.
 //!
-//! Rows are arranged by their join columns, both in Arrow's row format, and joined with `join_core`; conditions beyond the equalities are
-//! evaluated on batches of the pairs. What outer, semi and anti joins need to know, which rows have a partner, is a `distinct` over the left (or
+//! Rows are arranged by their join columns, both in Arrow's row format, and joined with
+//! `join_core`; conditions beyond the equalities are evaluated on batches of the pairs. What outer,
+//! semi and anti joins need to know, which rows have a partner, is a `distinct` over the left (or
 //! right) half of the pairs that remain:
 //!
 //! ```text
@@ -9,6 +10,9 @@
 //!                   join --> pairs --> residual --+--> inner rows
 //!  right --arrange--+                             +--> distinct left halves --> left rows with / without partner
 //! ```
+//!
+//! A pair for which the condition fails is reported and is no match. Nor is a row alone that has
+//! such a pair, for it might have a partner: it is neither returned with nulls nor by an anti join.
 //!
 //! Joins of tables on their primary keys do not come here; `keyed` answers them.
 
@@ -26,17 +30,21 @@ use differential_dataflow::{AsCollection, VecCollection};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::core::Concat;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::operator::Operator;
 
 use super::fault::Faults;
-use super::map::map_deltas;
+use super::map::map_delta;
+use super::mapper::Mapper;
 use super::route::key_columns;
 use crate::delta::{Delta, Epoch};
-use crate::plan::{Join, JoinKind, Map};
+use crate::plan::{Expr, Join, JoinKind, Map};
 
 /// A row in Arrow's row format.
 type Row = Vec<u8>;
 type Rows<'scope> = VecCollection<'scope, Epoch, Row, isize>;
+type Pairs<'scope> = StreamVec<'scope, Epoch, Delta>;
 
 /// An input of a join: its changes, and its columns.
 pub struct Side<'scope> {
@@ -72,20 +80,19 @@ pub fn join<'scope>(
         .join_core(right_keyed.arrange_by_key(), |_key, left, right| {
             Some((left.clone(), right.clone()))
         });
-    let mut pairs = decode(
+    let pairs = decode(
         pairs,
         &[Arc::clone(&left.schema), Arc::clone(&right.schema)],
         |(l, r)| vec![l, r],
         &pair_schema,
     )?;
-    if let Some(residual) = &join.residual {
-        let map = Map {
-            filter: Some(Arc::clone(residual)),
-            project: None,
-            schema: Arc::clone(&pair_schema),
-        };
-        pairs = map_deltas(pairs, map, relation, faults);
-    }
+    let (pairs, undecided) = match &join.residual {
+        None => (pairs, None),
+        Some(residual) => {
+            let (pairs, undecided) = decide(pairs, residual, &pair_schema, relation, faults)?;
+            (pairs, Some(undecided))
+        }
+    };
     let width = left.schema.fields().len();
     let left_columns: Vec<usize> = (0..width).collect();
     let right_columns: Vec<usize> = (width..pair_schema.fields().len()).collect();
@@ -97,10 +104,15 @@ pub fn join<'scope>(
         encode_rows(stream, schema, (0..schema.fields().len()).collect())
             .map(|rows| rows.map(|row| (row, ())))
     };
+    // A row is alone if no pair of it is a match, and none might be.
+    let possible = match undecided {
+        None => pairs.clone(),
+        Some(undecided) => pairs.clone().concat(undecided),
+    };
     let alone =
         |stream, schema: &SchemaRef, columns: Vec<usize>| -> Result<Rows<'scope>, ArrowError> {
             Ok(whole(stream, schema)?
-                .antijoin(partnered(&pairs, schema, columns)?)
+                .antijoin(partnered(&possible, schema, columns)?)
                 .map(|(row, ())| row))
         };
     match join.kind {
@@ -129,9 +141,9 @@ pub fn join<'scope>(
         }
         JoinKind::Mark => {
             let rows = whole(left.stream, &left.schema)?;
-            let partnered = partnered(&pairs, &left.schema, left_columns)?;
-            let with = rows.clone().semijoin(partnered.clone());
-            let without = rows.antijoin(partnered);
+            let matched = partnered(&pairs, &left.schema, left_columns.clone())?;
+            let with = rows.clone().semijoin(matched);
+            let without = rows.antijoin(partnered(&possible, &left.schema, left_columns)?);
             let marked = |rows: VecCollection<'scope, Epoch, (Row, ()), isize>, mark| {
                 let rows = decode(
                     rows,
@@ -175,6 +187,52 @@ pub fn join<'scope>(
     }
 }
 
+/// The pairs for which `condition` is true, and those for which it fails.
+fn decide<'scope>(
+    pairs: StreamVec<'scope, Epoch, Delta>,
+    condition: &Expr,
+    schema: &SchemaRef,
+    relation: String,
+    faults: Faults,
+) -> Result<(Pairs<'scope>, Pairs<'scope>), ArrowError> {
+    let map = Map {
+        filter: Some(Arc::clone(condition)),
+        project: None,
+        schema: Arc::clone(schema),
+    };
+    let mut mapper =
+        Mapper::new(&map, schema).map_err(|error| ArrowError::from_external_error(error.into()))?;
+    let mut builder = OperatorBuilder::new(format!("Residual({relation})"), pairs.scope());
+    let mut input = builder.new_input(pairs, Pipeline);
+    let (matches, matching) = builder.new_output::<Vec<Delta>>();
+    let (undecided, failing) = builder.new_output::<Vec<Delta>>();
+    let mut matches = OutputBuilder::from(matches);
+    let mut undecided = OutputBuilder::from(undecided);
+    builder.build(move |_capabilities| {
+        move |_frontiers| {
+            let mut matches = matches.activate();
+            let mut undecided = undecided.activate();
+            input.for_each(|capability, deltas| {
+                for delta in deltas.drain(..) {
+                    let pairs = delta.clone();
+                    let (kept, failed) = map_delta(&mut mapper, delta, &relation, &faults);
+                    if !kept.is_empty() {
+                        let capability = capability.delayed(capability.time(), 0);
+                        matches.session(&capability).give(kept);
+                    }
+                    if !failed.is_empty() {
+                        let capability = capability.delayed(capability.time(), 1);
+                        let failed = pairs.take(&failed);
+                        let failed = failed.expect("row numbers come from the batch itself");
+                        undecided.session(&capability).give(failed);
+                    }
+                }
+            });
+        }
+    });
+    Ok((matching, failing))
+}
+
 fn converter(schema: &SchemaRef, columns: &[usize]) -> Result<RowConverter, ArrowError> {
     RowConverter::new(
         columns
@@ -202,7 +260,8 @@ fn encode_columns(converter: &RowConverter, columns: &[ArrayRef], rows: usize) -
     encoded.iter().map(|row| row.as_ref().to_vec()).collect()
 }
 
-/// Each row by its join columns. With `drop_nulls`, rows with a null among those can have no partner and are left out.
+/// Each row by its join columns. With `drop_nulls`, rows with a null among those can have no
+/// partner and are left out.
 fn encode<'scope>(
     stream: StreamVec<'scope, Epoch, Delta>,
     schema: &SchemaRef,
@@ -287,7 +346,8 @@ fn decode<'scope, D: Clone + 'static>(
         .unary(Pipeline, "Decode", move |_capability, _info| {
             move |input, output| {
                 input.for_each(|capability, updates| {
-                    // A differential update carries its own time, which may be later than its message's.
+                    // A differential update carries its own time, which may be later than its
+                    // message's.
                     let mut by_epoch: BTreeMap<Epoch, (Vec<Vec<Row>>, Vec<i64>)> = BTreeMap::new();
                     for (datum, epoch, diff) in updates.drain(..) {
                         let (rows, diffs) = by_epoch
@@ -323,7 +383,8 @@ fn decode<'scope, D: Clone + 'static>(
         }))
 }
 
-/// Puts nulls beside rows without a partner, so that they have the columns of a pair; the rows' own columns begin at `at`.
+/// Puts nulls beside rows without a partner, so that they have the columns of a pair; the rows' own
+/// columns begin at `at`.
 fn pad<'scope>(
     stream: StreamVec<'scope, Epoch, Delta>,
     schema: &SchemaRef,

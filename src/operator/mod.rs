@@ -19,6 +19,7 @@ pub mod group_key;
 pub mod join;
 pub mod keyed;
 pub mod map;
+pub mod mapper;
 pub mod ordered_multiset;
 pub mod quantile;
 pub mod route;

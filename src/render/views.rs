@@ -40,12 +40,11 @@ pub fn render<'scope>(
         let schema_of = |node: NodeId| Arc::clone(&plan.nodes[node].schema);
         let stream = match &node.op {
             Op::Keyed { .. } => keyed(id),
-            Op::Map { input, map } => map_deltas(
-                streams[*input].clone(),
-                map.clone(),
-                relation,
-                faults.clone(),
-            ),
+            Op::Map { input, map } => {
+                let stream = streams[*input].clone();
+                map_deltas(stream, map, &schema_of(*input), relation, faults.clone())
+                    .map_err(|error| ArrowError::from_external_error(error.into()))?
+            }
             Op::Union { inputs } => {
                 scope.concatenate(inputs.iter().map(|&input| streams[input].clone()))
             }

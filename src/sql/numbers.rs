@@ -108,6 +108,11 @@ struct Settled {
     arg: Arc<dyn PhysicalExpr>,
 }
 
+/// Whether `expr` only brings what it computes over into the one form.
+pub fn is_settled(expr: &dyn PhysicalExpr) -> bool {
+    expr.is::<Settled>()
+}
+
 impl PartialEq for Settled {
     fn eq(&self, other: &Self) -> bool {
         self.arg.eq(&other.arg)

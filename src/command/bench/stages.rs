@@ -15,7 +15,7 @@ use crate::definition::Definition;
 use crate::delta::{Delta, Epoch};
 use crate::operator::fault::Faults;
 use crate::operator::keyed::{KeyedGroup, KeyedRows, PickedRows};
-use crate::operator::map::apply;
+use crate::operator::mapper::Mappers;
 use crate::operator::row_hash::hash_rows;
 use crate::operator::state_bytes::StateBytes;
 use crate::plan::{NodeId, Plan};
@@ -61,6 +61,8 @@ struct Stages<'a> {
     definition: &'a Definition,
     plan: &'a Arc<Plan>,
     decoders: Vec<Decoder>,
+    /// By table.
+    cleaning: Vec<Mappers>,
     groups: Vec<(KeyedGroup, Vec<NodeId>)>,
     /// Rows of the epoch, by group.
     rows: Vec<Vec<KeyedRows>>,
@@ -86,6 +88,11 @@ impl<'a> Stages<'a> {
                 .streams
                 .iter()
                 .map(|s| Decoder::new(Arc::clone(&s.schema)))
+                .collect::<Result<Vec<_>, _>>()?,
+            cleaning: plan
+                .tables
+                .iter()
+                .map(|table| Mappers::new(&table.clean, &definition.streams[table.stream].schema))
                 .collect::<Result<Vec<_>, _>>()?,
             rows: vec![Vec::new(); groups.len()],
             groups,
@@ -141,11 +148,10 @@ impl<'a> Stages<'a> {
         mut rows: RecordBatch,
     ) -> Result<RecordBatch, Failure> {
         let plan = Arc::clone(self.plan);
+        let cleaning = &mut self.cleaning[table];
         let table = &plan.tables[table];
         let started = Instant::now();
-        for map in &table.clean {
-            rows = apply(map, &rows)?.rows;
-        }
+        rows = cleaning.apply(&rows, &mut |_row, _error| {})?.rows;
         self.note(stream, "clean", started, rows.num_rows());
         let started = Instant::now();
         let options = ParquetOptions::default();

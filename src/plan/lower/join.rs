@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion_common::{JoinType, NullEquality};
+use datafusion_expr::utils::{conjunction, split_conjunction};
 use datafusion_expr::{self as logical, Expr as LogicalExpr, LogicalPlan};
 
 use super::expr::columns_of;
@@ -15,6 +16,7 @@ use super::{Lowered, Lowering};
 use crate::definition::DefinitionError;
 use crate::plan::keyed::{Finder, column, inputs, over};
 use crate::plan::{Expr, Join, JoinKind, NodeId, Op};
+use crate::sql::{fails_over, guarded};
 
 impl Lowering<'_> {
     /// The node of a tree of joins on primary keys (a scan of one table is the smallest), if `plan` is one.
@@ -43,10 +45,10 @@ impl Lowering<'_> {
             .iter()
             .map(|(l, r)| if swap { (r, l) } else { (l, r) })
             .collect();
-        let left_keys = keys.iter().map(|pair| pair.0).collect();
-        let right_keys = keys.iter().map(|pair| pair.1).collect();
-        let left = self.side(left, left_plan, left_keys)?;
-        let right = self.side(right, right_plan, right_keys)?;
+        let left_keys = keys.iter().map(|pair| safe_key(join, left_plan, pair.0));
+        let right_keys = keys.iter().map(|pair| safe_key(join, right_plan, pair.1));
+        let left = self.side(left, left_plan, &left_keys.collect::<Vec<_>>())?;
+        let right = self.side(right, right_plan, &right_keys.collect::<Vec<_>>())?;
         let on = std::iter::zip(left.keys, right.keys).collect();
 
         let fields = |node: NodeId| {
@@ -125,7 +127,7 @@ impl Lowering<'_> {
         &mut self,
         input: NodeId,
         plan: &LogicalPlan,
-        keys: Vec<&LogicalExpr>,
+        keys: &[LogicalExpr],
     ) -> Result<Side, DefinitionError> {
         let own = columns_of(plan);
         let exprs: Vec<&LogicalExpr> = own.iter().chain(keys).collect();
@@ -156,6 +158,26 @@ impl Lowering<'_> {
         let physical = self.expr(condition, &logical_pair)?;
         let columns: Vec<Expr> = pair.iter().map(|&place| column("", place)).collect();
         Ok(over(&physical, &columns).expect("a column can stand for a column anywhere"))
+    }
+}
+
+/// A key of one side; if it can fail, null where a condition of the join that cannot, on that side alone, is not true. Such a row
+/// has no partner anyway.
+fn safe_key(join: &logical::Join, side: &LogicalPlan, key: &LogicalExpr) -> LogicalExpr {
+    if !fails_over(key, side.schema()) {
+        return key.clone();
+    }
+    let conditions = join.filter.iter().flat_map(split_conjunction);
+    let guards = conditions.filter(|condition| {
+        let columns = condition.column_refs();
+        let here = columns
+            .iter()
+            .all(|column| side.schema().has_column(column));
+        here && !columns.is_empty() && !fails_over(condition, side.schema())
+    });
+    match conjunction(guards.cloned()) {
+        Some(guard) => guarded(guard, key.clone()),
+        None => key.clone(),
     }
 }
 

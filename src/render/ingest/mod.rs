@@ -1,7 +1,9 @@
 //! From bytes to keyed rows: decode, clean, hash, route.
 //!
-//! One operator on every worker claims chunks and does all stateless work on them while they are in the cache. What cannot become a row becomes a
-//! dead letter, with its bytes and its place; its neighbours go through.
+//! One operator on every worker claims chunks and does all stateless work on them while they are in
+//! the cache. A chunk of many records is worked on in pieces, between which the worker does its
+//! other work. What cannot become a row becomes a dead letter, with its bytes and its place; its
+//! neighbours go through.
 //!
 //! ```text
 //! chunk --> StreamPipeline   decode once                          stream.rs
@@ -25,7 +27,7 @@ use timely::dataflow::{Scope, StreamVec};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 
-use self::stream::StreamPipeline;
+use self::stream::{Pieces, StreamPipeline};
 use super::messages::RestoredRows;
 use crate::delta::{Delta, Epoch};
 use crate::operator::keyed::KeyedRows;
@@ -58,8 +60,8 @@ pub struct IngestConfig {
     pub feed: Arc<dyn Feed>,
     /// The epoch of restored rows; chunks have later ones.
     pub start: Epoch,
-    /// Rows that were committed by an earlier run: they are loaded before anything else. `None` when
-    /// there are none.
+    /// Rows that were committed by an earlier run: they are loaded before anything else. `None`
+    /// when there are none.
     pub restored: Option<Receiver<RestoredRows>>,
     /// The time in microseconds since 1970, for dead letters.
     pub now_us: Arc<dyn Fn() -> i64 + Send + Sync>,
@@ -101,6 +103,7 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
             capability.downgrade(&start);
         }
         let mut restored = restored;
+        let mut begun: Option<Pieces> = None;
         move |_frontiers| {
             if capabilities.is_empty() {
                 return;
@@ -135,31 +138,55 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
                 activator.activate();
                 return;
             }
-            match feed.claim() {
-                Claim::Chunk(epoch, chunk) => {
-                    for capability in &mut capabilities {
-                        capability.downgrade(&epoch);
+            if begun.is_none() {
+                match feed.claim() {
+                    Claim::Chunk(epoch, chunk) => {
+                        for capability in &mut capabilities {
+                            capability.downgrade(&epoch);
+                        }
+                        begun = Some(Pieces::of(chunk));
                     }
-                    let pipeline = &mut pipelines[chunk.stream];
-                    let result = pipeline.run(&chunk, &*now_us);
-                    let dead_letters = result.dead_count();
-                    for (group, routed) in result.rows {
-                        let mut output = outputs[group].activate();
-                        output
-                            .session(&capabilities[group])
-                            .give_iterator(routed.into_iter());
+                    Claim::Idle(epoch) => {
+                        for capability in &mut capabilities {
+                            capability.downgrade(&epoch);
+                        }
+                        activator.activate_after(Duration::from_millis(1));
                     }
-                    if let Some(dead) = result.dead {
-                        dead_output
+                    Claim::End => capabilities.clear(),
+                    Claim::Stopped(why) => {
+                        let event = IntakeEvent::Stopped { worker, why };
+                        events_output
                             .activate()
-                            .session(&capabilities[groups])
-                            .give(dead);
+                            .session(&capabilities[groups + 1])
+                            .give(event.to_leader());
+                        capabilities.clear();
                     }
+                }
+            }
+            if let Some(pieces) = &mut begun {
+                let pipeline = &mut pipelines[pieces.chunk.stream];
+                let result = pipeline.run(&pieces.next(), &*now_us);
+                pieces.dead += result.dead_count();
+                for (group, routed) in result.rows {
+                    let mut output = outputs[group].activate();
+                    output
+                        .session(&capabilities[group])
+                        .give_iterator(routed.into_iter());
+                }
+                if let Some(dead) = result.dead {
+                    dead_output
+                        .activate()
+                        .session(&capabilities[groups])
+                        .give(dead);
+                }
+                if pieces.is_done()
+                    && let Some(Pieces { chunk, dead, .. }) = begun.take()
+                {
                     let event = IntakeEvent::Read(Intaken {
                         stream: chunk.stream,
                         records: chunk.records,
                         bytes: chunk.bytes.len() as u64,
-                        dead_letters,
+                        dead_letters: dead,
                         bound: Bound {
                             partition: position_key(&pipeline.name, &chunk.partition),
                             position: chunk.end,
@@ -169,23 +196,8 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
                         .activate()
                         .session(&capabilities[groups + 1])
                         .give(event.to_leader());
-                    activator.activate();
                 }
-                Claim::Idle(epoch) => {
-                    for capability in &mut capabilities {
-                        capability.downgrade(&epoch);
-                    }
-                    activator.activate_after(Duration::from_millis(1));
-                }
-                Claim::End => capabilities.clear(),
-                Claim::Stopped(why) => {
-                    let event = IntakeEvent::Stopped { worker, why };
-                    events_output
-                        .activate()
-                        .session(&capabilities[groups + 1])
-                        .give(event.to_leader());
-                    capabilities.clear();
-                }
+                activator.activate();
             }
         }
     });

@@ -1,5 +1,7 @@
 //! From the bytes of a chunk to the rows of all tables over its stream.
 
+use std::cell::LazyCell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -7,13 +9,14 @@ use bytes::Bytes;
 
 use super::dead::{Dead, letters};
 use super::table::TablePipeline;
-use crate::decode::{self, Decoder};
+use super::tombstone::deletes_from;
+use crate::decode::{self, Decoder, LineIndex};
 use crate::definition::canonical_schema;
 use crate::delta::Delta;
 use crate::operator::keyed::KeyedRows;
 use crate::operator::route::{Routed, hash_bytes};
 use crate::plan::Plan;
-use crate::source::Chunk;
+use crate::source::{Chunk, Delete};
 
 /// Decoding and cleaning of one stream.
 pub(super) struct StreamPipeline {
@@ -68,7 +71,9 @@ impl StreamPipeline {
 
     /// Makes rows and dead letters of a chunk.
     pub fn run(&mut self, chunk: &Chunk, now_us: &dyn Fn() -> i64) -> ChunkResult {
-        let decoded = self.decoder.decode(&chunk.bytes, chunk.first_offset);
+        let decoded = self
+            .decoder
+            .decode_or_reject(&chunk.bytes, chunk.first_offset);
         let mut dead: Vec<Dead> = decoded
             .rejects
             .into_iter()
@@ -78,31 +83,34 @@ impl StreamPipeline {
                 record: reject.record,
             })
             .collect();
+        let deletes = self.addressed(&chunk.deletes, &mut dead);
+        let lines = LazyCell::new(|| LineIndex::new(&chunk.bytes));
+        let record_at = |offset: u64| {
+            let record = lines.record(offset - chunk.first_offset);
+            record.unwrap_or_default()
+        };
         let mut result = ChunkResult::default();
         let partition = hash_bytes(chunk.partition.as_bytes());
-        for table in &mut self.tables {
+        for (table, deletes) in self.tables.iter_mut().zip(deletes) {
             let name = table.definition().name.clone();
-            let mut failed: Vec<(u64, String)> = Vec::new();
-            let (rows, origin) = table.clean(&decoded.rows, &mut failed);
-            for (row, why) in failed {
+            let (rows, origin) = table.clean(&decoded.rows, |row, why| {
                 let offset = decoded.offsets.at(row as usize);
-                let reason = format!(
-                    "the record cannot become a row of `{name}`: {why}; correct the value and send the record again"
-                );
                 dead.push(Dead {
                     offset,
-                    reason,
-                    record: record_at(chunk, offset),
+                    reason: format!(
+                        "the record cannot become a row of `{name}`: {why}; correct the value and send the record again"
+                    ),
+                    record: record_at(offset),
                 });
-            }
+            });
             let (valid, origin) = table.with_keys(rows, origin, |row| {
                 let offset = decoded.offsets.at(row as usize);
                 let reason = format!(
                     "the record has no key: a column of the primary key of `{name}` is null; send it again with the key"
                 );
-                dead.push(Dead { offset, reason, record: record_at(chunk, offset) });
+                dead.push(Dead { offset, reason, record: record_at(offset) });
             });
-            let (rows, deleted) = if chunk.deletes.is_empty() {
+            let (rows, deleted) = if deletes.is_empty() {
                 (valid, None)
             } else {
                 let offset_of = |row: usize| {
@@ -110,15 +118,8 @@ impl StreamPipeline {
                     decoded.offsets.at(row as usize)
                 };
                 let offsets = (0..valid.num_rows()).map(offset_of).collect();
-                table.with_deletes(valid, offsets, &chunk.deletes, |delete, why| {
-                    let reason = format!(
-                        "the tombstone deletes nothing from `{name}`: {why}; send it again with the key as message key"
-                    );
-                    dead.push(Dead {
-                        offset: delete.offset,
-                        reason,
-                        record: delete.key.clone(),
-                    });
+                table.with_deletes(valid, offsets, &deletes, |delete, why| {
+                    dead.push(undeleted(delete, &format!("`{name}`"), &why));
                 })
             };
             if rows.num_rows() > 0 {
@@ -140,9 +141,137 @@ impl StreamPipeline {
         }
         result
     }
+
+    /// For each table the deletions that are meant for it; those that cannot be told apart are
+    /// dead.
+    fn addressed(&self, deletes: &[Delete], dead: &mut Vec<Dead>) -> Vec<Vec<Delete>> {
+        let mut addressed = vec![Vec::new(); self.tables.len()];
+        if deletes.is_empty() {
+            return addressed;
+        }
+        let keys: Vec<_> = self.tables.iter().map(|t| t.tombstones.columns()).collect();
+        for delete in deletes {
+            match deletes_from(&keys, &delete.key) {
+                Ok(tables) => {
+                    for table in tables {
+                        addressed[table].push(delete.clone());
+                    }
+                }
+                Err(why) => dead.push(undeleted(delete, "any table", &why)),
+            }
+        }
+        addressed
+    }
 }
 
-/// The bytes of the record at `offset` of `chunk`.
-fn record_at(chunk: &Chunk, offset: u64) -> Bytes {
-    decode::record_at(&chunk.bytes, offset - chunk.first_offset).unwrap_or_default()
+fn undeleted(delete: &Delete, of: &str, why: &str) -> Dead {
+    Dead {
+        offset: delete.offset,
+        reason: format!(
+            "the tombstone deletes nothing from {of}: {why}; send it again with the key as message key"
+        ),
+        record: delete.key.clone(),
+    }
+}
+
+/// The most records that are worked on at once: between two such pieces of a chunk the worker does
+/// its other work.
+const PIECE_RECORDS: u64 = 16 * 1024;
+
+/// A chunk that is worked on piece by piece.
+pub(super) struct Pieces {
+    pub chunk: Chunk,
+    /// The dead letters of the pieces that were handed out.
+    pub dead: u64,
+    left: Bytes,
+    next_offset: u64,
+    deletes: VecDeque<Delete>,
+}
+
+impl Pieces {
+    /// All of `chunk`.
+    pub fn of(chunk: Chunk) -> Self {
+        Pieces {
+            left: chunk.bytes.clone(),
+            next_offset: chunk.first_offset,
+            deletes: chunk.deletes.iter().cloned().collect(),
+            dead: 0,
+            chunk,
+        }
+    }
+
+    /// The next records, up to [`PIECE_RECORDS`].
+    pub fn next(&mut self) -> Chunk {
+        let cut = match self.chunk.records > PIECE_RECORDS {
+            false => None,
+            true => memchr::memchr_iter(b'\n', &self.left).nth(PIECE_RECORDS as usize - 1),
+        };
+        let end = cut.map_or(self.left.len(), |newline| newline + 1);
+        let bytes = self.left.split_to(end);
+        let first_offset = self.next_offset;
+        let records = match cut {
+            Some(_) => PIECE_RECORDS,
+            None => self.chunk.first_offset + self.chunk.records - first_offset,
+        };
+        self.next_offset += records;
+        let last = self.left.is_empty();
+        let here = |delete: &Delete| last || delete.offset < self.next_offset;
+        let deletes = self
+            .deletes
+            .iter()
+            .take_while(|delete| here(delete))
+            .count();
+        Chunk {
+            bytes,
+            first_offset,
+            records,
+            deletes: self.deletes.drain(..deletes).collect(),
+            partition: self.chunk.partition.clone(),
+            end: self.chunk.end.clone(),
+            ..self.chunk
+        }
+    }
+
+    /// Whether there is nothing left to hand out.
+    pub fn is_done(&self) -> bool {
+        self.left.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::Position;
+
+    #[test]
+    fn a_chunk_of_many_records_is_cut_between_them() {
+        let count = PIECE_RECORDS * 2 + 3;
+        let text: String = (0..count).map(|record| format!("{record}\n")).collect();
+        let delete = |offset| Delete {
+            offset,
+            key: Bytes::new(),
+        };
+        let mut pieces = Pieces::of(Chunk {
+            stream: 0,
+            partition: "p".to_owned(),
+            first_offset: 100,
+            records: count,
+            bytes: Bytes::from(text.clone()),
+            deletes: vec![delete(100), delete(100 + PIECE_RECORDS), delete(99 + count)],
+            end: Position {
+                offset: 100 + count,
+                token: String::new(),
+            },
+        });
+        let mut together = Vec::new();
+        let mut starts = Vec::new();
+        while !pieces.is_done() {
+            let piece = pieces.next();
+            assert_eq!(piece.records, decode::count_records(&piece.bytes));
+            starts.push((piece.first_offset - 100, piece.deletes.len()));
+            together.extend_from_slice(&piece.bytes);
+        }
+        assert_eq!(together, text.as_bytes());
+        assert_eq!(starts, [(0, 1), (PIECE_RECORDS, 1), (2 * PIECE_RECORDS, 1)]);
+    }
 }

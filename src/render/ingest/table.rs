@@ -1,4 +1,5 @@
-//! From decoded records to the rows of a table: clean, look at the key, put deletions where they belong, and address rows to the owners of their keys.
+//! From decoded records to the rows of a table: clean, look at the key, put deletions where they
+//! belong, and address rows to the owners of their keys.
 
 use std::sync::Arc;
 
@@ -9,7 +10,8 @@ use super::tombstone::Tombstones;
 use crate::decode::Decoder;
 use crate::delta::take_rows;
 use crate::operator::keyed::{DELETED, FileId, KeyedRows, PickedRows};
-use crate::operator::map::{apply_isolating, reason};
+use crate::operator::map::reason;
+use crate::operator::mapper::Mappers;
 use crate::operator::route::{Routed, hash_keys, key_columns, partition};
 use crate::operator::row_hash::hash_rows;
 use crate::plan::{Plan, Table};
@@ -18,6 +20,7 @@ use crate::source::Delete;
 /// Cleaning of one table.
 pub(super) struct TablePipeline {
     pub tombstones: Tombstones,
+    cleaning: Mappers,
     pub plan: Arc<Plan>,
     pub table: usize,
     pub group: usize,
@@ -37,7 +40,10 @@ impl TablePipeline {
             .iter()
             .position(|&t| t == table)
             .expect("the group holds the table");
+        let cleaning = Mappers::new(&plan.tables[table].clean, decoder.schema())
+            .expect("expressions were made for these columns");
         TablePipeline {
+            cleaning,
             tombstones: Tombstones::new(&plan.tables[table], decoder),
             plan: Arc::clone(plan),
             table,
@@ -51,31 +57,22 @@ impl TablePipeline {
         &self.plan.tables[self.table]
     }
 
-    /// The cleaned rows, and for each its decoded row if that is not its own number. Rows that fail go to `failed`.
+    /// The cleaned rows, and for each its decoded row if that is not its own number. `failed` gets
+    /// the rows that fail, and why.
     pub fn clean(
-        &self,
+        &mut self,
         decoded: &RecordBatch,
-        failed: &mut Vec<(u64, String)>,
+        mut failed: impl FnMut(u64, String),
     ) -> (RecordBatch, Option<Vec<u64>>) {
-        let mut rows = decoded.clone();
-        let mut origin: Option<Vec<u64>> = None;
-        for map in &self.definition().clean {
-            let before = origin.take();
-            let source = |row: u64| before.as_ref().map_or(row, |before| before[row as usize]);
-            let mapped = apply_isolating(map, &rows, &mut |row, error| {
-                failed.push((source(row), reason(error)));
-            })
-            .expect("rows on which the expressions fail were taken out");
-            origin = match mapped.origin {
-                None => before,
-                Some(picked) => Some(picked.into_iter().map(source).collect()),
-            };
-            rows = mapped.rows;
-        }
-        (rows, origin)
+        let mapped = self
+            .cleaning
+            .apply(decoded, &mut |row, error| failed(row, reason(error)));
+        let mapped = mapped.expect("the rows have the columns that the maps were made for");
+        (mapped.rows, mapped.origin)
     }
 
-    /// Takes the rows with a null in their key out; also returns for each that is left its decoded row if that is not its own number.
+    /// Takes the rows with a null in their key out; also returns for each that is left its decoded
+    /// row if that is not its own number.
     pub fn with_keys(
         &self,
         rows: RecordBatch,
@@ -96,7 +93,8 @@ impl TablePipeline {
         (rows, Some(good.into_iter().map(source).collect()))
     }
 
-    /// The rows and the deleted keys in the order of their offsets, and which of them are deleted keys.
+    /// The rows and the deleted keys in the order of their offsets, and which of them are deleted
+    /// keys.
     pub fn with_deletes(
         &mut self,
         rows: RecordBatch,

@@ -9,7 +9,7 @@
 //! 2. No byte that could belong to a record is dropped: what is not JSON becomes records too, and is refused later, with its bytes.
 //! 3. Broken text costs the records it touches: a newline inside a string, and an object where none can begin, end the record before.
 
-use crate::decode::push_record;
+use crate::decode::{BYTE_ORDER_MARK, push_record};
 
 /// How much of a file is looked at to tell what it is.
 pub(super) const HEAD_BYTES: usize = 64 << 10;
@@ -33,6 +33,7 @@ impl Framing {
     /// What a file is that begins with `head`: up to [`HEAD_BYTES`], less only if the file is shorter.
     pub(super) fn of(head: &[u8]) -> Framing {
         let head = &head[..head.len().min(HEAD_BYTES)];
+        let head = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head);
         let Some(first) = head.iter().position(|byte| !byte.is_ascii_whitespace()) else {
             return Framing::Lines;
         };
@@ -285,6 +286,8 @@ mod tests {
             ("{ \"a\": 1\n, \"b\": 2 }\n", Framing::Values),
             ("[\n{\"a\":1},\n{\"a\":2}\n]\n", Framing::Values),
             ("[{\"a\":1},\n{\"a\":2}]", Framing::Values),
+            ("\u{feff}{\n\"a\":1}", Framing::Values),
+            ("\u{feff}{\"a\":1}\n", Framing::Lines),
         ] {
             assert_eq!(Framing::of(head.as_bytes()), framing, "{head:?}");
         }

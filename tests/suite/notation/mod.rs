@@ -14,6 +14,7 @@ use super::query::TABLES;
 
 mod aggregates;
 mod constants;
+mod guards;
 mod joins;
 mod numbers;
 mod ranks;

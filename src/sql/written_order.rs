@@ -1,0 +1,319 @@
+//! Conditions that can fail stay behind those that guard them.
+//!
+//! DataFusion's rules take every expression to have a value for every row: they push conditions
+//! below joins and projections, put cheap ones before others, compute once what occurs twice. Of
+//! `length(t) > 2 AND CAST(t AS BIGINT) > 1` the cast then comes first, and fails for texts that
+//! the query never meant to cast. Here is what keeps them from it:
+//!
+//! * Of the conditions joined by AND in WHERE, HAVING or ON, those that cannot fail are evaluated
+//!   first, wherever the rules put them. Those that can, themselves or through a column that is
+//!   computed below, stay where they were written, in their order.
+//! * The argument and the order of an aggregate with FILTER are evaluated on the rows that the
+//!   filter keeps.
+//! * A CASE of truth values stays one: as ANDs and ORs it would evaluate conditions that an earlier
+//!   one has decided.
+//!
+//! An AND or OR within an expression is evaluated from left to right by `expression/lazy.rs`.
+
+use std::sync::Arc;
+
+use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion_common::{Column, Result, ScalarValue};
+use datafusion_expr::execution_props::ExecutionProps;
+use datafusion_expr::expr::AggregateFunction;
+use datafusion_expr::expr_rewriter::NamePreserver;
+use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
+use datafusion_expr::{Case, Expr, ExprSchemable, Filter, Join, LogicalPlan, Projection};
+use datafusion_optimizer::optimizer::ApplyOrder;
+use datafusion_optimizer::push_down_filter::PushDownFilter;
+use datafusion_optimizer::{Optimizer, OptimizerConfig, OptimizerRule};
+use datafusion_physical_expr::create_physical_expr;
+
+use crate::expression::may_fail;
+
+type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+
+/// DataFusion's rules, with the order of conditions kept.
+pub(super) fn rules() -> Vec<Rule> {
+    let rules = Optimizer::new().rules.into_iter();
+    rules
+        .map(|rule| match rule.name() {
+            "push_down_filter" => Arc::new(PushDownSafely(PushDownFilter::new())) as Rule,
+            _ => rule,
+        })
+        .collect()
+}
+
+/// The plan, its types resolved, with guards where the rules look for none.
+pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
+    plan.transform_up_with_subqueries(|plan| {
+        let inputs = plan.inputs();
+        let schemas = inputs.iter().map(|input| Arc::clone(input.schema()));
+        let schemas: Vec<_> = schemas.collect();
+        let fails = |expr: &Expr| schemas.iter().any(|schema| fails_over(expr, schema));
+        let names = NamePreserver::new(&plan);
+        plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let settled = expr.transform_up(|part| match part {
+                Expr::Case(case) if stays_a_case(&case, &fails, &schemas)? => {
+                    Ok(Transformed::yes(Expr::Case(Case {
+                        expr: Some(Box::new(Expr::Literal(
+                            ScalarValue::Boolean(Some(true)),
+                            None,
+                        ))),
+                        ..case
+                    })))
+                }
+                Expr::AggregateFunction(call) => Ok(filtered_first(call, &fails)),
+                other => Ok(Transformed::no(other)),
+            })?;
+            Ok(match settled.transformed {
+                true => Transformed::yes(name.restore(settled.data)),
+                false => settled,
+            })
+        })
+    })
+    .data()
+}
+
+/// Whether `case` is one of truth values that can fail: as `CASE true WHEN ..` it means the same,
+/// and no rule takes it apart.
+fn stays_a_case(
+    case: &Case,
+    fails: &dyn Fn(&Expr) -> bool,
+    schemas: &[datafusion_common::DFSchemaRef],
+) -> Result<bool> {
+    let Some((_, first)) = case.when_then_expr.first() else {
+        return Ok(false);
+    };
+    let is_boolean = |schema: &datafusion_common::DFSchemaRef| {
+        first
+            .get_type(schema.as_ref())
+            .is_ok_and(|data_type| data_type == arrow::datatypes::DataType::Boolean)
+    };
+    let whole = || Expr::Case(case.clone());
+    Ok(case.expr.is_none() && schemas.iter().any(is_boolean) && fails(&whole()))
+}
+
+/// `call` with its argument and its order evaluated only where its filter is true, if they can
+/// fail.
+fn filtered_first(call: AggregateFunction, fails: &dyn Fn(&Expr) -> bool) -> Transformed<Expr> {
+    let AggregateFunction { func, mut params } = call;
+    let mut changed = false;
+    if let Some(filter) = params.filter.clone() {
+        let orders = params.order_by.iter_mut().map(|sort| &mut sort.expr);
+        for expr in params.args.iter_mut().chain(orders) {
+            if fails(expr) {
+                *expr = guarded(filter.as_ref().clone(), std::mem::take(expr));
+                changed = true;
+            }
+        }
+    }
+    let call = Expr::AggregateFunction(AggregateFunction { func, params });
+    Transformed::new_transformed(call, changed)
+}
+
+/// `expr` where `guard` is true, else null.
+pub(crate) fn guarded(guard: Expr, expr: Expr) -> Expr {
+    Expr::Case(Case {
+        expr: None,
+        when_then_expr: vec![(Box::new(guard), Box::new(expr))],
+        else_expr: None,
+    })
+}
+
+/// Whether `expr`, over rows of `schema`, can fail. What cannot be evaluated yet (a subquery) is
+/// left to the rules.
+pub(crate) fn fails_over(expr: &Expr, schema: &datafusion_common::DFSchema) -> bool {
+    let properties = ExecutionProps::new();
+    create_physical_expr(
+        expr,
+        schema,
+        &properties,
+        &PhysicalPlanningContext::default(),
+    )
+    .is_ok_and(|physical| may_fail(&physical, schema.as_arrow()))
+}
+
+/// Whether the value of `expr` for a row of `plan` can fail, where it is computed or where its
+/// columns are.
+fn fails_at(expr: &Expr, plan: &LogicalPlan) -> bool {
+    fails_over(expr, plan.schema())
+        || expr
+            .column_refs()
+            .into_iter()
+            .any(|column| column_fails(column, plan))
+}
+
+/// Whether a column of `plan` is computed by an expression that can fail, in `plan` or below.
+fn column_fails(column: &Column, plan: &LogicalPlan) -> bool {
+    let Some(index) = plan.schema().maybe_index_of_column(column) else {
+        return false;
+    };
+    let below = |input: &LogicalPlan, index: usize| {
+        let columns = input.schema().columns();
+        columns
+            .get(index)
+            .is_some_and(|column| column_fails(column, input))
+    };
+    match plan {
+        LogicalPlan::Projection(Projection { expr, input, .. }) => {
+            expr.get(index).is_some_and(|expr| fails_at(expr, input))
+        }
+        LogicalPlan::Aggregate(aggregate) => aggregate
+            .group_expr
+            .get(index)
+            .is_some_and(|expr| fails_at(expr, &aggregate.input)),
+        LogicalPlan::Join(join) => {
+            let left = join.left.schema().fields().len();
+            let inputs = [&join.left, &join.right];
+            match inputs
+                .iter()
+                .find(|input| input.schema().has_column(column))
+            {
+                Some(input) => column_fails(column, input),
+                None => index < left && below(&join.left, index),
+            }
+        }
+        LogicalPlan::Union(union) => union.inputs.iter().any(|input| below(input, index)),
+        LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Limit(_)
+        | LogicalPlan::Distinct(_)
+        | LogicalPlan::Window(_) => plan.inputs().iter().any(|input| below(input, index)),
+        _ => false,
+    }
+}
+
+/// DataFusion's rule, for conditions that cannot fail.
+#[derive(Debug)]
+struct PushDownSafely(PushDownFilter);
+
+impl OptimizerRule for PushDownSafely {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn supports_rewrite(&self) -> bool {
+        true
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        match plan {
+            LogicalPlan::Join(join) => self.join(join, None, config),
+            LogicalPlan::Filter(_) => self.filter(plan, config),
+            other => self.0.rewrite(other, config),
+        }
+    }
+}
+
+impl PushDownSafely {
+    fn filter(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        // Filters one above the other are one; what is below comes first.
+        let mut layers = Vec::new();
+        let mut below = &plan;
+        while let LogicalPlan::Filter(filter) = below {
+            layers.push(&filter.predicate);
+            below = &filter.input;
+        }
+        let conditions = layers
+            .iter()
+            .rev()
+            .flat_map(|layer| split_conjunction(layer));
+        let (risky, safe): (Vec<Expr>, Vec<Expr>) = conditions
+            .cloned()
+            .partition(|condition| fails_at(condition, below));
+        let Some(risky_together) = conjunction(risky) else {
+            return match below.clone() {
+                LogicalPlan::Join(join) => self.join(join, conjunction(safe), config),
+                _ => self.0.rewrite(plan, config),
+            };
+        };
+        let in_place =
+            layers.len() == 1 + usize::from(!safe.is_empty()) && *layers[0] == risky_together;
+        let pushed = match (conjunction(safe), below.clone()) {
+            (safe, LogicalPlan::Join(join)) => self.join(join, safe, config)?,
+            (Some(safe), below) => {
+                let safe = LogicalPlan::Filter(Filter::try_new(safe, Arc::new(below))?);
+                self.0.rewrite(safe, config)?
+            }
+            (None, below) => Transformed::no(below),
+        };
+        let changed = pushed.transformed || !in_place;
+        let kept = Filter::try_new(risky_together, Arc::new(pushed.data))?;
+        Ok(Transformed::new_transformed(
+            LogicalPlan::Filter(kept),
+            changed,
+        ))
+    }
+
+    /// A join below a condition that cannot fail: what can fail of its own conditions stays where
+    /// it is.
+    fn join(
+        &self,
+        mut join: Join,
+        above: Option<Expr>,
+        config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        let own = join
+            .filter
+            .take()
+            .map_or_else(Vec::new, split_conjunction_owned);
+        let side_fails = |condition: &Expr| {
+            let pair = join.left.schema().join(join.right.schema());
+            pair.is_ok_and(|pair| fails_over(condition, &pair))
+                || condition.column_refs().into_iter().any(|column| {
+                    let inputs = [&join.left, &join.right];
+                    inputs.iter().any(|input| column_fails(column, input))
+                })
+        };
+        let (risky, safe): (Vec<Expr>, Vec<Expr>) = own.into_iter().partition(side_fails);
+        join.filter = conjunction(safe);
+        let join = LogicalPlan::Join(join);
+        let plan = match above {
+            Some(above) => LogicalPlan::Filter(Filter::try_new(above, Arc::new(join))?),
+            None => join,
+        };
+        let pushed = self.0.rewrite(plan, config)?;
+        pushed.map_data(|plan| with_conditions(plan, risky))
+    }
+}
+
+/// Puts conditions back into the join at the top of `plan`.
+fn with_conditions(plan: LogicalPlan, conditions: Vec<Expr>) -> Result<LogicalPlan> {
+    if conditions.is_empty() {
+        return Ok(plan);
+    }
+    Ok(match plan {
+        LogicalPlan::Join(mut join) => {
+            join.filter = conjunction(join.filter.into_iter().chain(conditions));
+            LogicalPlan::Join(join)
+        }
+        LogicalPlan::Filter(Filter {
+            predicate, input, ..
+        }) => {
+            let input = with_conditions(Arc::unwrap_or_clone(input), conditions)?;
+            LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?)
+        }
+        other => {
+            return datafusion_common::internal_err!(
+                "pushing conditions down has left no join, but {}",
+                other.display()
+            );
+        }
+    })
+}
