@@ -3,7 +3,7 @@
 //! * `property`, `operators`: random histories and queries; at every epoch a view is what DataFusion answers in batch;
 //! * `guards`: random expressions that fail on some rows, against a look at each row alone;
 //! * `notation`: each operator by example, as rows that come and go;
-//! * `refused`, `unread`: what a dataflow file may not say, and how it is told;
+//! * `refused`, `unread`, `mistakes`: what a dataflow file may not say, and how it is told;
 //! * `types`: every type of column, everywhere a column can be;
 //! * `names`: what columns are called, and what relations may be called;
 //! * `fixtures`: a recorded world whose answers another engine has computed;
@@ -46,6 +46,7 @@ mod suite {
     mod kinesis_faults;
     mod kinesis_reshard;
     mod lake;
+    mod mistakes;
     mod mysql;
     mod names;
     mod notation;
@@ -59,5 +60,5 @@ mod suite {
     mod statements;
     mod tape;
     mod types;
-    mod unread;
+    pub mod unread;
 }

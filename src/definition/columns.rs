@@ -10,8 +10,8 @@
 //!
 //! Everything else has no name, and two columns of one name are none: both are refused, for what is
 //! stored and served is found by its name. Readers of Delta tables see no capitals and refuse some
-//! characters, so names of tables and materialised views that differ in capitals only, or have such a
-//! character, are refused too.
+//! characters, so names of tables and materialised views that differ in capitals only, or have such
+//! a character, are refused too.
 
 use datafusion_expr::{LogicalPlan, LogicalPlanBuilder, col};
 use datafusion_sql::sqlparser::ast::{self, Expr, SelectItem, SetExpr, Spanned};
@@ -22,7 +22,8 @@ use super::statement::StatementText;
 /// The characters that Spark refuses in names of columns.
 const REFUSED: &str = " ,;{}()\n\t=";
 
-/// Writes the names of unnamed columns into a query, its common tables and the queries it reads FROM.
+/// Writes the names of unnamed columns into a query, its common tables and the queries it reads
+/// FROM.
 pub(super) fn name_all(query: &mut ast::Query) {
     name_in_query(query, true);
 }
@@ -43,8 +44,8 @@ fn name_in_query(query: &mut ast::Query, seen: bool) {
     }
 }
 
-/// Returns what was named in a SELECT list, and how. `seen`: whether the columns are called as here;
-/// those of a UNION are called as in its first query.
+/// Returns what was named in a SELECT list, and how. `seen`: whether the columns are called as
+/// here; those of a UNION are called as in its first query.
 fn name_in_set(set: &mut SetExpr, seen: bool) -> Vec<(Expr, ast::Ident)> {
     match set {
         SetExpr::Select(select) => {
@@ -78,7 +79,8 @@ fn name_in_tables(tables: &mut ast::TableWithJoins) {
     }
 }
 
-/// Names what has a name of its own by the rule. Names that would be there twice are left to be refused where they are seen.
+/// Names what has a name of its own by the rule. Names that would be there twice are left to be
+/// refused where they are seen.
 fn name_items(items: &mut [SelectItem]) -> Vec<(Expr, ast::Ident)> {
     let mut named = Vec::new();
     let names: Vec<Option<String>> = items.iter().map(name_of).collect();
@@ -209,7 +211,8 @@ fn place_of(text: &StatementText, item: &SelectItem) -> Place {
     }
 }
 
-/// Refuses columns that cannot be told apart by name; of what is `stored` also those that readers of Delta tables refuse.
+/// Refuses columns that cannot be told apart by name; of what is `stored` also those that readers
+/// of Delta tables refuse.
 pub(super) fn check<'a>(
     text: &StatementText,
     names: impl IntoIterator<Item = &'a str>,

@@ -6,6 +6,7 @@ use datafusion_common::DataFusionError;
 use datafusion_expr::LogicalPlan;
 
 use super::error::{DefinitionError, Place};
+use super::remedy::remedied;
 use super::statement::StatementText;
 
 /// How many ways to call a function are shown.
@@ -51,14 +52,15 @@ pub(super) fn sql_error(text: &StatementText, error: DataFusionError) -> Definit
             .filter(|word| word.len() > 1)
             .find_map(|word| text.find(word))
     });
+    let what = what
+        .trim_end_matches(['.', '\n'])
+        .replace("datafusion.public.", "");
+    let (what, remedy) = remedied(sql_types(what));
     DefinitionError {
         file: text.file.clone(),
         place: place.or(Some(text.place)),
-        what: sql_types(
-            what.trim_end_matches(['.', '\n'])
-                .replace("datafusion.public.", ""),
-        ),
-        help,
+        what,
+        help: help.or(remedy),
     }
 }
 
@@ -281,8 +283,8 @@ fn wrong_call(root: &str) -> Option<(String, String, Option<String>)> {
 }
 
 /// Arrow's types under their SQL names.
-fn sql_types(text: String) -> String {
-    const NAMES: [(&str, &str); 18] = [
+pub(super) fn sql_types(text: String) -> String {
+    const NAMES: [(&str, &str); 19] = [
         ("Utf8View", "TEXT"),
         ("LargeUtf8", "TEXT"),
         ("Utf8", "TEXT"),
@@ -291,6 +293,7 @@ fn sql_types(text: String) -> String {
         ("Int64", "BIGINT"),
         ("Int32", "INT"),
         ("Float64", "DOUBLE"),
+        ("Decimal128", "DECIMAL"),
         ("Boolean", "BOOLEAN"),
         ("Timestamp(ns)", "TIMESTAMP"),
         ("Timestamp(µs)", "TIMESTAMP"),

@@ -1,6 +1,7 @@
 //! What each kind of statement declares.
 //!
-//! A statement is parsed, planned and optimised here, once, against what the statements above it have declared; what it declares, those below it can name.
+//! A statement is parsed, planned and optimised here, once, against what the statements above it
+//! have declared; what it declares, those below it can name.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use datafusion_sql::sqlparser::ast;
 use datafusion_sql::sqlparser::dialect::GenericDialect;
 use datafusion_sql::sqlparser::tokenizer::Token;
 
-use super::complaint::{node_name, sql_error};
+use super::complaint::{node_name, sql_error, sql_types};
 use super::refuse::refuse;
 use super::types::canonical_schema;
 use super::{
@@ -108,7 +109,11 @@ impl Definition {
         });
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         if let Err(unsupported) = Decoder::new(Arc::clone(&schema)) {
-            return Err(text.error(&[&unsupported.column], unsupported.to_string(), None));
+            return Err(text.error(
+                &[&unsupported.column],
+                sql_types(unsupported.to_string()),
+                None,
+            ));
         }
         self.session.declare(&relation, decoded);
         self.streams.push(StreamDef {

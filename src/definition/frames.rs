@@ -1,7 +1,7 @@
 //! Ranks with a frame that every type of order allows.
 //!
-//! A rank is the same in every frame. DataFusion gives windows without one a frame in RANGE, which it
-//! refuses for byte strings and for differences of timestamps; in ROWS it takes any order.
+//! A rank is the same in every frame. DataFusion gives windows without one a frame in RANGE, which
+//! it refuses for byte strings and for differences of timestamps; in ROWS it takes any order.
 
 use std::ops::ControlFlow;
 

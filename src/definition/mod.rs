@@ -16,6 +16,7 @@ mod error;
 mod frames;
 mod refuse;
 mod relation;
+mod remedy;
 mod statement;
 mod types;
 mod unread;

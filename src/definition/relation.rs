@@ -1,7 +1,7 @@
 //! Names of streams' relations, tables and views.
 //!
-//! One rule for all of them: a name is a folder of a lake on any disk and in any bucket, a path over
-//! HTTP, and a word of SQL, so it has only what is plain in all of these.
+//! One rule for all of them: a name is a folder of a lake on any disk and in any bucket, a path
+//! over HTTP, and a word of SQL, so it has only what is plain in all of these.
 
 use datafusion_sql::sqlparser::ast;
 

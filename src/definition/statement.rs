@@ -1,7 +1,7 @@
 //! Cuts a dataflow file into statements and remembers where each one, and each word in it, stands.
 //!
-//! Statements are parsed one at a time, so that an error in one is reported at its own place, and every statement
-//! can be searched for the word a message is about.
+//! Statements are parsed one at a time, so that an error in one is reported at its own place, and
+//! every statement can be searched for the word a message is about.
 
 use datafusion_sql::sqlparser::dialect::GenericDialect;
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -14,7 +14,8 @@ pub struct StatementText {
     pub file: String,
     /// The statement without its semicolon.
     pub sql: String,
-    /// Its words with one blank between any two: without comments, and words in small letters where SQL sees no difference.
+    /// Its words with one blank between any two: without comments, and words in small letters where
+    /// SQL sees no difference.
     pub words: String,
     /// Where its first word stands.
     pub place: Place,
@@ -22,7 +23,8 @@ pub struct StatementText {
 }
 
 impl StatementText {
-    /// An error about this statement, placed at the first of `words` that occurs in it, else at its beginning.
+    /// An error about this statement, placed at the first of `words` that occurs in it, else at its
+    /// beginning.
     pub fn error(
         &self,
         words: &[&str],
@@ -92,7 +94,8 @@ impl StatementText {
         self.tokens.iter().filter(is).count()
     }
 
-    /// Where these words, with blanks between them, stand one after the other, in any case of letters.
+    /// Where these words, with blanks between them, stand one after the other, in any case of
+    /// letters.
     pub fn find_words(&self, words: &str) -> Option<Place> {
         let words: Vec<&str> = words.split(' ').collect();
         let is = |token: &TokenWithSpan, word: &str| match &token.token {

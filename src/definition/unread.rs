@@ -1,7 +1,8 @@
-//! No word of a statement goes unread: what the parser understands and nothing here honours is refused.
+//! No word of a statement goes unread: what the parser understands and nothing here honours is
+//! refused.
 //!
-//! Statements and queries are taken apart without `..`, so a field that a later parser adds does not
-//! compile until somebody has decided about it.
+//! Statements and queries are taken apart without `..`, so a field that a later parser adds does
+//! not compile until somebody has decided about it.
 
 use std::ops::ControlFlow;
 

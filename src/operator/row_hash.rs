@@ -38,6 +38,12 @@ fn mix_missing(column: &dyn Array, place: u64, hashes: &mut [u64]) {
         .values()
         .nulls()
         .filter(|nulls| nulls.null_count() > 0);
+    // What is missing within each element, where elements are lists themselves.
+    let mut within: Vec<u64> = Vec::new();
+    if lists.values().data_type().is_nested() {
+        within.resize(lists.values().len(), 0);
+        mix_missing(lists.values(), 1, &mut within);
+    }
     for (row, (hash, ends)) in hashes
         .iter_mut()
         .zip(lists.offsets().windows(2))
@@ -53,6 +59,10 @@ fn mix_missing(column: &dyn Array, place: u64, hashes: &mut [u64]) {
         for element in (start..end).filter(|&at| elements.is_some_and(|nulls| nulls.is_null(at))) {
             *hash = mix(*hash, place << 32 | (element - start + 1) as u64);
         }
+        for element in (start..end).filter(|&at| within.get(at).is_some_and(|what| *what != 0)) {
+            let at = place << 32 | (element - start + 1) as u64;
+            *hash = mix(*hash, within[element].wrapping_add(at));
+        }
     }
 }
 
@@ -66,7 +76,8 @@ fn mix(hash: u64, what: u64) -> u64 {
 mod tests {
     use super::*;
     use arrow::array::{ArrayRef, Float64Array, Int64Array, ListArray, StringViewArray};
-    use arrow::datatypes::Float64Type;
+    use arrow::buffer::OffsetBuffer;
+    use arrow::datatypes::{Field, Float64Type};
     use std::collections::HashSet;
     use std::sync::Arc;
 
@@ -116,5 +127,24 @@ mod tests {
             distinct(vec![("a", Arc::new(list)), ("b", Arc::new(other))]),
             6
         );
+    }
+
+    #[test]
+    fn a_null_in_a_list_of_lists_counts_in_its_place() {
+        let inner = vec![
+            // [[1, null]], [[null, 1]], [[1], []], [[], [1]], [[1]]
+            Some(vec![Some(1.0), None]),
+            Some(vec![None, Some(1.0)]),
+            Some(vec![Some(1.0)]),
+            Some(vec![]),
+            Some(vec![]),
+            Some(vec![Some(1.0)]),
+            Some(vec![Some(1.0)]),
+        ];
+        let inner = ListArray::from_iter_primitive::<Float64Type, _, _>(inner);
+        let field = Arc::new(Field::new_list_field(inner.data_type().clone(), true));
+        let offsets = OffsetBuffer::from_lengths([1, 1, 2, 2, 1]);
+        let outer = ListArray::new(field, offsets, Arc::new(inner), None);
+        assert_eq!(distinct(vec![("a", Arc::new(outer))]), 5);
     }
 }

@@ -1,8 +1,8 @@
 //! Whether what a plan needs can be built, found without running it.
 //!
-//! The state of every operator is made here as it is made in a run, and one row of nulls is put through
-//! it. So a type that an operator cannot hold is found when the file is loaded, by the code that would
-//! fail later.
+//! The state of every operator is made here as it is made in a run, and one row of nulls is put
+//! through it. So a type that an operator cannot hold is found when the file is loaded, by the code
+//! that would fail later.
 
 use arrow::array::{RecordBatch, RecordBatchOptions, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};

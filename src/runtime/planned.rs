@@ -1,8 +1,9 @@
 //! From a definition to a plan that can be run: what `check` accepts, `run` runs.
 //!
-//! Behind the plan stand operators, the files of a lake and the answers over HTTP, and each of them holds
-//! some types and not others. All of them are tried here with a row of nulls, so that a view or a table that
-//! one of them cannot hold is refused with its place when the file is loaded, before a record is read.
+//! Behind the plan stand operators, the files of a lake and the answers over HTTP, and each of them
+//! holds some types and not others. All of them are tried here with a row of nulls, so that a view
+//! or a table that one of them cannot hold is refused with its place when the file is loaded,
+//! before a record is read.
 
 use std::sync::Arc;
 

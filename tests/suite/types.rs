@@ -1,5 +1,6 @@
-//! Every type that a column can have, everywhere a column can be: in tables and their keys, in groups, joins,
-//! ranks, lists and aggregates, through a commit and a restart, and as a foreign reader sees it.
+//! Every type that a column can have, everywhere a column can be: in tables and their keys, in
+//! groups, joins, ranks, lists and aggregates, through a commit and a restart, and as a foreign
+//! reader sees it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

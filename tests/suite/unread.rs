@@ -11,7 +11,7 @@ CREATE TABLE t (PRIMARY KEY (k)) AS SELECT k, v, g FROM t_raw;
 ";
 
 /// Each statement, in line 3 of a file, with what is wrong with it.
-fn told(statements: &[&str]) -> String {
+pub fn told(statements: &[&str]) -> String {
     let mut text = String::new();
     for statement in statements {
         let file = format!("{TABLES}{statement};");
