@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::Command;
 
 use expect_test::{Expect, expect};
+use pinflow::definition::Definition;
+use pinflow::runtime::replay::{Input, Options, replay};
 use tempfile::TempDir;
 
 use super::program::{assert_same, finish, rows, run};
@@ -231,6 +233,33 @@ fn told(queries: &[&str], expected: Expect) {
         writeln!(text, "{query}\n{said}\n").unwrap();
     }
     expected.assert_eq(&text);
+}
+
+#[test]
+fn differences_of_timestamps_are_added_up_and_averaged() {
+    let file = format!(
+        "{TABLES}CREATE MATERIALIZED VIEW v AS
+        SELECT sum(t - TIMESTAMP '2020-01-01') AS s, avg(t - TIMESTAMP '2020-01-01') AS a, max(t) - min(t) AS r FROM a;"
+    );
+    let definition = Definition::parse("x.sql", &file).unwrap_or_else(|error| panic!("{error}"));
+    let mut input = Input::default();
+    for (k, at) in [
+        (1, "2020-01-01 00:00:01"),
+        (2, "2020-01-02 00:00:00.000002"),
+        (3, "2020-01-01 00:00:00"),
+    ] {
+        input.add(1, "a", format!(r#"{{"k":{k},"t":"{at}"}}"#));
+    }
+    input.add(1, "a", r#"{"k":4}"#.to_owned());
+    let options = Options {
+        workers: 1,
+        batch: 10,
+    };
+    let rows = replay(&definition, input, &options)
+        .unwrap()
+        .rows("v", 1)
+        .unwrap();
+    assert_eq!(rows, ["86401000002 | 28800333334 | 86400000002"]);
 }
 
 #[test]

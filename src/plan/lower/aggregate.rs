@@ -65,9 +65,8 @@ impl Lowering<'_> {
                 .map(|sort| (next(), sort_options(sort)))
                 .collect();
             let output = &mut exact[group.len() + index];
-            if call.function == Function::Sum {
-                *output = output.clone().with_data_type(wide(output.data_type()));
-            }
+            let data_type = wide(&call.function, output.data_type());
+            *output = output.clone().with_data_type(data_type);
             aggregates.push(Aggregate {
                 function: call.function,
                 argument,
@@ -229,24 +228,32 @@ impl Lowering<'_> {
     }
 }
 
-/// The type that holds every sum of this type. Cast to the sum's own type afterwards, one that is
-/// too large is an error of its row.
-fn wide(sum: &DataType) -> DataType {
-    match sum {
-        DataType::Decimal128(_, scale) => DataType::Decimal256(DECIMAL256_MAX_PRECISION, *scale),
-        integer if integer.is_integer() => DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0),
-        other => other.clone(),
+/// The type that holds every answer of an aggregate of this type. Cast to the aggregate's own type
+/// afterwards, one that is too large is an error of its row.
+fn wide(function: &Function, answer: &DataType) -> DataType {
+    let whole = DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0);
+    match (function, answer) {
+        (Function::Sum | Function::Avg, DataType::Duration(_)) => whole,
+        (Function::Sum, DataType::Decimal128(_, scale)) => {
+            DataType::Decimal256(DECIMAL256_MAX_PRECISION, *scale)
+        }
+        (Function::Sum, integer) if integer.is_integer() => whole,
+        (_, other) => other.clone(),
     }
 }
 
 /// An argument in a type that can be computed with: places of a ranking and lengths of lists are
-/// unsigned.
+/// unsigned, and differences of timestamps count some unit.
 fn computable(argument: LogicalExpr, input: &DFSchema) -> LogicalExpr {
-    let to = |data_type| LogicalExpr::Cast(Cast::new(Box::new(argument.clone()), data_type));
+    let to = |of, data_type| LogicalExpr::Cast(Cast::new(Box::new(of), data_type));
     match argument.get_type(input) {
-        Ok(DataType::Float32 | DataType::Float16) => to(DataType::Float64),
+        Ok(DataType::Float32 | DataType::Float16) => to(argument, DataType::Float64),
         Ok(DataType::Int64 | DataType::Int32) | Err(_) => argument,
-        Ok(integer) if integer.is_integer() => to(DataType::Int64),
+        Ok(integer) if integer.is_integer() => to(argument, DataType::Int64),
+        Ok(DataType::Duration(_)) => {
+            // Decimals have exact averages.
+            to(to(argument, DataType::Int64), DataType::Decimal128(19, 0))
+        }
         Ok(_) => argument,
     }
 }

@@ -119,6 +119,12 @@ fn cast(expr: Expr, from: &DataType, to: &DataType) -> Expr {
     if from == to {
         return expr;
     }
+    if matches!(
+        (from, to),
+        (DataType::Decimal128(..), DataType::Duration(_))
+    ) {
+        return as_type(as_type(expr, &DataType::Int64), to);
+    }
     let counted = in_microseconds(from);
     match counted == *from {
         true => as_type(expr, to),
