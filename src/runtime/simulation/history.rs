@@ -11,12 +11,14 @@ use super::process::{Life, Settings, Surroundings, begin};
 use super::records::{Partition, partitions};
 use super::scheduler::Scheduler;
 use super::source::{Offsets, SOURCE_FAILED};
-use super::store::{Door, Rates, Storage};
+use super::store::{Door, Rates, STORE_FAILED, Storage};
 use crate::lake::paths;
 use crate::reclock::IntakeLimits;
 
 /// More steps than any life takes that comes to an end.
 const STEPS_MAX: u64 = 400_000;
+/// What a life says that another one has taken the lake from.
+const HELD: &str = "the lake is held by the writer";
 /// The beginning of all histories, in milliseconds since 1970: some day of 2024.
 const BEGAN_MS: i64 = 1_710_000_000_000;
 
@@ -28,6 +30,14 @@ pub(super) struct Told {
     pub(super) steps: u64,
     pub(super) lives: u64,
     pub(super) checkpoints: u64,
+    /// Lives that were ended by a kill.
+    pub(super) killed: u64,
+    /// Deaths between a checkpoint and the last of its tables.
+    pub(super) unfinished: u64,
+    /// Lives that stopped because another one had the lake.
+    pub(super) rivals: u64,
+    /// How often readers looked at the live views.
+    pub(super) looks: u64,
 }
 
 impl AddAssign for Told {
@@ -36,6 +46,10 @@ impl AddAssign for Told {
         self.steps += other.steps;
         self.lives += other.lives;
         self.checkpoints += other.checkpoints;
+        self.killed += other.killed;
+        self.unfinished += other.unfinished;
+        self.rivals += other.rivals;
+        self.looks += other.looks;
     }
 }
 
@@ -50,8 +64,8 @@ struct History {
     storage: Arc<Storage>,
     partitions: Arc<Vec<Partition>>,
     surroundings: Surroundings,
-    lives: usize,
-    reads: u64,
+    /// What it came to so far.
+    told: Told,
     /// What happened, for people.
     story: Vec<String>,
 }
@@ -78,8 +92,7 @@ impl History {
             storage,
             partitions,
             surroundings,
-            lives: 0,
-            reads: 0,
+            told: Told::default(),
             story: Vec::new(),
         }
     }
@@ -106,12 +119,12 @@ impl History {
                 return Err("no life comes to its end although nothing fails any more".to_owned());
             }
         }
-        self.scheduler.note(self.reads);
+        self.scheduler.note(self.told.looks);
         Ok(Told {
             trace: self.scheduler.trace(),
             steps: self.scheduler.steps(),
-            lives: self.lives as u64,
             checkpoints: self.storage.checkpoints().len() as u64,
+            ..self.told
         })
     }
 
@@ -135,10 +148,15 @@ impl History {
     }
 
     fn begin(&mut self, settings: Settings) -> Life {
-        self.lives += 1;
+        self.told.lives += 1;
         let chance = self.chance.fork();
-        self.tell(format!("life {} begins: {settings:?}", self.lives));
-        begin(&self.surroundings, self.lives, settings, chance)
+        self.tell(format!("life {} begins: {settings:?}", self.told.lives));
+        begin(
+            &self.surroundings,
+            self.told.lives as usize,
+            settings,
+            chance,
+        )
     }
 
     fn tell(&mut self, what: String) {
@@ -199,7 +217,10 @@ impl History {
             life.outcome.failure()
         ));
         self.scheduler.kill(life.process);
-        check::lake(&self.storage, &self.partitions).map(drop)
+        self.told.killed += u64::from(!life.ended());
+        let seen = check::lake(&self.storage, &self.partitions)?;
+        self.told.unfinished += u64::from(seen.behind > 0);
+        Ok(())
     }
 
     /// Another pinflow begins on the same lake, while the first is stopped or goes on.
@@ -240,7 +261,7 @@ impl History {
         self.judge(&life)?;
         let failure = life.outcome.failure();
         self.scheduler.kill(life.process);
-        let last = check::lake(&self.storage, &self.partitions)?;
+        let check::Seen { last, behind } = check::lake(&self.storage, &self.partitions)?;
         if failure.is_some() {
             return Ok(false);
         }
@@ -258,8 +279,10 @@ impl History {
         if read.clone().unwrap_or_default() != ends {
             return Err(format!("all was read, but what is committed is {read:?}"));
         }
-        if let Some(last) = &last {
-            check::complete(&self.storage, last)?;
+        if behind > 0 {
+            return Err(format!(
+                "{behind} tables are behind the last checkpoint in the end"
+            ));
         }
         self.look(&life, true)?;
         Ok(true)
@@ -296,7 +319,7 @@ impl History {
                 Ok(())
             };
         }
-        self.reads += 1;
+        self.told.looks += 1;
         let expected = answers(&self.partitions, &life.claims.at(cut.epoch, began));
         for view in &cut.views {
             let path = match &*view.name {
@@ -315,16 +338,12 @@ impl History {
     }
 
     /// A life may end badly for a reason that it was given, and for no other.
-    fn judge(&self, life: &Life) -> Verdict {
+    fn judge(&mut self, life: &Life) -> Verdict {
         let Some(why) = life.outcome.failure() else {
             return Ok(());
         };
-        let given = [
-            SOURCE_FAILED,
-            "connection reset",
-            "the lake is held by the writer",
-            "another pinflow committed checkpoint",
-        ];
+        self.told.rivals += u64::from(why.contains(HELD));
+        let given = [SOURCE_FAILED, STORE_FAILED, HELD];
         if given.iter().any(|given| why.contains(given)) {
             return Ok(());
         }
@@ -343,7 +362,7 @@ mod tests {
         let mut history = History::new(1);
         history.live().expect("it goes well");
         let last = check::lake(&history.storage, &history.partitions).expect("it is right");
-        let last = last.expect("it has records");
+        let last = last.last.expect("it has records");
 
         let mut others = history.partitions.as_ref().clone();
         let records = others

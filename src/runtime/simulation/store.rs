@@ -32,6 +32,9 @@ use object_store::{
 use super::chance::Chance;
 use super::scheduler::World;
 
+/// What the store says when it fails on purpose.
+pub(super) const STORE_FAILED: &str = "connection reset on purpose";
+
 /// How often what goes wrong: once in so many requests, never if 0.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rates {
@@ -249,7 +252,7 @@ impl fmt::Display for Door {
 fn away() -> Error {
     Error::Generic {
         store: "simulated",
-        source: "connection reset".into(),
+        source: STORE_FAILED.into(),
     }
 }
 
