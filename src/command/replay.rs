@@ -99,9 +99,14 @@ fn read(definition: &Definition, fixture: &std::path::Path) -> Result<Input, Fai
         };
         epoch += 1;
         let stream = &definition.streams[chunk.stream].name;
-        let records = chunk.bytes.split(|byte| *byte == b'\n');
-        for record in records.filter(|record| !record.is_empty()) {
-            input.add(epoch, stream, record);
+        let mut deletes = chunk.deletes.iter().peekable();
+        let lines = chunk.bytes.split(|byte| *byte == b'\n');
+        for (offset, line) in (chunk.first_offset..).zip(lines) {
+            if let Some(delete) = deletes.next_if(|delete| delete.offset == offset) {
+                input.delete(epoch, stream, &delete.key);
+            } else if !line.is_empty() {
+                input.add(epoch, stream, line);
+            }
         }
     }
     Ok(input)

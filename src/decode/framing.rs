@@ -55,6 +55,17 @@ pub fn push_record(chunk: &mut Vec<u8>, record: &[u8]) {
     chunk.push(b'\n');
 }
 
+/// Appends the value of a message, as one line that readers of lines do not pass over: a value of
+/// nothing but blanks is the line `""`, which is nobody's row and so becomes a dead letter.
+pub fn push_value(chunk: &mut Vec<u8>, value: &[u8]) {
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    if value.iter().all(blank) {
+        chunk.extend_from_slice(b"\"\"\n");
+    } else {
+        push_record(chunk, value);
+    }
+}
+
 /// See [`push_record`].
 pub(super) fn newlines_to_returns(text: &mut [u8]) {
     let mut from = 0;
@@ -96,6 +107,15 @@ mod tests {
         ] {
             assert_eq!(lines.record(line).as_deref(), record.map(str::as_bytes));
         }
+    }
+
+    #[test]
+    fn a_value_of_blanks_is_a_line_that_is_not_blank() {
+        let mut bytes = Vec::new();
+        for value in ["", "  ", "\r\n", "{} "] {
+            push_value(&mut bytes, value.as_bytes());
+        }
+        assert_eq!(bytes, b"\"\"\n\"\"\n\"\"\n{} \n");
     }
 
     #[test]

@@ -69,5 +69,7 @@ mod tests;
 
 pub use decoder::{Decoded, Decoder, Reject};
 pub use fault::UnsupportedColumn;
-pub use framing::{BYTE_ORDER_MARK, LineIndex, count_records, last_newline, push_record};
+pub use framing::{
+    BYTE_ORDER_MARK, LineIndex, count_records, last_newline, push_record, push_value,
+};
 pub use offsets::RowOffsets;

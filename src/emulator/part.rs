@@ -9,6 +9,7 @@ use flate2::write::GzEncoder;
 
 use crate::emulator::files::{Layout, WriteOptions};
 use crate::emulator::{EmulatorError, Stream};
+use crate::source::tombstone;
 
 /// Records are gathered to about this many bytes before they are written.
 const BUFFER: usize = 256 * 1024;
@@ -83,6 +84,9 @@ impl Part {
     /// Adds a record and its line end.
     #[inline]
     pub(super) fn push(&mut self, record: &[u8]) -> Result<(), EmulatorError> {
+        if tombstone::is_like(record) {
+            self.buffer.push(b' ');
+        }
         self.buffer.extend_from_slice(record);
         self.buffer.push(b'\n');
         self.records += 1;

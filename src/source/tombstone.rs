@@ -4,6 +4,9 @@
 //! writes the line `{"__tombstone":"75"}` there instead, with the key as a JSON string (`{"__tombstone":{"base64":".."}}` if it is no UTF-8), and
 //! whoever reads files takes it out again.
 //!
+//! A value that begins like such a line is escaped by a leading blank, which JSON ignores, wherever
+//! values are written in this layout: a producer's value never acts as a deletion.
+//!
 //! # Invariants
 //! 1. Lines keep their numbers, so offsets stay what they are.
 //! 2. A line that begins like one of these and is none is a record like any other.
@@ -17,8 +20,41 @@ use super::Delete;
 
 const BEGIN: &[u8] = b"{\"__tombstone\":";
 
+/// Whether a value must be escaped by a blank before it is written as a line.
+#[inline]
+pub fn is_like(value: &[u8]) -> bool {
+    value.starts_with(BEGIN)
+}
+
+/// Appends a producer's value as a line of a file, which is a record to whoever reads it.
+pub fn push_value(lines: &mut Vec<u8>, value: &[u8]) {
+    if is_like(value) {
+        lines.push(b' ');
+    }
+    crate::decode::push_value(lines, value);
+}
+
+/// The values of `text`, a record a line, none of which begins like a deletion any more.
+fn escape(text: &Bytes) -> Bytes {
+    let mut escaped = Vec::new();
+    let mut copied = 0;
+    for begin in memchr::memmem::find_iter(text, BEGIN) {
+        if begin == 0 || text[begin - 1] == b'\n' {
+            escaped.extend_from_slice(&text[copied..begin]);
+            escaped.push(b' ');
+            copied = begin;
+        }
+    }
+    if escaped.is_empty() {
+        return text.clone();
+    }
+    escaped.extend_from_slice(&text[copied..]);
+    escaped.into()
+}
+
 /// The text of a chunk whose first record is at `first_offset`, with a line for each of its deletions.
 pub fn write(text: &Bytes, first_offset: u64, deletes: &[Delete]) -> Bytes {
+    let text = &escape(text);
     if deletes.is_empty() {
         return text.clone();
     }
@@ -113,6 +149,21 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_looks_like_a_deletion_stays_a_value() {
+        let value = "{\"__tombstone\":\"75\"}";
+        let mut line = Vec::new();
+        push_value(&mut line, value.as_bytes());
+        let archived = write(&Bytes::from(format!("{{}}\n{value}\n")), 0, &[]);
+        for (text, records) in [(Bytes::from(line), 1), (archived, 2)] {
+            let (read, deletes) = read(text.clone(), 0);
+            assert_eq!((&read, deletes.len()), (&text, 0));
+            let last = String::from_utf8(read.to_vec()).unwrap();
+            assert_eq!(last.lines().count(), records);
+            assert_eq!(last.lines().last().unwrap().trim_start(), value);
+        }
+    }
+
+    #[test]
     fn what_only_begins_like_a_deletion_is_a_record() {
         let text = "{\"__tombstone\":75}\n{\"__tombstone\":\"75\",\"b\":1}\n{\"__tombstone\":\"7\n {\"__tombstone\":\"75\"}";
         let (read, deletes) = read(Bytes::from(text), 0);
@@ -126,6 +177,7 @@ mod tests {
                 prop_oneof![
                     Just(Ok(String::new())),
                     "[a-z\\{\\}:\"_]{1,12}".prop_map(Ok),
+                    "[0-9]{1,3}".prop_map(|key| Ok(format!("{{\"__tombstone\":\"{key}\"}}"))),
                     prop::collection::vec(any::<u8>(), 0..6).prop_map(Err),
                 ],
                 1..12,
@@ -147,6 +199,7 @@ mod tests {
             for written in [written.clone(), written.slice(..written.len() - 1)] {
                 let (read, found) = read(written, first_offset);
                 let read = String::from_utf8_lossy(&read).into_owned();
+                let read = read.replace(" {", "{");
                 prop_assert_eq!(read.trim_end_matches('\n'), text.trim_end_matches('\n'));
                 prop_assert_eq!(&found, &deletes);
             }

@@ -77,6 +77,18 @@ fn a_file_that_only_looks_different_goes_on() {
 }
 
 #[test]
+fn a_replay_deletes_what_a_run_deletes() {
+    let folder = TempDir::new().unwrap();
+    let fixture = folder.path().join("world");
+    fs::create_dir_all(fixture.join("pin")).unwrap();
+    let lines = "{\"index\":1,\"category\":\"art\"}\n{\"index\":2,\"category\":\"art\"}\n{\"__tombstone\":\"1\"}";
+    fs::write(fixture.join("pin/1.jsonl"), lines).unwrap();
+    fs::write(fixture.join("dataflow.sql"), FILE).unwrap();
+    let printed = finish(&format!("replay {} posts", fixture.display()));
+    assert!(printed.contains("| art      |     1 |"), "{printed}");
+}
+
+#[test]
 fn a_changed_view_is_written_anew_and_its_neighbours_are_not() {
     let made = Made::new();
     let text = FILE.replace("max(followers)", "min(followers)");

@@ -5,6 +5,8 @@
 //! * A record without value, a tombstone, cannot be a line that a reader of this layout takes for a deletion: it is refused, alone, and
 //!   others of its request are kept.
 //! * A newline inside a value becomes a carriage return; to JSON they are the same.
+//! * A value of nothing but blanks is kept as `""`, so that it becomes a dead letter, and one that
+//!   looks like a deletion gets a leading blank, so that it is a record to whoever reads the log.
 //! * A shard is read with what is left of its records: of a partition key only what led to the topic, and as time of arrival when the file was last written.
 //! * Deleting a stream forgets the stream and keeps its records: offsets that were handed out stay what they are.
 
@@ -27,7 +29,7 @@ use super::log::{Log, LogError, Topic};
 use super::naming::Naming;
 use super::partitioner::{Partitioner, of_key};
 use super::shards::{hash_range, sequence, shard_id};
-use crate::decode::push_record;
+use crate::source::tombstone;
 use consumer::LogConsumer;
 use cursors::Cursors;
 use groups::Groups;
@@ -96,7 +98,7 @@ impl Embedded {
                     if numbers.is_empty() && record.key.is_none() {
                         lines.reserve(records.iter().map(size).sum());
                     }
-                    push_record(lines, value);
+                    tombstone::push_value(lines, value);
                     numbers.push(number);
                 }
             }

@@ -45,6 +45,20 @@ async fn a_pretty_printed_body_is_one_line_a_record() {
 }
 
 #[tokio::test]
+async fn a_value_is_a_record_whatever_it_looks_like() {
+    let gateway = Gateway::start().await;
+    let blanks = r#"{"records": [{"value": ""}, {"value": "ICA="}, {"value": "Cg=="}]}"#;
+    let deletion = r#"{"records": [{"value": {"__tombstone":"75"}}]}"#;
+    for (kind, body) in [(BINARY, blanks), (JSON, deletion)] {
+        assert_eq!(gateway.post("/topics/pin", kind, body).await.status, 200);
+    }
+    let lines = gateway.lines("pin", 0);
+    assert_eq!(lines, "\"\"\n\"\"\n\"\"\n {\"__tombstone\":\"75\"}\n");
+    let (_, deletes) = crate::source::tombstone::read(lines.into(), 0);
+    assert_eq!(deletes, []);
+}
+
+#[tokio::test]
 async fn a_bad_record_is_answered_for_itself() {
     let gateway = Gateway::start().await;
     let body = r#"{"records": [

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 
-use crate::decode::push_record;
+use crate::decode::{push_record, push_value};
 use crate::source::{Chunk, Delete, Position};
 
 /// Offsets without record that are spelled out as blank lines; across more of them a chunk ends.
@@ -60,8 +60,7 @@ impl Batch {
         }
         self.fill(offset);
         match value {
-            Some(value) if is_blank(value) => self.lines.extend_from_slice(b"\"\"\n"),
-            Some(value) => push_record(&mut self.lines, value),
+            Some(value) => push_value(&mut self.lines, value),
             None => match key.filter(|key| !key.is_empty()) {
                 Some(key) => {
                     self.deletes.push(Delete {
@@ -118,13 +117,6 @@ impl Batch {
         self.first = self.next;
         Some(chunk)
     }
-}
-
-/// Whether a value is no record to a reader of lines.
-fn is_blank(value: &[u8]) -> bool {
-    value
-        .iter()
-        .all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n'))
 }
 
 #[cfg(test)]

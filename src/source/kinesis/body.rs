@@ -5,7 +5,7 @@
 //! that encodes again: it gets the quotes. So nothing is decoded twice, and what is not base64 of JSON stays a dead letter as it came.
 
 use super::place::Sequence;
-use crate::decode::push_record;
+use crate::decode::{push_record, push_value};
 
 /// Appends the data of a record as one line.
 pub fn push_data(lines: &mut Vec<u8>, data: &[u8]) {
@@ -13,11 +13,8 @@ pub fn push_data(lines: &mut Vec<u8>, data: &[u8]) {
         lines.push(b'"');
         lines.extend_from_slice(data.trim_ascii());
         lines.extend_from_slice(b"\"\n");
-    } else if data.is_empty() {
-        // A blank line would be an offset without record, and this record is one: an empty JSON string is a dead letter.
-        push_record(lines, b"\"\"");
     } else {
-        push_record(lines, data);
+        push_value(lines, data);
     }
 }
 
