@@ -9,6 +9,7 @@
 //! * `fixtures`: a recorded world whose answers another engine has computed;
 //! * `lake`: the program itself over files: restarts, kills, bad records;
 //! * `statements`: the program where its dataflow file was changed, or is not there;
+//! * `sources`: the program and its source: bad files, files in the wrong place, another source;
 //! * `directory`, `archive`, `mysql`: the sources for files and for MariaDB, and the raw archive;
 //! * `bucket`: the same with a lake and a source in S3;
 //! * `cluster`, `cluster_histories`: the same on several processes, and what may happen to them;
@@ -57,6 +58,7 @@ mod suite {
     mod query;
     pub mod refused;
     mod served;
+    mod sources;
     mod statements;
     mod tape;
     mod types;

@@ -24,7 +24,7 @@ use crate::serve::status::{Complaint, Status};
 use crate::serve::store::LiveStore;
 use crate::serve::terminal::{TerminalStatus, size_of};
 use crate::sink::Codec;
-use crate::source::SourceSpec;
+use crate::source::{OnBadFile, SourceSpec};
 use crate::sql::Session;
 
 /// Arguments of `run`.
@@ -49,6 +49,12 @@ pub struct RunArgs {
     /// What to do when Kafka no longer has records that were not read: end, or go on at the oldest or behind the newest
     #[arg(long, value_enum, value_name = "ANSWER")]
     on_lost_offsets: Option<LostOffsets>,
+    /// What to do about a file that cannot be read on (a record of more than 32 MiB, damaged compression, no permission): end, or make its rest a dead letter and go on behind it
+    #[arg(long, value_enum, value_name = "ANSWER", default_value = "fail")]
+    on_bad_file: BadFile,
+    /// Go on at the lake's positions although they are of another source: this is the same one, reached in another way
+    #[arg(long)]
+    source_moved: bool,
     /// Keep every record as it came in a folder or s3://bucket/prefix, readable again with --source dir:
     #[arg(long, value_name = "ARCHIVE")]
     archive: Option<String>,
@@ -96,6 +102,24 @@ enum LostOffsets {
     Earliest,
     /// Go on behind the newest record
     Latest,
+}
+
+/// An answer to a file that cannot be read on.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum BadFile {
+    /// Commit what came before it, and end with an error that names it
+    Fail,
+    /// Make its rest a dead letter, and go on behind it
+    DeadLetter,
+}
+
+impl From<BadFile> for OnBadFile {
+    fn from(answer: BadFile) -> OnBadFile {
+        match answer {
+            BadFile::Fail => OnBadFile::Fail,
+            BadFile::DeadLetter => OnBadFile::DeadLetter,
+        }
+    }
 }
 
 /// A codec by name.
@@ -160,6 +184,8 @@ impl RunArgs {
             prefix: self.prefix.clone(),
             source: self.source(),
             archive: self.archive.clone(),
+            source_moved: self.source_moved,
+            on_bad_file: self.on_bad_file.into(),
             bounded: self.bounded,
             workers: self.workers.map_or(cores, std::num::NonZeroUsize::get),
             cluster: (!self.addresses.is_empty()).then(|| Cluster {

@@ -14,6 +14,7 @@
 mod address;
 mod admin;
 mod context;
+mod identity;
 mod msk_iam;
 mod options;
 mod settings;
@@ -26,3 +27,4 @@ pub use address::{Isolation, KafkaAddress, NewTopics, OnLostOffsets, Start};
 pub use admin::{create_topics, list_topics};
 pub(crate) use admin::{metadata, topics_of, unusable};
 pub use context::{Context, Health, Trouble};
+pub(crate) use identity::topic_ids;

@@ -100,6 +100,12 @@ impl MysqlAddress {
         self.shown.clone()
     }
 
+    /// Server and database.
+    pub(crate) fn place(&self) -> String {
+        let (host, port) = (self.opts.ip_or_hostname(), self.opts.tcp_port());
+        format!("{host}:{port}/{}", self.database())
+    }
+
     /// The database.
     pub fn database(&self) -> &str {
         self.opts.db_name().unwrap_or_default()

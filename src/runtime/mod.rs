@@ -17,6 +17,7 @@ mod cluster;
 mod committer;
 mod engine;
 mod keeper;
+mod origin;
 mod outcome;
 mod pace;
 mod parts;

@@ -2,6 +2,7 @@
 //!
 //! Nothing is read from a source before the dataflow is understood, the lake is open and judged, and the source says where it will read on.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use crossbeam_channel::RecvTimeoutError;
 
 use super::archive::open_archive;
 use super::committer::Committed;
+use super::origin;
 use super::outcome::Outcome;
 use super::parts::{Parts, STAGER_QUEUE};
 use super::planned::planned;
@@ -24,10 +26,12 @@ use crate::lake::{Lake, LakeError};
 use crate::plan::Plan;
 use crate::reclock::{Intake, IntakeLimits};
 use crate::render::served_views;
-use crate::serve::status::{Complaint, RestoredLake, RunDescription, Status};
+use crate::serve::status::{Complaint, RestoredLake, RunDescription, Status, UnreadSample};
 use crate::serve::store::{LiveStore, ViewSpec};
 use crate::sink::{Codec, Committer};
-use crate::source::{Opening, Source, SourceError, SourceSpec};
+use crate::source::{
+    OnBadFile, Opening, Position, Source, SourceError, SourceSpec, Unread, unread,
+};
 
 /// How often it is looked whether the run was asked to stop, while something is opened.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -56,6 +60,10 @@ pub struct RunOptions {
     pub source: SourceSpec,
     /// Where every record is kept as it came: a folder or `s3://bucket/prefix`.
     pub archive: Option<String>,
+    /// Whether the lake's positions are of this source, although they name another one.
+    pub source_moved: bool,
+    /// What to do about a file that cannot be read on.
+    pub on_bad_file: OnBadFile,
     /// Whether to end when the source has nothing more.
     pub bounded: bool,
     /// Worker threads of this process.
@@ -154,7 +162,7 @@ pub fn run(
     let lake = Lake::open(&options.lake)?;
     let writer = writer(run_id);
     let opening = open_lake(&lake, writer, &definition, &plan, &options.prefix, outcome);
-    let Some((committer, found)) = runtime.block_on(opening)? else {
+    let Some((committer, mut found)) = runtime.block_on(opening)? else {
         return Ok(abandoned(None));
     };
     for path in found.left.iter().filter(|_| process == 0) {
@@ -173,6 +181,8 @@ pub fn run(
     }
 
     let opening = Opening {
+        unread: Unread::of(&streams),
+        on_bad_file: options.on_bad_file,
         streams: streams.clone(),
         bounded: options.bounded,
         positions: found.positions.clone(),
@@ -180,12 +190,17 @@ pub fn run(
         processes,
         budget_bytes: (options.limits.budget_bytes / 4) as usize,
     };
-    let (asked, handle) = (options.clone(), runtime.clone());
-    let opened = unless_stopped(outcome, move || open_source(&asked, &opening, &handle));
+    let unread = opening.unread.clone();
+    status.set_unread(move || unread.list().into_iter().map(unread_sample).collect());
+    let (asked, handle, place) = (options.clone(), runtime.clone(), lake.location());
+    let opened = unless_stopped(outcome, move || {
+        open_source(&asked, opening, &place, &handle)
+    });
     let Some(opened) = opened else {
         return Ok(abandoned(restored));
     };
-    let (source, archive) = opened?;
+    let (source, archive, positions) = opened?;
+    found.positions = positions;
     let intake = Intake::new(
         source,
         found.epoch + 1,
@@ -265,17 +280,30 @@ pub(super) async fn open_lake(
     Ok(Some((committer, found.map_err(RunError::Failed)?)))
 }
 
-/// Opens what is read from, and what every record is kept in.
+/// What is read from, what every record is kept in, and the positions with the name of the source.
+type Opened = (
+    Box<dyn Source>,
+    Option<SharedArchive>,
+    BTreeMap<String, Position>,
+);
+
+/// Opens what is read from, and what every record is kept in, unless the positions are of another
+/// source.
 fn open_source(
     options: &RunOptions,
-    opening: &Opening,
+    opening: Opening,
+    lake: &str,
     runtime: &tokio::runtime::Handle,
-) -> Result<(Box<dyn Source>, Option<SharedArchive>), RunError> {
+) -> Result<Opened, RunError> {
     let source = options.source.open(opening.clone(), runtime)?;
-    let mine = |stream: &str, partition: &str| options.source.reads(opening, stream, partition);
+    let mut positions = opening.positions.clone();
+    let identity = source.identity();
+    origin::claim(&mut positions, identity, options.source_moved, lake)
+        .map_err(RunError::Failed)?;
+    let mine = |stream: &str, partition: &str| options.source.reads(&opening, stream, partition);
     let location = options.archive.as_deref();
-    let archive = location.map(|location| open_archive(location, opening, mine, runtime));
-    Ok((source, archive.transpose()?))
+    let archive = location.map(|location| open_archive(location, &opening, mine, runtime));
+    Ok((source, archive.transpose()?, positions))
 }
 
 /// Does what may take long on a thread of its own, so that it is not waited for once the run was asked to stop: `None` then.
@@ -327,4 +355,13 @@ fn complaint(outcome: &Outcome) -> Option<Complaint> {
         )));
     }
     outcome.is_stopping().then_some(Complaint::Stopping)
+}
+
+/// Something that is not read, as the status shows it.
+fn unread_sample(place: unread::Place) -> UnreadSample {
+    UnreadSample {
+        why: place.to_string(),
+        place: place.place,
+        count: place.count,
+    }
 }

@@ -13,6 +13,7 @@ use crate::emulator::{Emulator, EmulatorOptions, Stream};
 /// Posts by the emulator.
 pub struct Emulated {
     emulator: Emulator,
+    seed: u64,
     streams: Vec<(Stream, usize)>,
     offsets: Vec<u64>,
     /// Posts of which a stream has all records already, because it was read further than another one.
@@ -64,12 +65,14 @@ impl Emulated {
             .iter()
             .map(|stream| position(stream).offset)
             .collect();
+        let seed = options.seed;
         let emulator = Emulator::at(options, first_post).map_err(|error| SourceError::Address {
             address: "emulator:".to_owned(),
             why: error.to_string(),
         })?;
         let finished = opening.process != 0;
         Ok(Emulated {
+            seed,
             emulator,
             streams,
             offsets,
@@ -144,6 +147,10 @@ impl Source for Emulated {
             None if self.finished => Read::End,
             None => Read::Idle,
         })
+    }
+
+    fn identity(&self) -> Option<String> {
+        Some(format!("the emulator with the seed {}", self.seed))
     }
 
     fn describe(&self) -> String {

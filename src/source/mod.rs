@@ -15,6 +15,7 @@ mod kinesis;
 mod mysql;
 mod spec;
 pub mod tombstone;
+pub mod unread;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,7 @@ pub use kafka::KafkaSource;
 pub use kinesis::Kinesis;
 pub use mysql::Mysql;
 pub use spec::SourceSpec;
+pub use unread::Unread;
 
 /// Some consecutive records of one partition.
 #[derive(Clone, Debug)]
@@ -92,6 +94,12 @@ pub trait Source: Send {
     /// What the source is, for people: without secrets.
     fn describe(&self) -> String;
 
+    /// What positions are of, as far as possible whatever way it is reached: a folder, a bucket, a cluster, a database; without secrets. `None` if that is not
+    /// known.
+    fn identity(&self) -> Option<String> {
+        None
+    }
+
     /// How far behind each partition is that this process reads.
     fn lag(&self) -> Vec<Lag> {
         Vec::new()
@@ -121,6 +129,18 @@ pub enum SourceError {
         /// What the storage said.
         why: String,
     },
+    /// A file cannot be read on: its bytes are damaged, or nobody may read them.
+    #[error(
+        "could not read on in `{place}` of the source {source_name}: {why}\n help: with `--on-bad-file dead-letter` its rest becomes a dead letter, and reading goes on behind it"
+    )]
+    BadFile {
+        /// The source.
+        source_name: String,
+        /// The file.
+        place: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The servers behind a source refuse, or cannot be understood.
     #[error("the source {source_name} failed at {place}: {why}")]
     Failed {
@@ -143,6 +163,16 @@ pub enum SourceError {
     },
 }
 
+/// What to do about a file that cannot be read on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnBadFile {
+    /// Fail: someone has to decide.
+    #[default]
+    Fail,
+    /// Make its rest a dead letter, and go on behind it.
+    DeadLetter,
+}
+
 /// What every source needs to know when it is opened.
 #[derive(Clone, Debug)]
 pub struct Opening {
@@ -158,12 +188,18 @@ pub struct Opening {
     pub processes: usize,
     /// The bytes that the source may keep ready, over all partitions.
     pub budget_bytes: usize,
+    /// What to do about a file that cannot be read on.
+    pub on_bad_file: OnBadFile,
+    /// Notes what the source has and nobody reads.
+    pub unread: Unread,
 }
 
 impl Opening {
     /// All there is now of `streams`, from the beginning, by this process alone.
     pub fn whole(streams: Vec<String>) -> Self {
         Opening {
+            unread: Unread::of(&streams),
+            on_bad_file: OnBadFile::Fail,
             streams,
             bounded: true,
             positions: BTreeMap::new(),

@@ -265,6 +265,8 @@ fn run_once(
         .enable_all()
         .build()?;
     let options = RunOptions {
+        source_moved: false,
+        on_bad_file: crate::source::OnBadFile::Fail,
         dataflow: args.dataflow.clone(),
         lake: lake.display().to_string(),
         prefix: String::new(),

@@ -215,7 +215,7 @@ impl Backend for Embedded {
     }
 
     fn health(&self) -> BoxFuture<'_, Result<(), Fault>> {
-        let trouble = self.log.trouble().cloned().map(Fault::from);
+        let trouble = self.log.trouble().map(Fault::from);
         Box::pin(async move { trouble.map_or(Ok(()), Err) })
     }
 

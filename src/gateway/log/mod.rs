@@ -16,25 +16,27 @@
 //! 2. An append that was answered with an offset is there at that offset.
 //! 3. A file is complete and synced before the one that follows it is made.
 //! 4. Offsets are line numbers: they begin at 0 and have no gap; a file's name is the offset of its first line.
-//! 5. After any error of the file system nothing is taken in: what is on disk is unknown until the log is opened again.
+//! 5. After any error of the file system nothing is taken in: what is on disk is unknown until the log is opened again, which is tried every second.
+//! 6. A log that lacks something which was acknowledged is not opened: see `extent`.
 //!
 //! An append that was *not* answered, because the process ended, may be there all the same: whoever sends it again makes a copy.
 //! Open the log before anything reads it after a crash; opening is the repair.
 
 mod error;
+mod extent;
 mod layout;
 mod reader;
 mod repair;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod view;
 mod wal;
 mod writer;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -45,6 +47,7 @@ pub use reader::{Cursor, Most};
 pub use view::Topic;
 
 use layout::{FULL_AT, partition_folder, sync_folder, topics_folder, wal_folder};
+use topics::{Broken, Topics};
 use view::View;
 
 /// How the log is kept.
@@ -98,12 +101,11 @@ enum Job {
 pub struct Log {
     root: PathBuf,
     options: LogOptions,
-    topics: RwLock<BTreeMap<String, Arc<Topic>>>,
-    making: Mutex<()>,
+    topics: Arc<Topics>,
     queue: mpsc::Sender<Job>,
     room: Arc<Semaphore>,
     grown: watch::Receiver<u64>,
-    broken: Arc<OnceLock<LogError>>,
+    broken: Arc<Broken>,
     writer: Mutex<Option<JoinHandle<()>>>,
     _lock: File,
 }
@@ -122,13 +124,19 @@ impl Log {
             sync_folder(parent).map_err(LogError::at(parent))?;
         }
         sync_folder(root).map_err(LogError::at(root))?;
-        let number = repair::replay_writes(root)?;
-        let topics = repair::read_topics(root)?;
-        let wal = repair::forget_writes(root, number)?;
+        let repaired = repair::repair(root)?;
+        let topics = Arc::new(Topics::new(repaired.topics));
         let (queue, jobs) = mpsc::channel();
         let (growing, grown) = watch::channel(0);
-        let broken = Arc::new(OnceLock::new());
-        let writer = writer::Writer::new(root, &options, wal, growing, Arc::clone(&broken))?;
+        let broken = Arc::<Broken>::default();
+        let writer = writer::Writer::new(
+            root,
+            &options,
+            repaired.wal,
+            growing,
+            Arc::clone(&topics),
+            Arc::clone(&broken),
+        )?;
         let writer = std::thread::Builder::new()
             .name("log writer".to_owned())
             .spawn(move || writer.run(&jobs))
@@ -139,8 +147,7 @@ impl Log {
                 options.queue_bytes.clamp(1, Semaphore::MAX_PERMITS),
             )),
             options,
-            topics: RwLock::new(topics),
-            making: Mutex::new(()),
+            topics,
             queue,
             grown,
             broken,
@@ -156,28 +163,22 @@ impl Log {
 
     /// The topics' names, sorted.
     pub fn topics(&self) -> Vec<String> {
-        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        topics.keys().cloned().collect()
+        self.topics.names()
     }
 
     /// A topic that exists.
     pub fn topic(&self, name: &str) -> Option<Arc<Topic>> {
-        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        topics.get(name).cloned()
+        self.topics.get(name)
     }
 
     /// A topic, made if there is none, with so many partitions or as many as configured. Blocks when it makes one.
     pub fn make_topic(&self, name: &str, partitions: Option<u32>) -> Result<Arc<Topic>, LogError> {
-        let _one_at_a_time = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.topics.making();
         if let Some(topic) = self.topic(name) {
             return Ok(topic);
         }
         check_topic(name)?;
-        let count = {
-            let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-            topics.len()
-        };
-        if count >= self.options.topics_max {
+        if self.topics.names().len() >= self.options.topics_max {
             return Err(LogError::TooManyTopics {
                 name: name.to_owned(),
                 max: self.options.topics_max,
@@ -186,8 +187,7 @@ impl Log {
         let partitions = partitions.unwrap_or(self.options.partitions).max(1);
         self.make_folders(name, partitions)?;
         let topic = Arc::new(Topic::new(name, vec![View::default(); partitions as usize]));
-        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        topics.insert(name.to_owned(), Arc::clone(&topic));
+        self.topics.insert(&topic);
         Ok(topic)
     }
 
@@ -271,8 +271,8 @@ impl Log {
         reader::written(&self.root, topic, partition, offset)
     }
 
-    /// Why the log takes nothing in any more, if so.
-    pub fn trouble(&self) -> Option<&LogError> {
+    /// Why the log takes nothing in at the moment, if so.
+    pub fn trouble(&self) -> Option<LogError> {
         self.broken.get()
     }
 

@@ -9,32 +9,76 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::extent::{self, Extent, Partition};
 use super::layout::{
     parse_segment, partition_folder, segment_path, sync_folder, topics_folder, wal_folder,
 };
 use super::view::{Segment, Topic, View};
-use super::wal::{Entry, Wal, replay, wal_path};
+use super::wal::{Entry, Replayed, Wal, replay, wal_path};
 use super::{LogError, place};
 use crate::decode::{count_records, last_newline};
 
+/// What opening a log finds.
+pub(super) struct Repaired {
+    pub topics: BTreeMap<String, Arc<Topic>>,
+    /// The new log of writes.
+    pub wal: Wal,
+}
+
+/// Repairs the log, unless something of it is missing that cannot be repaired.
+pub(super) fn repair(root: &Path) -> Result<Repaired, LogError> {
+    let extent = Extent::read(root)?;
+    let last = replay_writes(root, &extent)?.max(extent.wal);
+    extent.check(root)?;
+    let topics = read_topics(root, &extent)?;
+    extent_of(&topics, last).write(root)?;
+    let wal = forget_writes(root, last)?;
+    Ok(Repaired { topics, wal })
+}
+
+/// How far all topics go, when the writes of all logs up to `wal` are in their files.
+pub(super) fn extent_of(topics: &BTreeMap<String, Arc<Topic>>, wal: u64) -> Extent {
+    let mut partitions = Vec::new();
+    for topic in topics.values() {
+        for partition in 0..topic.partitions() {
+            let view = topic.view(partition);
+            let seen = view.filter(|view| view.next > 0);
+            partitions.extend(seen.map(|view| Partition::of(&topic.name, partition, &view)));
+        }
+    }
+    Extent { wal, partitions }
+}
+
 /// Does all writes again that may be missing, and tells the number of the last log of writes.
-pub(super) fn replay_writes(root: &Path) -> Result<u64, LogError> {
+fn replay_writes(root: &Path, extent: &Extent) -> Result<u64, LogError> {
     let mut open = Files::new(root);
     let mut last = 0;
+    let mut found: BTreeMap<u64, Replayed> = BTreeMap::new();
     for number in numbers(root)? {
         let path = wal_path(&wal_folder(root), number);
         let file = File::open(&path).map_err(LogError::at(&path))?;
         file.sync_all().map_err(LogError::at(&path))?;
         let bytes = std::fs::read(&path).map_err(LogError::at(&path))?;
-        replay(&bytes, number, |entry| open.apply(entry))?;
+        let replayed = replay(&bytes, number, |entry| open.apply(entry))?;
+        if replayed.stranded > 0 {
+            return Err(LogError::Damaged {
+                place: path.display().to_string(),
+                why: format!(
+                    "was changed at byte {} or behind it: {} records that follow were acknowledged, and those that were there cannot be told; restore the file",
+                    replayed.whole, replayed.stranded
+                ),
+            });
+        }
+        found.insert(number, replayed);
         last = number;
     }
     open.sync()?;
+    extent::check_writes(root, extent, |number| Some(found.get(&number)?.whole))?;
     Ok(last)
 }
 
 /// Removes the logs of writes, whose writes are all done and synced, and begins a new one behind `last`.
-pub(super) fn forget_writes(root: &Path, last: u64) -> Result<Wal, LogError> {
+fn forget_writes(root: &Path, last: u64) -> Result<Wal, LogError> {
     let folder = wal_folder(root);
     for number in numbers(root)? {
         let path = wal_path(&folder, number);
@@ -110,7 +154,7 @@ impl<'a> Files<'a> {
 }
 
 /// The topics and how far they go.
-pub(super) fn read_topics(root: &Path) -> Result<BTreeMap<String, Arc<Topic>>, LogError> {
+fn read_topics(root: &Path, extent: &Extent) -> Result<BTreeMap<String, Arc<Topic>>, LogError> {
     let folder = topics_folder(root);
     let mut topics = BTreeMap::new();
     for name in names(&folder)? {
@@ -127,14 +171,19 @@ pub(super) fn read_topics(root: &Path) -> Result<BTreeMap<String, Arc<Topic>>, L
             .max();
         let Some(count) = count else { continue };
         let views = (0..count)
-            .map(|partition| read_partition(root, &name, partition))
+            .map(|partition| read_partition(root, &name, partition, extent))
             .collect::<Result<Vec<_>, _>>()?;
         topics.insert(name.clone(), Arc::new(Topic::new(&name, views)));
     }
     Ok(topics)
 }
 
-fn read_partition(root: &Path, topic: &str, partition: u32) -> Result<View, LogError> {
+fn read_partition(
+    root: &Path,
+    topic: &str,
+    partition: u32,
+    extent: &Extent,
+) -> Result<View, LogError> {
     let folder = partition_folder(root, topic, partition);
     std::fs::create_dir_all(&folder).map_err(LogError::at(&folder))?;
     let starts: BTreeSet<u64> = names(&folder)?
@@ -144,14 +193,15 @@ fn read_partition(root: &Path, topic: &str, partition: u32) -> Result<View, LogE
     let mut view = View::default();
     for &start in &starts {
         let path = segment_path(root, topic, partition, start);
-        let bytes = if starts.last() == Some(&start) {
-            let (bytes, records) = read_last(&path)?;
-            view.next = start + records;
-            bytes
+        let (bytes, sum) = if starts.last() == Some(&start) {
+            let last = read_last(&path)?;
+            view.next = start + last.records;
+            (last.bytes, Some(last.sum))
         } else {
-            std::fs::metadata(&path).map_err(LogError::at(&path))?.len()
+            let bytes = std::fs::metadata(&path).map_err(LogError::at(&path))?.len();
+            (bytes, extent.sum(topic, partition, start, bytes))
         };
-        view.segments.push(Segment { start, bytes });
+        view.segments.push(Segment { start, bytes, sum });
     }
     if starts.first().is_some_and(|&first| first != 0) {
         tracing::info!(
@@ -162,8 +212,15 @@ fn read_partition(root: &Path, topic: &str, partition: u32) -> Result<View, LogE
     Ok(view)
 }
 
-/// The size of a partition's last file, and how many records it holds. Half a record at its end was never durable and is cut.
-fn read_last(path: &Path) -> Result<(u64, u64), LogError> {
+/// A partition's last file.
+struct Last {
+    bytes: u64,
+    records: u64,
+    sum: u32,
+}
+
+/// Reads a partition's last file. Half a record at its end was never durable and is cut.
+fn read_last(path: &Path) -> Result<Last, LogError> {
     let bytes = std::fs::read(path).map_err(LogError::at(path))?;
     let whole = last_newline(&bytes).map_or(0, |newline| newline + 1);
     if whole < bytes.len() {
@@ -180,7 +237,11 @@ fn read_last(path: &Path) -> Result<(u64, u64), LogError> {
             .and_then(|()| file.sync_all())
             .map_err(LogError::at(path))?;
     }
-    Ok((whole as u64, count_records(&bytes[..whole])))
+    Ok(Last {
+        bytes: whole as u64,
+        records: count_records(&bytes[..whole]),
+        sum: crc32fast::hash(&bytes[..whole]),
+    })
 }
 
 fn names(folder: &Path) -> Result<Vec<String>, LogError> {

@@ -134,6 +134,10 @@ fn snapshot(root: &Path) -> tempfile::TempDir {
     for part in ["_wal", "topics"] {
         copy(&root.join(part), &dir.path().join(part));
     }
+    // How far the log goes is written down before a log of writes goes.
+    for file in ["_extent", "_acknowledged"] {
+        let _ = std::fs::copy(root.join(file), dir.path().join(file));
+    }
     dir
 }
 
@@ -320,6 +324,133 @@ fn durable_bytes_that_are_gone_are_an_error_and_not_a_gap() {
         error.contains("has 3 bytes where 6 were durable"),
         "{error}"
     );
+}
+
+/// A log that took three times `lines` and was then left by `leave`; and its only file.
+fn left(lines: &str, leave: impl Fn(Log)) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path(), LogOptions::default()).unwrap();
+    let topic = log.make_topic("pin", None).unwrap();
+    for _ in 0..3 {
+        let appended = runtime().block_on(log.append(&topic, 0, lines.into()));
+        appended.unwrap();
+    }
+    leave(log);
+    let file = segment_path(dir.path(), "pin", 0, 0);
+    (dir, file)
+}
+
+fn refusal(root: &Path) -> String {
+    let refused = Log::open(root, LogOptions::default()).unwrap_err();
+    // It is refused again: nothing was changed.
+    let again = Log::open(root, LogOptions::default()).unwrap_err();
+    assert_eq!(refused.to_string(), again.to_string());
+    refused.to_string()
+}
+
+#[test]
+fn a_missing_end_is_refused_with_its_records_wherever_it_was_cut() {
+    for cut in 0..15 {
+        let (dir, file) = left("ab\ncd\n", |log| log.close());
+        let text = std::fs::read(&file).unwrap();
+        assert_eq!(text.len(), 18);
+        std::fs::write(&file, &text[..cut]).unwrap();
+        let told = refusal(dir.path());
+        let missing = 6 - cut / 3;
+        assert!(
+            told.contains(&format!(
+                "{missing} records that were acknowledged are missing from offset {}",
+                cut / 3
+            )),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_is_gone_and_one_that_was_changed_are_refused() {
+    let (dir, file) = left("ab\n", |log| log.close());
+    std::fs::remove_file(&file).unwrap();
+    assert!(refusal(dir.path()).contains("3 records that were acknowledged are missing"));
+    let (dir, file) = left("ab\n", |log| log.close());
+    std::fs::write(&file, "ab\nxb\nab\n").unwrap();
+    assert!(refusal(dir.path()).contains("has other bytes than were written"));
+}
+
+#[test]
+fn a_log_of_writes_that_was_cut_or_changed_is_refused() {
+    let wal = |dir: &tempfile::TempDir| {
+        let mut entries = std::fs::read_dir(wal_folder(dir.path())).unwrap();
+        entries.next().unwrap().unwrap().path()
+    };
+    for cut in [1, 40, 80] {
+        let (dir, file) = left("ab\n", Log::crash);
+        let (path, text) = (wal(&dir), std::fs::read(wal(&dir)).unwrap());
+        std::fs::write(&path, &text[..text.len() - cut]).unwrap();
+        std::fs::write(&file, "ab\n").unwrap();
+        let told = refusal(dir.path());
+        assert!(
+            told.contains("were acknowledged: records in the last"),
+            "{told}"
+        );
+    }
+    let (dir, file) = left("ab\n", Log::crash);
+    let (path, mut text) = (wal(&dir), std::fs::read(wal(&dir)).unwrap());
+    let middle = text.len() / 3 + 30;
+    text[middle] ^= 1;
+    std::fs::write(&path, text).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let told = refusal(dir.path());
+    assert!(
+        told.contains("records that follow were acknowledged"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_log_of_an_earlier_version_is_opened_and_then_watched() {
+    let (dir, file) = left("ab\n", |log| log.close());
+    for name in ["_extent", "_acknowledged"] {
+        std::fs::remove_file(dir.path().join(name)).unwrap();
+    }
+    drop(Log::open(dir.path(), LogOptions::default()).unwrap());
+    std::fs::write(&file, "ab\n").unwrap();
+    assert!(refusal(dir.path()).contains("2 records"));
+}
+
+#[test]
+fn a_log_that_failed_opens_again_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path(), LogOptions::default()).unwrap();
+    let topic = log.make_topic("pin", None).unwrap();
+    let runtime = runtime();
+    let append = |line: &str| runtime.block_on(log.append(&topic, 0, line.into()));
+    assert_eq!(append("first\n").unwrap(), 0);
+    // Where the file of the next partition's records should be is something else.
+    let other = log.make_topic("geo", None).unwrap();
+    let in_the_way = segment_path(dir.path(), "geo", 0, 0);
+    std::fs::create_dir_all(&in_the_way).unwrap();
+    let refused = runtime.block_on(log.append(&other, 0, b"lost\n".to_vec()));
+    assert!(matches!(refused, Err(LogError::Failed { .. })) && log.trouble().is_some());
+    assert!(append("refused\n").is_err());
+    std::fs::remove_dir(&in_the_way).unwrap();
+    let mut tries = 0;
+    let append = |line: &str| runtime.block_on(log.append(&topic, 0, line.into()));
+    let offset = loop {
+        match append("second\n") {
+            Ok(offset) => break offset,
+            Err(_) => tries += 1,
+        }
+        assert!(tries < 1000);
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
+    };
+    assert_eq!((offset, log.trouble().is_none()), (1, true));
+    assert_eq!(
+        std::fs::read(segment_path(dir.path(), "pin", 0, 0)).unwrap(),
+        b"first\nsecond\n"
+    );
+    drop(log);
+    Log::open(dir.path(), LogOptions::default()).unwrap();
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(super) struct Segment {
     pub start: u64,
     /// Its bytes.
     pub bytes: u64,
+    /// Their CRC-32, where it is known.
+    pub sum: Option<u32>,
 }
 
 impl Topic {

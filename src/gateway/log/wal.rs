@@ -10,7 +10,8 @@
 //! frame's number is the file's, and the sum covers it, so that a frame is never taken for one of another file.
 //!
 //! # Invariants
-//! 1. A frame that does not check ends the file: it was being written, nobody was told that it is there, and nothing of it is in any partition.
+//! 1. A frame that does not check ends the file: it was being written, nobody was told that it is there, and nothing of it is in any partition. If whole
+//!    frames follow it, it was damaged later, and the log is refused: each frame is synced before the next is written.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -123,12 +124,21 @@ fn sum(number: u64, body: &[u8]) -> u32 {
     crc.sum()
 }
 
+/// What was found in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Replayed {
+    /// The bytes of its whole frames, up to the first that does not check.
+    pub whole: u64,
+    /// The records in whole frames behind that.
+    pub stranded: u64,
+}
+
 /// Calls `apply` with every entry of the file's whole frames, in order.
 pub(super) fn replay<E>(
     bytes: &[u8],
     number: u64,
     mut apply: impl FnMut(Entry<'_>) -> Result<(), E>,
-) -> Result<(), E> {
+) -> Result<Replayed, E> {
     let mut rest = bytes;
     while let Some((body, behind)) = whole_frame(rest, number) {
         let mut entries = Reader(body);
@@ -137,7 +147,23 @@ pub(super) fn replay<E>(
         }
         rest = behind;
     }
-    Ok(())
+    let mut stranded = 0;
+    let mut begin = [0; 12];
+    begin[..4].copy_from_slice(&MAGIC.to_le_bytes());
+    begin[4..].copy_from_slice(&number.to_le_bytes());
+    for at in memchr::memmem::find_iter(rest, &begin) {
+        let Some((body, _)) = whole_frame(&rest[at..], number) else {
+            continue;
+        };
+        let mut entries = Reader(body);
+        while let Some(entry) = entries.entry() {
+            stranded += crate::decode::count_records(entry.lines);
+        }
+    }
+    Ok(Replayed {
+        whole: (bytes.len() - rest.len()) as u64,
+        stranded,
+    })
 }
 
 /// The body of the first frame, and what follows it; `None` when it is not whole.
@@ -201,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_or_changed_frame_is_not_there_and_those_before_it_are() {
+    fn a_cut_frame_is_not_there_and_a_changed_one_is_noticed_by_those_behind_it() {
         let dir = tempfile::tempdir().unwrap();
         let mut wal = Wal::begin(dir.path(), 7).unwrap();
         let entry = |position, lines| Entry {
@@ -227,6 +253,13 @@ mod tests {
             let mut changed = bytes.clone();
             changed[cut] ^= 0x40;
             assert_eq!(replayed(&changed, 7).len(), whole, "changed at {cut}");
+            let found = replay::<()>(&changed, 7, |_| Ok(())).unwrap();
+            let expected = if cut < first {
+                (0, 1)
+            } else {
+                (first as u64, 0)
+            };
+            assert_eq!((found.whole, found.stranded), expected, "changed at {cut}");
         }
     }
 }

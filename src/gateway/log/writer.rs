@@ -4,16 +4,23 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::extent::{Acknowledged, Extent};
 use super::layout::{partition_folder, segment_path, sync_folder, wal_folder};
+use super::repair::{Repaired, repair};
+use super::topics::{Broken, Topics};
 use super::view::{Segment, Topic};
 use super::wal::{Entry, Wal};
 use super::{Append, Job, LogError, LogOptions};
+
+/// How often a log that has failed is opened again.
+const REOPEN_EVERY: Duration = Duration::from_secs(1);
 
 /// A group is full when it has so many bytes; what follows waits for the next sync.
 const GROUP_BYTES: usize = 8 << 20;
@@ -29,6 +36,8 @@ struct Part {
     start: u64,
     /// Bytes of the last file.
     position: u64,
+    /// The CRC-32 of these.
+    sum: Option<u32>,
     next: u64,
     /// Lines that are in the log of writes and not yet in the file.
     pending: Vec<u8>,
@@ -39,6 +48,8 @@ struct Dirty {
     files: Vec<(PathBuf, File)>,
     folders: Vec<PathBuf>,
     wal: PathBuf,
+    /// How far the log goes then.
+    extent: Extent,
 }
 
 /// The thread that syncs what is dirty, and the way to it.
@@ -52,7 +63,22 @@ pub(super) struct Writer {
     parts: BTreeMap<(String, u32), Part>,
     growing: watch::Sender<u64>,
     syncer: Option<Syncer>,
-    broken: Arc<OnceLock<LogError>>,
+    acknowledged: Acknowledged,
+    topics: Arc<Topics>,
+    broken: Arc<Broken>,
+    /// When the log was opened again last, or that was tried.
+    reopened: Instant,
+}
+
+/// Starts the thread that syncs. One log of writes is being synced away while the next one is written; a third one waits.
+fn start_syncer(root: &Path) -> Result<Syncer, LogError> {
+    let (sender, receiver) = sync_channel::<Dirty>(0);
+    let place = root.to_owned();
+    let syncer = std::thread::Builder::new()
+        .name("log syncer".to_owned())
+        .spawn(move || receiver.iter().try_for_each(|dirty| dirty.sync(&place)))
+        .map_err(LogError::at(root))?;
+    Ok((sender, syncer))
 }
 
 impl Writer {
@@ -61,15 +87,9 @@ impl Writer {
         options: &LogOptions,
         wal: Wal,
         growing: watch::Sender<u64>,
-        broken: Arc<OnceLock<LogError>>,
+        topics: Arc<Topics>,
+        broken: Arc<Broken>,
     ) -> Result<Writer, LogError> {
-        // One log of writes is being synced away while the next one is written; a third one waits.
-        let (sender, receiver) = sync_channel::<Dirty>(0);
-        let folder = wal_folder(root);
-        let syncer = std::thread::Builder::new()
-            .name("log syncer".to_owned())
-            .spawn(move || receiver.iter().try_for_each(|dirty| dirty.sync(&folder)))
-            .map_err(LogError::at(root))?;
         Ok(Writer {
             root: root.to_owned(),
             segment_bytes: options.segment_bytes.max(1),
@@ -77,8 +97,11 @@ impl Writer {
             wal,
             parts: BTreeMap::new(),
             growing,
-            syncer: Some((sender, syncer)),
+            syncer: Some(start_syncer(root)?),
+            acknowledged: Acknowledged::open(root)?,
+            topics,
             broken,
+            reopened: Instant::now(),
         })
     }
 
@@ -87,7 +110,17 @@ impl Writer {
         while !ends {
             let mut group = Vec::new();
             let mut bytes = 0;
-            let mut job = jobs.recv().ok();
+            let mut job = match self.broken.get() {
+                None => jobs.recv().ok(),
+                Some(_) => match jobs.recv_timeout(REOPEN_EVERY) {
+                    Ok(job) => Some(job),
+                    Err(RecvTimeoutError::Disconnected) => None,
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.reopen();
+                        continue;
+                    }
+                },
+            };
             loop {
                 match job {
                     Some(Job::Append(append)) => {
@@ -117,8 +150,11 @@ impl Writer {
         if group.is_empty() {
             return;
         }
+        if self.broken.get().is_some() {
+            self.reopen();
+        }
         let written = match self.broken.get() {
-            Some(broken) => Err(broken.clone()),
+            Some(broken) => Err(broken),
             None => self.write_durably(&group),
         };
         match written {
@@ -145,9 +181,40 @@ impl Writer {
 
     /// The first error is the one that counts.
     fn breaks(&self, error: LogError) {
-        if let Ok(()) = self.broken.set(error.clone()) {
+        if self.broken.set(error.clone()) {
             tracing::error!("{error}");
         }
+    }
+
+    /// Opens the log again after an error, as a new process would: a disk that was full may have room. Not more often than [`REOPEN_EVERY`].
+    fn reopen(&mut self) {
+        if self.reopened.elapsed() < REOPEN_EVERY {
+            return;
+        }
+        match self.try_to_reopen() {
+            Ok(()) => {
+                self.broken.mend();
+                tracing::info!("the log in {} is open again", self.root.display());
+            }
+            Err(error) => tracing::debug!("the log cannot be opened again: {error}"),
+        }
+        self.reopened = Instant::now();
+    }
+
+    fn try_to_reopen(&mut self) -> Result<(), LogError> {
+        self.parts.clear();
+        if let Some((sender, thread)) = self.syncer.take() {
+            drop(sender);
+            // Why it failed was told.
+            let _ = thread.join();
+        }
+        // Topics that are being made are left alone.
+        let _none_is_made = self.topics.making();
+        let Repaired { topics, wal } = repair(&self.root)?;
+        self.topics.renew(topics);
+        self.wal = wal;
+        self.syncer = Some(start_syncer(&self.root)?);
+        Ok(())
     }
 
     fn write_durably(&mut self, group: &[Append]) -> Result<Vec<u64>, LogError> {
@@ -181,6 +248,7 @@ impl Writer {
             part.next += append.records;
         }
         self.wal.commit().map_err(LogError::at(self.wal.path()))?;
+        self.acknowledged.note(self.wal.number(), self.wal.len);
         for key in &touched {
             if let Some(part) = self.parts.get_mut(key) {
                 part.show()?;
@@ -195,7 +263,9 @@ impl Writer {
         let next =
             Wal::begin(&folder, self.wal.number() + 1).map_err(LogError::at(self.wal.path()))?;
         let old = std::mem::replace(&mut self.wal, next);
-        let dirty = self.dirty(old.path().to_owned());
+        let mut dirty = self.dirty();
+        dirty.wal = old.path().to_owned();
+        dirty.extent.wal = old.number();
         let Some((sender, _)) = &self.syncer else {
             return Ok(());
         };
@@ -205,11 +275,13 @@ impl Writer {
         Err(self.sync_failed())
     }
 
-    fn dirty(&mut self, wal: PathBuf) -> Dirty {
+    /// What is not synced yet of the writes in the log of writes.
+    fn dirty(&mut self) -> Dirty {
         let mut dirty = Dirty {
             files: Vec::new(),
             folders: Vec::new(),
-            wal,
+            wal: self.wal.path().to_owned(),
+            extent: self.topics.extent(self.wal.number()),
         };
         for part in self.parts.values_mut() {
             if let Some(file) = part.file.take() {
@@ -239,8 +311,7 @@ impl Writer {
         if self.broken.get().is_some() {
             return;
         }
-        let wal = self.wal.path().to_owned();
-        let dirty = self.dirty(wal);
+        let dirty = self.dirty();
         let failed = match self.syncer.take() {
             Some((sender, thread)) => {
                 let sent = sender.send(dirty).is_ok();
@@ -274,6 +345,7 @@ impl Part {
             path: segment_path(root, &topic.name, partition, start),
             start,
             position: last.map_or(0, |last| last.bytes),
+            sum: last.map_or(Some(0), |last| last.sum),
             next,
             pending: Vec::new(),
         })
@@ -289,6 +361,7 @@ impl Part {
         sync_folder(&self.folder).map_err(LogError::at(&self.folder))?;
         self.start = self.next;
         self.position = 0;
+        self.sum = Some(0);
         self.path = segment_path(root, &self.topic.name, self.partition, self.start);
         Ok(())
     }
@@ -310,11 +383,17 @@ impl Part {
         file.write_all_at(&self.pending, self.position)
             .map_err(LogError::at(&self.path))?;
         self.position += self.pending.len() as u64;
+        self.sum = self.sum.map(|sum| {
+            let mut sum = crc32fast::Hasher::new_with_initial(sum);
+            sum.update(&self.pending);
+            sum.finalize()
+        });
         self.pending.clear();
         self.pending.shrink_to(1 << 20);
         let segment = Segment {
             start: self.start,
             bytes: self.position,
+            sum: self.sum,
         };
         if let Some(mut view) = self.topic.view(self.partition) {
             match view.segments.last_mut() {
@@ -328,14 +407,16 @@ impl Part {
 }
 
 impl Dirty {
-    fn sync(self, wal_folder: &Path) -> Result<(), LogError> {
+    fn sync(self, root: &Path) -> Result<(), LogError> {
         for (path, file) in &self.files {
             file.sync_all().map_err(LogError::at(path))?;
         }
         for folder in &self.folders {
             sync_folder(folder).map_err(LogError::at(folder))?;
         }
+        self.extent.write(root)?;
         std::fs::remove_file(&self.wal).map_err(LogError::at(&self.wal))?;
-        sync_folder(wal_folder).map_err(LogError::at(wal_folder))
+        let folder = wal_folder(root);
+        sync_folder(&folder).map_err(LogError::at(&folder))
     }
 }

@@ -255,6 +255,8 @@ async fn live(
 
 fn options(settings: &Settings) -> RunOptions {
     RunOptions {
+        source_moved: false,
+        on_bad_file: crate::source::OnBadFile::Fail,
         dataflow: "simulation.sql".into(),
         lake: "memory:///lake/".to_owned(),
         prefix: String::new(),

@@ -15,8 +15,9 @@ mod recent;
 mod sample;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -27,7 +28,7 @@ use super::store::LiveStore;
 use crate::delta::Epoch;
 
 pub use health::{Complaint, Health};
-pub use sample::{Freshness, LagSample, StatusSample, StreamSample, ViewSample};
+pub use sample::{Freshness, LagSample, StatusSample, StreamSample, UnreadSample, ViewSample};
 
 /// Asks for the time: milliseconds since 1970.
 pub type NowMs = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -85,6 +86,16 @@ pub struct Status {
     loading: Loading,
     checks: Checks,
     seldom: Mutex<Seldom>,
+    unread: OnceLock<Unread>,
+}
+
+/// Asks what the source has and nobody reads.
+struct Unread(Box<dyn Fn() -> Vec<UnreadSample> + Send + Sync>);
+
+impl fmt::Debug for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unread")
+    }
 }
 
 /// What changes a few times a second at most.
@@ -136,6 +147,7 @@ impl Status {
                 latencies: RecentLatencies::default(),
                 moments: VecDeque::from([(started_ms, vec![0; streams.len()])]),
             }),
+            unread: OnceLock::new(),
         }
     }
 
@@ -211,6 +223,12 @@ impl Status {
         self.seldom().lags = lags;
     }
 
+    /// Says who tells what the source has and nobody reads.
+    pub fn set_unread(&self, list: impl Fn() -> Vec<UnreadSample> + Send + Sync + 'static) {
+        // A run opens one source.
+        let _ = self.unread.set(Unread(Box::new(list)));
+    }
+
     /// All numbers at this moment.
     pub fn sample(&self, store: &LiveStore, now_ms: u64) -> StatusSample {
         let cut = store.cut();
@@ -256,6 +274,10 @@ impl Status {
             records_per_second: streams.iter().map(|stream| stream.records_per_second).sum(),
             streams,
             lags: seldom.lags.clone(),
+            unread: self
+                .unread
+                .get()
+                .map_or_else(Vec::new, |unread| (unread.0)()),
             views: views.collect(),
             restored: seldom.restored,
             commit: seldom.commit.clone(),

@@ -5,6 +5,17 @@ use serde::Serialize;
 use super::{Commit, Health, RestoredLake, RunDescription};
 use crate::delta::Epoch;
 
+/// Something that is there and is not read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnreadSample {
+    /// The folder or topic.
+    pub place: String,
+    /// How much is there: files, or partitions of a topic.
+    pub count: u64,
+    /// Why it is not read, and what to do.
+    pub why: String,
+}
+
 /// How far behind a partition is; what its source cannot tell is `None`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LagSample {
@@ -46,6 +57,8 @@ pub struct StatusSample {
     pub streams: Vec<StreamSample>,
     /// The partitions that this process reads, where the source tells how far behind they are.
     pub lags: Vec<LagSample>,
+    /// What the source has and nobody reads.
+    pub unread: Vec<UnreadSample>,
     /// One entry a view.
     pub views: Vec<ViewSample>,
     /// What the lake held at the start; none if it was new.

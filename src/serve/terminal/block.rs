@@ -209,6 +209,7 @@ pub(super) mod tests {
                 stream("geo", 1_049_882, 6_667.2),
                 stream("user", 1_049_882, 6_667.2),
             ],
+            unread: Vec::new(),
             lags: Vec::new(),
             views: vec![
                 view("posts_by_country_category", 5_123),

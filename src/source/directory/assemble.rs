@@ -9,12 +9,16 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::open_file::{End, Framed, OpenFile};
+use super::open_file::{End, Framed, OpenFile, Unreadable, Writing};
 use super::piece::{Piece, Segment};
-use super::place::{Order, Place, ReadTo};
+use super::place::{FileSeen, Place, ReadTo, Tail};
 use super::shared::{Event, Gauge, Shared};
 use super::unzip::Unzip;
+use crate::decode::push_record;
 use crate::source::SourceError;
+
+/// Of a record that is no whole one, a dead letter holds so many bytes.
+const LETTER_BYTES: usize = 64 << 10;
 
 /// Text shorter than this is gathered.
 const SMALL_BYTES: usize = 128 << 10;
@@ -35,10 +39,34 @@ pub(super) struct Assembler {
 
 struct Reading {
     open: OpenFile,
-    path: Arc<str>,
-    order: Order,
+    file: Arc<FileSeen>,
+    /// How far whole records came, and what is before that.
+    to: (ReadTo, Option<Tail>),
     /// Waits for what follows: at the end of a file its place is that the file is done.
     held: Option<Framed>,
+}
+
+/// Where a file is read on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Start {
+    /// How much of it was read.
+    pub read: Option<ReadTo>,
+    /// What must be before that.
+    pub tail: Option<Tail>,
+    /// How the file begins, unless it is read from there.
+    pub head: Bytes,
+    /// What is before the place, of a file that is not compressed.
+    pub before: Bytes,
+}
+
+impl Start {
+    /// Whether what was read is still in the file, as far as it can be seen before its text.
+    pub(super) fn is_sound(&self) -> bool {
+        match (self.read, self.tail) {
+            (Some(ReadTo::Stored(1..)), Some(tail)) => tail.ends(&self.before),
+            _ => true,
+        }
+    }
 }
 
 impl Assembler {
@@ -56,25 +84,29 @@ impl Assembler {
     }
 
     /// Begins a file; see [`OpenFile::new`].
-    pub(super) fn begin(
-        &mut self,
-        path: &Arc<str>,
-        order: Order,
-        start: ReadTo,
-        head: &[u8],
-    ) -> Result<(), SourceError> {
-        if !head.is_empty() && Unzip::is_for(path, head) {
+    pub(super) fn begin(&mut self, file: FileSeen, start: &Start) -> Result<(), SourceError> {
+        if !start.head.is_empty() && Unzip::is_for(&file.path, &start.head) {
             let why = "it is compressed and grew after it had been read; write whole files under new names";
-            return Err(self.shared.changed(path, why.to_owned()));
+            return Err(self.shared.changed(&file.path, why.to_owned()));
         }
         self.gauge.used.store(true, Ordering::Relaxed);
+        let read = start.read.unwrap_or(ReadTo::START);
         self.file = Some(Reading {
-            open: OpenFile::new(path, start, head),
-            path: Arc::clone(path),
-            order,
+            open: OpenFile::new(&file.path, read, start.tail, &start.head, &start.before),
+            file: Arc::new(file),
+            to: (read, start.tail),
             held: None,
         });
         Ok(())
+    }
+
+    /// Notes a place that has no records before it which were not handed on.
+    pub(super) fn note(&mut self, place: Place) {
+        self.segments.push_back(Segment {
+            end: self.gathered.len(),
+            from: None,
+            place,
+        });
     }
 
     /// See [`OpenFile::take_carry`].
@@ -102,38 +134,98 @@ impl Assembler {
             } else {
                 file.open.push(&mut block)
             };
-            let path = Arc::clone(&file.path);
+            let seen = Arc::clone(&file.file);
             self.file = Some(file);
-            self.hold(framed.map_err(|why| self.shared.storage_failed(&path, why))?)
-                .await?;
+            let framed = framed.map_err(|why| self.unreadable(&seen.path, why))?;
+            self.hold(framed).await?;
         }
         Ok(())
     }
 
-    /// Ends the file, of which `size` bytes are stored; `complete` if nothing more can be written to it. Tells how much of it was read.
-    pub(super) async fn end(&mut self, size: u64, complete: bool) -> Result<ReadTo, SourceError> {
+    /// Ends the file, of which `size` bytes are stored. Tells how much of it was read, and what is before that.
+    pub(super) async fn end(
+        &mut self,
+        size: u64,
+        writing: Writing,
+    ) -> Result<(ReadTo, Option<Tail>), SourceError> {
+        let nothing = (ReadTo::START, None);
         let Some(file) = &mut self.file else {
-            return Ok(ReadTo::START);
+            return Ok(nothing);
         };
-        let path = Arc::clone(&file.path);
-        let end = file.open.finish(complete);
-        let End { framed, done } = end.map_err(|why| self.shared.storage_failed(&path, why))?;
+        let seen = Arc::clone(&file.file);
+        let end = file.open.finish(writing);
+        let End { framed, done } = end.map_err(|why| self.unreadable(&seen.path, why))?;
         self.hold(framed).await?;
         let Some(mut file) = self.file.take() else {
-            return Ok(ReadTo::START);
+            return Ok(nothing);
         };
-        let read = if done {
-            ReadTo::Stored(size)
-        } else {
-            file.open.read_to()
-        };
-        if let Some(mut last) = file.held.take() {
-            if let (true, Some(mark)) = (done, last.marks.last_mut()) {
-                mark.1 = read;
+        if done {
+            file.to = (ReadTo::Stored(size), file.open.tail());
+        }
+        let (read, tail) = file.to;
+        match file.held.take() {
+            Some(mut last) => {
+                if let (true, Some(mark)) = (done, last.marks.last_mut()) {
+                    (mark.read, mark.tail) = (read, tail);
+                }
+                self.hand_on(last, &file).await?;
             }
+            None => self.note(Place {
+                file: Arc::clone(&file.file),
+                read,
+                tail,
+            }),
+        }
+        Ok((read, tail))
+    }
+
+    /// Hands on what was read of a file that cannot be read on.
+    pub(super) async fn abandon(&mut self) -> Result<Option<Bytes>, SourceError> {
+        let Some(mut file) = self.file.take() else {
+            return Ok(None);
+        };
+        if let Some(last) = file.held.take() {
             self.hand_on(last, &file).await?;
         }
-        Ok(read)
+        let begun = file.open.begun();
+        Ok(Some(Bytes::copy_from_slice(
+            &begun[..begun.len().min(LETTER_BYTES)],
+        )))
+    }
+
+    /// Makes a line of the rest of a file that cannot be read on: no record, so that it becomes a dead letter. Of `size` bytes nothing is left then.
+    pub(super) async fn refuse(
+        &mut self,
+        file: FileSeen,
+        size: u64,
+        why: &str,
+    ) -> Result<Place, SourceError> {
+        let begun = self.abandon().await?.unwrap_or_default();
+        let told = format!(
+            "the file {} could not be read on: {why}; what had begun of a record: ",
+            file.path
+        );
+        tracing::warn!(
+            "{}: the file {} could not be read on: {why}; its rest is a dead letter",
+            self.shared.name,
+            file.path
+        );
+        self.gauge.used.store(true, Ordering::Relaxed);
+        push_record(&mut self.gathered, &[told.as_bytes(), &begun].concat());
+        let place = Place {
+            file: Arc::new(file),
+            read: ReadTo::Stored(size),
+            tail: None,
+        };
+        self.note(place.clone());
+        Ok(place)
+    }
+
+    fn unreadable(&self, path: &str, why: Unreadable) -> SourceError {
+        match why {
+            Unreadable::Damaged(why) => self.shared.bad_file(path, why),
+            Unreadable::Rewritten => self.shared.rewritten(path),
+        }
     }
 
     /// Hands on what was gathered.
@@ -152,6 +244,9 @@ impl Assembler {
             let Some(mut file) = self.file.take() else {
                 return Ok(());
             };
+            if let Some(mark) = framed.marks.last() {
+                file.to = (mark.read, mark.tail);
+            }
             if let Some(before) = file.held.replace(framed) {
                 self.hand_on(before, &file).await?;
             }
@@ -167,21 +262,21 @@ impl Assembler {
         }
         let base = self.gathered.len();
         let mut from = framed.from;
-        let segments = framed.marks.into_iter().map(|(end, read)| Segment {
-            end: base + end,
+        let segments = framed.marks.into_iter().map(|mark| Segment {
+            end: base + mark.end,
             from: from.take(),
             place: Place {
-                read,
-                file: Arc::clone(&file.path),
-                order: file.order.clone(),
+                read: mark.read,
+                file: Arc::clone(&file.file),
+                tail: mark.tail,
             },
         });
+        self.segments.extend(segments);
         if !small {
-            let segments = segments.collect();
+            let segments = std::mem::take(&mut self.segments);
             self.send(framed.text, segments).await;
             return Ok(());
         }
-        self.segments.extend(segments);
         self.gathered.extend_from_slice(&framed.text);
         if self.gathered.last().is_some_and(|last| *last != b'\n') {
             self.gathered.push(b'\n');

@@ -1,27 +1,34 @@
 //! Follows objects below dates, as Firehose delivers them: `<prefix>/YYYY/MM/DD[/HH]/<object>`.
 //!
 //! Firehose writes several objects at once, tries again when it could not deliver, and ends names with a random id: names do not tell in which order
-//! objects come. So the objects of a day are read in the order of their modification (then of their names), and a position holds, for the last two days,
-//! how far that order was read: up to which moment, and which objects of that very moment, for a store may tell no more than seconds. A pass lists these
-//! days and nothing before them.
+//! objects come. So the objects of a day are read in the order of their modification (then of their names), and a position remembers which objects of the
+//! last two days were read. A pass lists these days and nothing before them.
 //!
 //! # Invariants
 //! 1. Objects are complete when they appear.
 //! 2. An object is read once it has been seen for a moment, so that those of the same moment are seen before any of them is read.
 //! 3. An object that was begun is finished before any other is read: from then on the position's days say all that was read.
 //! 4. Days are read in their order. What is delivered more than a day late is not looked for.
+//! 5. An object of an open day is read whenever it appears, whatever its time; one that has the name and size of an object that was read is that object.
+//!    (Of days with very many objects see [`Days`].)
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use sha2::{Digest, Sha256};
+
 use super::assemble::Assembler;
+use super::days::Days;
 use super::feed::{Job, feed};
-use super::layout::{self, dated, is_dated_file};
-use super::place::{DatedToken, Days, Object, Order, ReadTo};
+use super::layout::{self, dated, is_dated_file, is_record_file};
+use super::open_file::Writing;
+use super::place::{Object, ReadTo, Tail};
 use super::shared::{Pause, Shared};
 use super::storage::{Entry, StorageFailure, join};
+use super::trail::DatedTrail;
+use crate::source::unread::{Tally, Why};
 use crate::source::{SourceError, position_key};
 
 /// How long an object must have been seen.
@@ -81,13 +88,13 @@ struct Follower {
 struct Cursor {
     days: Days,
     /// Until the first pass: the object that was begun last, and how much of it was read.
-    begun: Option<(String, ReadTo)>,
+    begun: Option<(String, ReadTo, Option<Tail>)>,
 }
 
 impl Follower {
     /// Partitions that positions name, so that the days before them are not listed.
     fn find_positions(&mut self) -> Result<(), SourceError> {
-        let mut prefix = vec!["dated"];
+        let mut prefix = vec![super::DATED];
         prefix.extend(self.root.iter().map(String::as_str));
         let prefix = prefix.join("/");
         let streams = &self.shared.opening.streams;
@@ -120,13 +127,10 @@ impl Follower {
             .shared
             .opening
             .position(&self.shared.opening.streams[stream], &name);
-        let token: DatedToken = match position.token.as_str() {
-            "" => DatedToken::default(),
-            token => serde_json::from_str(token).map_err(|error| {
-                let why = format!("its position cannot be read ({error}); begin a new lake");
-                self.shared.changed(&name, why)
-            })?,
-        };
+        let token = DatedTrail::parse(&position.token).map_err(|error| {
+            let why = format!("its position cannot be read ({error}); begin a new lake");
+            self.shared.changed(&name, why)
+        })?;
         let begun = match token.file.as_str() {
             "" => None,
             _ => {
@@ -137,7 +141,7 @@ impl Follower {
                     );
                     self.shared.changed(&name, why)
                 })?;
-                Some((token.file, read))
+                Some((token.file, read, token.tail))
             }
         };
         self.cursors.push(Cursor {
@@ -182,50 +186,49 @@ impl Follower {
         let mut waiting = vec![false; self.cursors.len()];
         let now = Instant::now();
         for (day, folder) in days {
-            let files = self.shared.storage.all_files(&folder).await;
-            let files = files.map_err(|error| self.shared.storage_failed(&folder, error))?;
-            let found = self.unread(day, files)?;
+            let found = self.unread(day, &folder).await?;
             waiting.resize(self.cursors.len(), false);
             let mut jobs = Vec::new();
-            let mut ends = Vec::new();
-            let mut days: BTreeMap<usize, Days> = BTreeMap::new();
-            for (place, object, size) in found {
-                let seen = *self.first_seen.entry(object.name.clone()).or_insert(now);
+            let mut read_then = Vec::new();
+            for Found {
+                place,
+                object,
+                entry,
+            } in found
+            {
+                let seen = *self.first_seen.entry(entry.path.clone()).or_insert(now);
                 if waiting[place] || !bounded && now.duration_since(seen) < self.settle {
                     waiting[place] = true;
                     continue;
                 }
-                self.first_seen.remove(&object.name);
-                let cursor = &self.cursors[place];
-                let before = days.entry(place).or_insert_with(|| cursor.days.clone());
+                self.first_seen.remove(&entry.path);
                 jobs.push(Job {
-                    path: object.name.as_str().into(),
-                    size: Some(size),
+                    path: entry.path.into(),
+                    size: entry.size,
+                    id: entry.id,
+                    object: Some((day, object)),
                     start: ReadTo::START,
-                    complete: true,
-                    order: Order::Days(Arc::new(before.clone())),
+                    tail: None,
+                    writing: Writing::Over,
                     to: place,
                 });
-                before.note(day, object);
-                ends.push(place);
+                read_then.push((place, object));
             }
             if jobs.is_empty() {
                 continue;
             }
             read = true;
-            for place in &ends {
+            for (place, _) in &read_then {
                 let known = jobs.iter().filter(|job| job.to == *place);
                 let bytes = known.filter_map(|job| job.size).sum();
                 let gauge = &self.assemblers[*place].gauge;
                 gauge.ahead.store(bytes, Ordering::Relaxed);
             }
             feed(&self.shared, jobs, &mut self.assemblers, &mut |_| ()).await?;
-            for (place, days) in days {
-                self.cursors[place].days = days;
-                self.assemblers[place]
-                    .gauge
-                    .ahead
-                    .store(0, Ordering::Relaxed);
+            for (place, object) in read_then {
+                self.cursors[place].days.note(day, object);
+                let gauge = &self.assemblers[place].gauge;
+                gauge.ahead.store(0, Ordering::Relaxed);
             }
         }
         let long_gone = |seen: &Instant| now.duration_since(*seen) > self.settle * 100;
@@ -237,7 +240,7 @@ impl Follower {
     async fn finish_begun(&mut self, days: &[(i64, String)]) -> Result<bool, SourceError> {
         let mut read = false;
         for (place, cursor) in self.cursors.iter_mut().enumerate() {
-            let Some((file, start)) = cursor.begun.take() else {
+            let Some((file, start, tail)) = cursor.begun.take() else {
                 continue;
             };
             let holds = |folder: &str| {
@@ -248,66 +251,89 @@ impl Follower {
                 continue;
             };
             let files = self.shared.storage.all_files(folder).await;
-            let mut files = files
-                .map_err(|error| self.shared.storage_failed(folder, error))?
-                .into_iter();
+            let (files, _) = files.map_err(|error| self.shared.storage_failed(folder, error))?;
             // One that is gone is done.
-            let Some(entry) = files.find(|entry| entry.path == file) else {
+            let Some(entry) = files.into_iter().find(|entry| entry.path == file) else {
                 continue;
             };
+            let object = object(&entry);
             let size = entry.size.unwrap_or(0);
-            if start != ReadTo::Stored(size) {
-                read = true;
-                let job = Job {
-                    path: file.as_str().into(),
-                    size: Some(size),
-                    start,
-                    complete: true,
-                    order: Order::Days(Arc::new(cursor.days.clone())),
-                    to: place,
-                };
-                feed(&self.shared, vec![job], &mut self.assemblers, &mut |_| ()).await?;
+            if size < start.stored() {
+                return Err(self.shared.shrunk(&file, size, start.stored()));
             }
-            cursor.days.note(*day, object(entry));
+            read |= start != ReadTo::Stored(size);
+            // One that was read to its end is only looked at: it must be what it was.
+            let job = Job {
+                path: file.as_str().into(),
+                size: Some(size),
+                id: entry.id,
+                object: Some((*day, object)),
+                start,
+                tail,
+                writing: Writing::Over,
+                to: place,
+            };
+            feed(&self.shared, vec![job], &mut self.assemblers, &mut |_| ()).await?;
+            cursor.days.note(*day, object);
         }
         Ok(read)
     }
 
-    /// The objects of a day that were not read, in their order: with the place of their partition, and their size.
-    fn unread(
-        &mut self,
-        day: i64,
-        files: Vec<Entry>,
-    ) -> Result<Vec<(usize, Object, u64)>, SourceError> {
+    /// The objects of a day that were not read, in their order.
+    async fn unread(&mut self, day: i64, folder: &str) -> Result<Vec<Found>, SourceError> {
+        let files = self.shared.storage.all_files(folder).await;
+        let (files, passed) = files.map_err(|error| self.shared.storage_failed(folder, error))?;
+        self.shared.note_passed(folder, &passed, false);
         let mut found = Vec::new();
-        for file in files {
-            let name = file.path.rsplit('/').next().unwrap_or(&file.path);
+        let mut all: BTreeMap<usize, Vec<Object>> = BTreeMap::new();
+        let mut strangers = Tally::default();
+        for entry in files {
+            let name = entry.path.rsplit('/').next().unwrap_or(&entry.path);
             if !is_dated_file(name) {
                 continue;
             }
             let root: Vec<&str> = self.root.iter().map(String::as_str).collect();
             let told = dated(&self.shared.opening.streams, &root, name);
             let Some((stream, partition)) = told else {
+                strangers.add(name);
                 continue;
             };
             if !self.shared.is_mine(stream, &partition) {
                 continue;
             }
             let place = self.partition(stream, partition)?;
-            let size = file.size.unwrap_or(0);
-            let object = object(file);
-            if self.cursors[place].days.has_read(day, &object) {
+            let object = object(&entry);
+            all.entry(place).or_default().push(object);
+            if self.cursors[place].days.has_read(day, &entry.path, &object) {
                 continue;
             }
-            if let Some(format) = OTHER_FORMATS.iter().find(|end| object.name.ends_with(*end)) {
+            if let Some(format) = OTHER_FORMATS.iter().find(|end| entry.path.ends_with(*end)) {
                 let why = format!(
                     "objects in the format `{format}` are not read; let the delivery stream write JSON, plain or as gzip"
                 );
-                return Err(self.shared.storage_failed(&object.name, why));
+                return Err(self.shared.storage_failed(&entry.path, why));
             }
-            found.push((place, object, size));
+            found.push(Found {
+                place,
+                object,
+                entry,
+            });
         }
-        found.sort_by(|a, b| a.1.cmp(&b.1));
+        let unread = &self.shared.opening.unread;
+        unread.note(folder, Why::NoStream, &strangers);
+        for (place, objects) in all {
+            let days = &mut self.cursors[place].days;
+            if let Some((count, before)) = days.came_among(day, objects.into_iter()) {
+                let why = format!(
+                    "{count} objects have come that were modified before others which were read and are only counted by now (before {before} ms since 1970); \
+                     write them again, with a new time"
+                );
+                return Err(self.shared.changed(folder, why));
+            }
+        }
+        found.sort_by(|a, b| {
+            (a.object.modified, &a.entry.path).cmp(&(b.object.modified, &b.entry.path))
+        });
         Ok(found)
     }
 
@@ -316,7 +342,11 @@ impl Follower {
         let storage = &self.shared.storage;
         let first = self.first_day();
         let mut found = Vec::new();
-        for year_name in storage.subfolders(&self.folder).await? {
+        for year_name in storage
+            .contents(&self.folder, is_record_file)
+            .await?
+            .folders
+        {
             let Some(year) = layout::year(&year_name) else {
                 continue;
             };
@@ -324,7 +354,7 @@ impl Follower {
                 continue;
             }
             let in_year = join(&self.folder, &year_name);
-            for month_name in storage.subfolders(&in_year).await? {
+            for month_name in storage.contents(&in_year, is_record_file).await?.folders {
                 let Some(month) = layout::month(&month_name) else {
                     continue;
                 };
@@ -332,7 +362,7 @@ impl Follower {
                     continue;
                 }
                 let in_month = join(&in_year, &month_name);
-                for day_name in storage.subfolders(&in_month).await? {
+                for day_name in storage.contents(&in_month, is_record_file).await?.folders {
                     let day = layout::day(&day_name).map(|day| day_number(year, month, day));
                     if let Some(day) = day.filter(|day| *day >= first) {
                         found.push((day, join(&in_month, &day_name)));
@@ -345,10 +375,23 @@ impl Follower {
     }
 }
 
-fn object(entry: Entry) -> Object {
+/// An object that was not read.
+struct Found {
+    /// Its partition: a place in the cursors.
+    place: usize,
+    object: Object,
+    entry: Entry,
+}
+
+/// Which object that is. The hash is one that no version of a library changes, for positions hold it.
+fn object(entry: &Entry) -> Object {
+    let mut hash = Sha256::new();
+    hash.update(entry.path.as_bytes());
+    hash.update(entry.size.unwrap_or(0).to_le_bytes());
+    let hash = hash.finalize();
     Object {
         modified: entry.modified.unwrap_or(0),
-        name: entry.path,
+        key: u64::from_le_bytes(*hash.first_chunk().expect("a sum has 32 bytes")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Finds the folders that hold streams, and starts whoever follows each.
 //!
-//! The folders of partitions are not looked into, whatever they hold: looking for folders costs about as much as there are folders.
+//! The folders of partitions are not looked into, whatever they hold: looking for folders costs about as much as there are folders. What is found on the
+//! way and belongs to no stream is noted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -9,11 +10,15 @@ use std::time::{Instant, SystemTime};
 
 use tokio::task::JoinSet;
 
-use super::layout::{Folder, folder, is_entered, year};
+use super::layout::{Folder, folder, is_entered, is_record_file, year};
 use super::shared::{Event, Pause, Shared};
-use super::storage::StorageFailure;
+use super::storage::{Contents, Look, StorageFailure};
 use super::{dated, named};
 use crate::source::SourceError;
+use crate::source::unread::{Tally, Why};
+
+/// Folders are looked for so deep.
+const DEPTH: usize = 32;
 
 /// Looks for folders until the source is dropped, or once if it is bounded: then it ends with everything that was found.
 pub(super) async fn find(shared: Arc<Shared>) -> Result<(), SourceError> {
@@ -21,16 +26,29 @@ pub(super) async fn find(shared: Arc<Shared>) -> Result<(), SourceError> {
         shared: Arc::clone(&shared),
         followed: BTreeSet::new(),
         listed: BTreeMap::new(),
+        streams: BTreeSet::new(),
+        is_there: true,
         tasks: JoinSet::new(),
     };
     let mut pause = Pause::for_storage(&shared.storage);
+    let mut is_there = true;
     loop {
         let started = Instant::now();
         let before = finder.followed.len();
-        let visited = finder.visit(Vec::new()).await;
+        let visited = finder.visit(Vec::new(), &[]).await;
         visited.map_err(|error| shared.storage_failed(&shared.storage.path(""), error))?;
+        shared.opening.unread.tell(&shared.name);
         if shared.opening.bounded {
             break;
+        }
+        if is_there != finder.is_there {
+            is_there = finder.is_there;
+            if !is_there {
+                tracing::warn!(
+                    "the folder {} is not there any more; its files are waited for",
+                    shared.name
+                );
+            }
         }
         if finder.followed.len() > before {
             pause.reset();
@@ -38,6 +56,8 @@ pub(super) async fn find(shared: Arc<Shared>) -> Result<(), SourceError> {
         pause.wait(started.elapsed()).await;
     }
     while finder.tasks.join_next().await.is_some() {}
+    shared.opening.unread.tell(&shared.name);
+    shared.tell_empty(&finder.streams);
     let _ = shared.events.send(Event::End);
     Ok(())
 }
@@ -47,17 +67,39 @@ struct Finder {
     followed: BTreeSet<String>,
     /// The folders of folders of this machine, which are listed again when their time changed since before that.
     listed: BTreeMap<String, (SystemTime, SystemTime, Vec<String>)>,
+    /// The streams that have a folder.
+    streams: BTreeSet<usize>,
+    /// Whether the folder of this machine is there at all.
+    is_there: bool,
     tasks: JoinSet<()>,
 }
 
 impl Finder {
-    fn visit(
-        &mut self,
+    /// Visits a folder, below folders of this machine that are `above`.
+    fn visit<'a>(
+        &'a mut self,
         path: Vec<String>,
-    ) -> futures::future::BoxFuture<'_, Result<(), StorageFailure>> {
+        above: &'a [(u64, u64)],
+    ) -> futures::future::BoxFuture<'a, Result<(), StorageFailure>> {
         Box::pin(async move {
             let here = self.shared.storage.path(&path.join("/"));
-            let names = self.names(&here, &path).await?;
+            let looked = self.shared.storage.look(&here).await?;
+            if path.is_empty() {
+                self.is_there = looked.is_some() || self.shared.storage.is_bucket();
+            }
+            let mut way = above.to_vec();
+            let mut loops = Tally::default();
+            if let Some(look) = looked {
+                if above.contains(&look.which) || path.len() > DEPTH {
+                    loops.add(&here);
+                }
+                way.push(look.which);
+            }
+            self.shared.opening.unread.note(&here, Why::Loop, &loops);
+            if loops.count > 0 {
+                return Ok(());
+            }
+            let names = self.names(&here, &path, looked).await?;
             if names.iter().any(|name| year(name).is_some()) {
                 self.start(format!("{here}/<dates>"), |shared| {
                     dated::follow(shared, path.clone())
@@ -79,6 +121,7 @@ impl Finder {
                 } = kind
                 {
                     leaf = is_leaf;
+                    self.streams.insert(stream);
                     let there = self.shared.storage.path(&below.join("/"));
                     if self.shared.is_mine(stream, &partition) {
                         self.start(there.clone(), |shared| {
@@ -87,7 +130,7 @@ impl Finder {
                     }
                 }
                 if !leaf {
-                    self.visit(below).await?;
+                    self.visit(below, &way).await?;
                 }
             }
             Ok(())
@@ -107,12 +150,19 @@ impl Finder {
     }
 
     /// The names of the folders in `here`.
-    async fn names(&mut self, here: &str, path: &[String]) -> Result<Vec<String>, StorageFailure> {
+    async fn names(
+        &mut self,
+        here: &str,
+        path: &[String],
+        looked: Option<Look>,
+    ) -> Result<Vec<String>, StorageFailure> {
         let storage = &self.shared.storage;
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-        if storage.is_bucket()
-            && let Folder::Named { .. } = folder(&self.shared.opening.streams, &parts)
-        {
+        let is_named = matches!(
+            folder(&self.shared.opening.streams, &parts),
+            Folder::Named { .. }
+        );
+        if storage.is_bucket() && is_named {
             // Its files may be many, and only dates are looked for among them.
             for first in ["1", "2", "year=1", "year=2"] {
                 // The name just before all that begin so.
@@ -128,7 +178,6 @@ impl Finder {
             }
             return Ok(Vec::new());
         }
-        let looked = storage.look(here).await?;
         if let (Some(look), Some((modified, listed, names))) = (looked, self.listed.get(here))
             && look.modified == *modified
             && listed
@@ -138,11 +187,31 @@ impl Finder {
             return Ok(names.clone());
         }
         let began = SystemTime::now();
-        let names = storage.subfolders(here).await?;
+        let contents = storage.contents(here, is_record_file).await?;
+        // Who follows a partition tells what is passed over in its folder.
+        if !is_named {
+            self.note(here, &parts, &contents);
+        }
+        let names = contents.folders;
         if let Some(look) = looked {
             let known = (look.modified, began, names.clone());
             self.listed.insert(here.to_owned(), known);
         }
         Ok(names)
+    }
+
+    /// Notes what nobody reads of a folder that is no partition's.
+    fn note(&self, here: &str, path: &[&str], contents: &Contents) {
+        let unread = &self.shared.opening.unread;
+        let streams = &self.shared.opening.streams;
+        let in_stream = |length| matches!(folder(streams, &path[..length]), Folder::Named { .. });
+        let (place, why) = match path {
+            [_, .., _] if in_stream(1) => (here, Why::Within),
+            [.., "topics", topic, _] => (*topic, Why::NoTopic),
+            _ => (here, Why::NoStream),
+        };
+        unread.note(place, why, &contents.files);
+        unread.note(here, Why::NotAFile, &contents.passed.odd);
+        unread.note(here, Why::Name, &contents.passed.names);
     }
 }

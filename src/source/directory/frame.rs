@@ -11,6 +11,9 @@
 
 use crate::decode::{BYTE_ORDER_MARK, push_record};
 
+/// What some programs begin text with; it belongs to no record.
+pub(super) const BOM: &[u8] = b"\xef\xbb\xbf";
+
 /// How much of a file is looked at to tell what it is.
 pub(super) const HEAD_BYTES: usize = 64 << 10;
 
@@ -32,6 +35,7 @@ pub(super) enum Framing {
 impl Framing {
     /// What a file is that begins with `head`: up to [`HEAD_BYTES`], less only if the file is shorter.
     pub(super) fn of(head: &[u8]) -> Framing {
+        let head = head.strip_prefix(BOM).unwrap_or(head);
         let head = &head[..head.len().min(HEAD_BYTES)];
         let head = head.strip_prefix(BYTE_ORDER_MARK).unwrap_or(head);
         let Some(first) = head.iter().position(|byte| !byte.is_ascii_whitespace()) else {
@@ -40,30 +44,52 @@ impl Framing {
         if !matches!(head[first], b'{' | b'[' | b'"') {
             return Framing::Lines;
         }
-        let (mut depth, mut string, mut at) = (0_usize, false, first);
+        // The brackets that are open, and the last byte before this one that is not blank.
+        let (mut open, mut before) = (Vec::new(), b'\0');
+        let (mut string, mut lines, mut at) = (false, false, first);
         while at < head.len() {
-            match head[at] {
+            let byte = head[at];
+            let begins = !string && matches!(byte, b'{' | b'[' | b'"');
+            // A line that was cut ends like one that goes on, but then what follows does not fit.
+            if begins && lines && !may_begin(byte, before, open.last().copied()) {
+                return Framing::Lines;
+            }
+            match byte {
                 b'\n' if string => return Framing::Lines,
                 b'\\' if string => at += 1,
                 b'"' => string = !string,
-                b'{' | b'[' if !string => depth += 1,
-                b'}' | b']' if !string => depth = depth.saturating_sub(1),
+                b'{' | b'[' if !string => open.push(byte),
+                b'}' | b']' if !string => drop(open.pop()),
                 b'\n' if !value_goes_on(&head[..at], &head[at..]) => return Framing::Lines,
-                b'\n' => return Framing::Values,
+                b'\n' => lines = true,
                 _ => {}
             }
+            if !byte.is_ascii_whitespace() {
+                before = byte;
+            }
             at += 1;
-            if depth == 0 && !string {
+            if open.is_empty() && !string {
                 let after = head.get(at..).unwrap_or_default();
                 let blank = |byte: &&u8| !matches!(byte, b' ' | b'\t' | b'\r');
                 return match after.iter().find(blank) {
+                    _ if lines => Framing::Values,
                     None | Some(b'\n') => Framing::Lines,
                     Some(_) => Framing::Values,
                 };
             }
         }
-        // Even its first value is long. A line of a file of lines is hardly ever that long, and framing values suits both.
+        // Even its first value is long, or was cut. A line of a file of lines is hardly ever that long, and framing values suits both.
         Framing::Values
+    }
+}
+
+/// Whether JSON allows that `byte` begins a value or a key behind `before`, in an object or an array.
+fn may_begin(byte: u8, before: u8, inside: Option<u8>) -> bool {
+    match before {
+        b':' | b'[' => true,
+        b',' => byte == b'"' || inside == Some(b'['),
+        b'{' => byte == b'"',
+        _ => false,
     }
 }
 
@@ -121,6 +147,7 @@ impl Values {
     }
 
     /// Where the last whole value ended.
+    #[cfg(test)]
     pub(super) fn ended(&self) -> u64 {
         self.ended
     }
@@ -154,10 +181,23 @@ impl Values {
         self.seen += block.len() as u64;
     }
 
+    /// Passes over bytes at the beginning of the text.
+    pub(super) fn skip(&mut self, bytes: u64) {
+        self.seen += bytes;
+        self.ended += bytes;
+    }
+
+    /// What came of the value that has begun and not ended.
+    pub(super) fn begun(&self) -> &[u8] {
+        &self.begun
+    }
+
     /// Hands out what has begun: the file ends here.
     pub(super) fn finish(&mut self, lines: &mut Lines) {
         if !self.begun.is_empty() {
-            push_record(&mut lines.text, &self.begun);
+            for record in cut_apart(&self.begun) {
+                push_record(&mut lines.text, record);
+            }
             self.begun.clear();
             self.ended = self.seen;
             lines.marks.push((lines.text.len(), self.ended));
@@ -244,6 +284,18 @@ impl Values {
     }
 }
 
+/// The records of a value that never ended. If each line behind its first is a value, the first was cut, and they are its neighbours.
+fn cut_apart(begun: &[u8]) -> Vec<&[u8]> {
+    let is_value = |line: &&[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
+    let mut lines = begun.split(|byte| *byte == b'\n');
+    let first = lines.next().unwrap_or_default();
+    let rest: Vec<&[u8]> = lines.filter(|line| !line.trim_ascii().is_empty()).collect();
+    if rest.is_empty() || !rest.iter().all(is_value) {
+        return vec![begun];
+    }
+    [vec![first], rest].concat()
+}
+
 /// What stands between values: blanks, commas, and the brackets of arrays that hold everything.
 fn is_between(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',' | b'[' | b']')
@@ -280,6 +332,16 @@ mod tests {
             ("not json", Framing::Lines),
             ("{\"cut\": 1\n{\"a\":2}\n", Framing::Lines),
             ("{\"cut\": \"sho\n{\"a\":2}\n", Framing::Lines),
+            ("{\"cut\": [\n{\"a\":2}\n{\"a\":3}\n", Framing::Lines),
+            ("{\"cut\": {\n{\"a\":2}\n{\"a\":3}\n", Framing::Lines),
+            ("{\"cut\": 1,\n{\"a\":2}\n{\"a\":3}\n", Framing::Lines),
+            ("{\"cut\":\n{\"a\":2}\n{\"a\":3}\n", Framing::Lines),
+            ("{\"xs\": [\n{\"a\":2},\n{\"a\":3}\n]\n}", Framing::Values),
+            (
+                "{\n\"a\":\n{\n\"b\": [\n1,\n\"x\"\n]},\n\"c\": {}}\n",
+                Framing::Values,
+            ),
+            ("\u{feff}{\"a\":1}\n", Framing::Lines),
             ("{\"a\":1}{\"a\":2}", Framing::Values),
             ("{\"a\":1} {\"a\":2}\n", Framing::Values),
             ("{\n  \"a\": 1\n}\n", Framing::Values),
@@ -336,6 +398,7 @@ mod tests {
             ("{}}{}", vec!["{}", "}", "{}"]),
             ("[1,2]{}", vec!["1", "2", "{}"]),
             ("{}{\"a\":", vec!["{}", "{\"a\":"]),
+            ("{\"xs\":[\n{\"a\":2}\n", vec!["{\"xs\":[", "{\"a\":2}"]),
         ] {
             for block in [1, 2, 5, 100] {
                 assert_eq!(records(text, block).0, expected, "{text:?} by {block}");

@@ -63,13 +63,19 @@ pub(super) fn is_entered(name: &str) -> bool {
     !name.starts_with(['.', '_']) && !name.ends_with("-failed")
 }
 
-/// Whether a file of a partition's folder holds records: `*.json`, `*.jsonl`, or these compressed.
+/// Whether a file of a partition's folder holds records: `*.json`, `*.jsonl`, `*.ndjson`, or these compressed, in any case.
 pub(super) fn is_record_file(name: &str) -> bool {
-    let stem = [".gz", ".zst", ".zstd"]
-        .iter()
-        .find_map(|ending| name.strip_suffix(ending))
-        .unwrap_or(name);
-    !name.starts_with(['.', '_']) && (stem.ends_with(".json") || stem.ends_with(".jsonl"))
+    let ends = |name: &str, endings: &[&str]| {
+        let length = |ending: &&&str| {
+            let at = name.len().checked_sub(ending.len());
+            let end = at.and_then(|at| name.get(at..));
+            end.is_some_and(|end| end.eq_ignore_ascii_case(ending))
+        };
+        endings.iter().find(length).map(|ending| ending.len())
+    };
+    let compressed = ends(name, &[".gz", ".zst", ".zstd"]).unwrap_or(0);
+    let stem = &name[..name.len() - compressed];
+    !name.starts_with(['.', '_']) && ends(stem, &[".json", ".jsonl", ".ndjson"]).is_some()
 }
 
 /// Whether an object below a date holds records: any name that is not hidden.
@@ -125,7 +131,7 @@ pub(super) fn dated(streams: &[String], prefix: &[&str], object: &str) -> Option
         .iter()
         .rev()
         .find_map(|folder| stream_named(streams, folder, DELIVERY));
-    let mut partition = vec!["dated"];
+    let mut partition = vec![super::DATED];
     partition.extend(prefix);
     let stream = match told {
         Some(stream) => stream,
@@ -162,6 +168,25 @@ mod tests {
             stream_named(&streams(), "streaming-0ec6-geo", DELIVERY),
             Some(1)
         );
+    }
+
+    #[test]
+    fn files_of_records_are_told_by_how_their_names_end() {
+        for name in ["a.json", "a.jsonl.gz", "a.NDJSON", "a.b.JSON.Zst", "é.json"] {
+            assert!(is_record_file(name), "{name}");
+        }
+        for name in [
+            "",
+            "json",
+            "a.gz",
+            "_a.json",
+            ".json",
+            "a.json.bak",
+            "a.jsön",
+            "a.csv",
+        ] {
+            assert!(!is_record_file(name), "{name}");
+        }
     }
 
     #[test]

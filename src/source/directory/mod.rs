@@ -15,8 +15,11 @@
 //!
 //! # Order and positions
 //! Files of the first two layouts are read in the order of their names (`named`), dated objects in the order of their modification (`dated`). A position
-//! is the number of records read, and a token that says how far which file was read: see `place`. Without `bounded` folders are looked at again and
-//! again; new files, new folders, and bytes added to the last file are read. A compressed file may grow until its compression has ended.
+//! is the number of records read, and a token that says how far which file was read: see `trail`. Without `bounded` folders are looked at again and
+//! again; new files, new folders, and bytes added to one of the last files are read. A compressed file may grow until its compression has ended.
+//!
+//! Nothing is passed over in silence: a file that was written anew, cut, or came too late is an error that names it, and what belongs to no stream is noted
+//! in [`super::unread`].
 //!
 //! # How it is fast
 //! ```text
@@ -29,6 +32,7 @@
 mod assemble;
 mod budget;
 mod dated;
+mod days;
 mod feed;
 mod finder;
 mod frame;
@@ -39,6 +43,7 @@ mod piece;
 mod place;
 mod shared;
 mod storage;
+mod trail;
 mod unzip;
 
 use std::collections::HashMap;
@@ -51,6 +56,10 @@ use crate::decode::count_records;
 use piece::Piece;
 use shared::{Event, Shared};
 pub use storage::Storage;
+use trail::Trail;
+
+/// The partitions of dated objects are called `dated/<..>`.
+const DATED: &str = "dated";
 
 /// The stream that a topic is read as, by the name of its folder: an index into `streams`.
 pub fn stream_of_topic(streams: &[String], topic: &str) -> Option<usize> {
@@ -64,9 +73,32 @@ pub struct Directory {
     finder: tokio::task::JoinHandle<()>,
     /// The piece that chunks are cut off.
     current: Option<Piece>,
-    /// The next offset of each partition.
-    offsets: HashMap<(usize, Arc<str>), u64>,
+    /// Where each partition is.
+    reached: HashMap<(usize, Arc<str>), Reached>,
     ended: bool,
+}
+
+/// Where a partition is.
+struct Reached {
+    /// The next offset.
+    offset: u64,
+    trail: Trail,
+    /// Whether lines of its files may be deletions: in dated objects all are a producer's values.
+    deletes: bool,
+}
+
+impl Reached {
+    fn from(position: &Position, is_dated: bool) -> Reached {
+        // A token that says nothing was refused by who follows the partition.
+        let trail = Trail::parse(&position.token, is_dated)
+            .or_else(|| Trail::parse("", is_dated))
+            .expect("nothing is a token");
+        Reached {
+            offset: position.offset,
+            trail,
+            deletes: !is_dated,
+        }
+    }
 }
 
 impl Directory {
@@ -86,30 +118,36 @@ impl Directory {
             shared,
             events,
             current: None,
-            offsets: HashMap::new(),
+            reached: HashMap::new(),
             ended: false,
         }
     }
 
     fn chunk(&mut self, bytes_max: usize) -> Option<Chunk> {
         let piece = self.current.as_mut()?;
-        let (bytes, place) = piece.cut(bytes_max)?;
         let (stream, partition) = (piece.stream, Arc::clone(&piece.partition));
-        if piece.text.is_empty() {
-            self.current = None;
-        }
+        let first = piece.segments.front();
+        let is_dated = first.is_some_and(|segment| segment.place.file.object.is_some());
         let opening = &self.shared.opening;
-        let records = count_records(&bytes);
-        let offset = self
-            .offsets
+        let reached = self
+            .reached
             .entry((stream, Arc::clone(&partition)))
             .or_insert_with(|| {
                 let position = opening.position(&opening.streams[stream], &partition);
-                position.offset
+                Reached::from(&position, is_dated)
             });
-        let first_offset = *offset;
-        *offset += records;
-        let (bytes, deletes) = tombstone::read(bytes, first_offset);
+        let bytes = piece.cut(bytes_max, |place| reached.trail.note(place));
+        if piece.text.is_empty() {
+            self.current = None;
+        }
+        let records = count_records(&bytes);
+        let first_offset = reached.offset;
+        reached.offset += records;
+        let (bytes, deletes) = if reached.deletes {
+            tombstone::read(bytes, first_offset)
+        } else {
+            (bytes, Vec::new())
+        };
         Some(Chunk {
             stream,
             partition: partition.to_string(),
@@ -118,8 +156,8 @@ impl Directory {
             bytes,
             deletes,
             end: Position {
-                offset: *offset,
-                token: place.token(),
+                offset: reached.offset,
+                token: reached.trail.token(),
             },
         })
     }
@@ -146,6 +184,15 @@ impl Source for Directory {
 
     fn describe(&self) -> String {
         format!("dir:{}", self.shared.name)
+    }
+
+    fn identity(&self) -> Option<String> {
+        let place = match &self.shared.storage {
+            // One folder, however its path is written.
+            Storage::Folder(folder) => std::fs::canonicalize(folder).ok()?.display().to_string(),
+            Storage::Bucket(..) => self.shared.name.trim_end_matches('/').to_owned(),
+        };
+        Some(format!("the files in {place}"))
     }
 
     fn lag(&self) -> Vec<Lag> {

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::budget::Permit;
-use super::place::{Place, ReadTo};
+use super::open_file::From;
+use super::place::{Place, ReadTo, TAIL_BYTES, Tail, last};
 use super::shared::Gauge;
 use crate::decode::last_newline;
 
@@ -32,53 +33,37 @@ pub(super) struct Segment {
     /// Where it ends in the text that is left of the piece.
     pub end: usize,
     /// Where it begins in its file, if its bytes are those of the file: it may be cut at any newline then. Else it is handed out whole.
-    pub from: Option<ReadTo>,
+    pub from: Option<From>,
     /// Where the partition stands behind it.
     pub place: Place,
 }
 
 impl Piece {
-    /// Takes records of at most about `bytes_max` bytes off the front; there must be some.
-    pub(super) fn cut(&mut self, bytes_max: usize) -> Option<(Bytes, Place)> {
+    /// Takes records of at most about `bytes_max` bytes off the front; there must be some. `passed` is called with each place that reading has passed then,
+    /// in order.
+    pub(super) fn cut(&mut self, bytes_max: usize, mut passed: impl FnMut(&Place)) -> Bytes {
         let limit = match bytes_max.saturating_add(bytes_max / 4) {
             // What would be left is not worth a chunk.
             all if self.text.len() <= all => self.text.len(),
             _ => bytes_max.max(1),
         };
         let mut cut = 0;
-        let mut place = None;
-        while let Some(segment) = self.segments.front() {
-            if segment.end > limit {
-                break;
-            }
+        while let Some(segment) = self.segments.pop_front_if(|segment| segment.end <= limit) {
             cut = segment.end;
-            place = self.segments.pop_front().map(|segment| segment.place);
+            passed(&segment.place);
         }
-        if place.is_none() {
-            let first = self.segments.front_mut()?;
-            let window = &self.text[..limit.min(first.end)];
-            let newline = first
-                .from
-                .and_then(|_| {
-                    last_newline(window).or_else(|| memchr::memchr(b'\n', &self.text[..first.end]))
-                })
-                .filter(|newline| newline + 1 < first.end);
-            match (newline, first.from) {
-                (Some(newline), Some(from)) => {
-                    cut = newline + 1;
-                    let read = match from {
-                        ReadTo::Stored(at) => ReadTo::Stored(at + cut as u64),
-                        ReadTo::Text(at) => ReadTo::Text(at + cut as u64),
-                    };
-                    first.from = Some(read);
-                    place = Some(Place {
-                        read,
-                        ..first.place.clone()
-                    });
+        if cut == 0
+            && let Some(first) = self.segments.front_mut()
+        {
+            match first.split(&self.text, limit) {
+                Some((at, place)) => {
+                    cut = at;
+                    passed(&place);
                 }
-                _ => {
+                None => {
                     cut = first.end;
-                    place = self.segments.pop_front().map(|segment| segment.place);
+                    passed(&first.place);
+                    self.segments.pop_front();
                 }
             }
         }
@@ -86,21 +71,58 @@ impl Piece {
             segment.end -= cut;
         }
         self.gauge.waiting.fetch_sub(cut as u64, Ordering::Relaxed);
-        place.map(|place| (self.text.split_to(cut), place))
+        self.text.split_to(cut)
+    }
+}
+
+impl Segment {
+    /// Splits the first segment of `text` behind a newline, the last before `limit` if there is one: where, and its place there.
+    fn split(&mut self, text: &[u8], limit: usize) -> Option<(usize, Place)> {
+        let from = self.from.as_mut()?;
+        let newline = last_newline(&text[..limit.min(self.end)])
+            .or_else(|| memchr::memchr(b'\n', &text[..self.end]))?;
+        let cut = newline + 1;
+        if cut == self.end {
+            return None;
+        }
+        let read = match from.read {
+            ReadTo::Stored(at) => ReadTo::Stored(at + cut as u64),
+            ReadTo::Text(at) => ReadTo::Text(at + cut as u64),
+        };
+        let tail = Tail::of(&from.before, &text[..cut]);
+        let newest = last(&text[..cut], TAIL_BYTES);
+        let kept = last(&from.before, TAIL_BYTES - newest.len());
+        *from = From {
+            read,
+            before: [kept, newest].concat().into(),
+        };
+        let file = self.place.file.clone();
+        Some((cut, Place { file, read, tail }))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::place::Order;
+    use super::super::place::FileSeen;
     use super::*;
 
-    fn place(read: u64, file: &str) -> Place {
+    fn place(read: u64, path: &str) -> Place {
+        let file = FileSeen {
+            path: path.into(),
+            ..FileSeen::default()
+        };
         Place {
             read: ReadTo::Stored(read),
             file: file.into(),
-            order: Order::Names(0),
+            tail: None,
         }
+    }
+
+    fn from(read: u64) -> Option<From> {
+        Some(From {
+            read: ReadTo::Stored(read),
+            before: Bytes::new(),
+        })
     }
 
     fn cuts(bytes_max: usize) -> Vec<(String, String)> {
@@ -110,8 +132,13 @@ mod tests {
             text: Bytes::from("aaa\nbb\ncccc\nd"),
             segments: VecDeque::from([
                 Segment {
+                    end: 0,
+                    from: None,
+                    place: place(0, "empty"),
+                },
+                Segment {
                     end: 7,
-                    from: Some(ReadTo::Stored(100)),
+                    from: from(100),
                     place: place(107, "one"),
                 },
                 Segment {
@@ -121,7 +148,7 @@ mod tests {
                 },
                 Segment {
                     end: 13,
-                    from: Some(ReadTo::Stored(0)),
+                    from: from(0),
                     place: place(1, "three"),
                 },
             ]),
@@ -130,8 +157,11 @@ mod tests {
         };
         let mut cuts = Vec::new();
         while !piece.text.is_empty() {
-            let (text, place) = piece.cut(bytes_max).unwrap();
-            cuts.push((String::from_utf8(text.to_vec()).unwrap(), place.token()));
+            let mut places = Vec::new();
+            let text = piece.cut(bytes_max, |place| {
+                places.push(format!("{}:{}", place.read, place.file.path));
+            });
+            cuts.push((String::from_utf8(text.to_vec()).unwrap(), places.join(" ")));
         }
         cuts
     }
@@ -148,16 +178,22 @@ mod tests {
         expect(
             cuts(1),
             &[
-                ("aaa\n", "104:0:one"),
-                ("bb\n", "107:0:one"),
-                ("cccc\n", "50:0:two"),
-                ("d", "1:0:three"),
+                ("aaa\n", "0:empty 104:one"),
+                ("bb\n", "107:one"),
+                ("cccc\n", "50:two"),
+                ("d", "1:three"),
             ],
         );
         expect(
             cuts(9),
-            &[("aaa\nbb\n", "107:0:one"), ("cccc\nd", "1:0:three")],
+            &[
+                ("aaa\nbb\n", "0:empty 107:one"),
+                ("cccc\nd", "50:two 1:three"),
+            ],
         );
-        expect(cuts(100), &[("aaa\nbb\ncccc\nd", "1:0:three")]);
+        expect(
+            cuts(100),
+            &[("aaa\nbb\ncccc\nd", "0:empty 107:one 50:two 1:three")],
+        );
     }
 }

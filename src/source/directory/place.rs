@@ -1,15 +1,13 @@
-//! Where a partition stands, and the tokens of positions.
-//!
-//! * Files in the order of their names: `<read>:<n>:<file>`. `read` is how many bytes of the last file were read, or `0~<t>` when `t` bytes of its
-//!   *uncompressed* text were; `n` is how many files sort before it.
-//! * Dated objects: JSON, see [`DatedToken`].
+//! Where a file was read to, and what it was: what a position must know to go on in the same file.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+/// A tail covers at most so many bytes.
+pub(super) const TAIL_BYTES: usize = 4 << 10;
 
 /// How much of a file was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +21,14 @@ pub(super) enum ReadTo {
 impl ReadTo {
     /// The beginning of a file.
     pub(super) const START: ReadTo = ReadTo::Stored(0);
+
+    /// The bytes that were read, as they are stored; 0 if that is not known.
+    pub(super) fn stored(self) -> u64 {
+        match self {
+            ReadTo::Stored(bytes) => bytes,
+            ReadTo::Text(_) => 0,
+        }
+    }
 }
 
 impl fmt::Display for ReadTo {
@@ -45,128 +51,144 @@ impl FromStr for ReadTo {
     }
 }
 
-/// Where a partition is read on.
-#[derive(Clone, Debug)]
-pub(super) struct Place {
-    /// How much of `file` was read.
-    pub read: ReadTo,
-    /// The file, by its path in the store; empty before the first.
-    pub file: Arc<str>,
-    /// What else the position must say.
-    pub order: Order,
+/// The last bytes before a place, as length and CRC-32: whether they are still there tells a file
+/// that grew from one that was written anew.
+///
+/// They are bytes of the file where the place is [`ReadTo::Stored`], of its text otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tail {
+    /// How many, at most [`TAIL_BYTES`].
+    pub bytes: u32,
+    crc: u32,
 }
 
-/// What a place says of the files before its own.
-#[derive(Clone, Debug)]
-pub(super) enum Order {
-    /// So many files sort before.
-    Names(u64),
-    /// What was read of each day.
-    Days(Arc<Days>),
-}
-
-impl Place {
-    /// The token of a position.
-    pub(super) fn token(&self) -> String {
-        match &self.order {
-            Order::Names(before) => format!("{}:{before}:{}", self.read, self.file),
-            Order::Days(days) => {
-                let token = DatedToken {
-                    read: self.read.to_string(),
-                    file: self.file.to_string(),
-                    days: Days::clone(days),
-                };
-                serde_json::to_string(&token).expect("texts and numbers are always JSON")
-            }
-        }
-    }
-}
-
-/// A place in files that are read in the order of their names.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct NamedToken {
-    pub read: ReadTo,
-    pub before: u64,
-    pub file: String,
-}
-
-impl NamedToken {
-    /// Reads a token; an empty one is the beginning. `None` if it is none.
-    pub(super) fn parse(token: &str) -> Option<NamedToken> {
-        let mut parts = if token.is_empty() { "0:0:" } else { token }.splitn(3, ':');
-        Some(NamedToken {
-            read: parts.next()?.parse().ok()?,
-            before: parts.next()?.parse().ok()?,
-            file: parts.next()?.to_owned(),
+impl Tail {
+    /// The tail of what ends in `first` followed by `second`; `None` where there is nothing.
+    pub(super) fn of(first: &[u8], second: &[u8]) -> Option<Tail> {
+        let second = last(second, TAIL_BYTES);
+        let first = last(first, TAIL_BYTES - second.len());
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(first);
+        crc.update(second);
+        let bytes = (first.len() + second.len()) as u32;
+        (bytes > 0).then(|| Tail {
+            bytes,
+            crc: crc.finalize(),
         })
     }
+
+    /// Whether `before`, which ends at the place, ends in these bytes.
+    pub(super) fn ends(self, before: &[u8]) -> bool {
+        let bytes = self.bytes as usize;
+        before.len() >= bytes && Tail::of(&[], last(before, bytes)) == Some(self)
+    }
 }
 
-/// A place in dated objects, as tokens hold it.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct DatedToken {
-    /// How much was read of `file`.
-    pub read: String,
-    /// The object that was begun last.
-    pub file: String,
-    /// What was read of each day.
-    pub days: Days,
+impl fmt::Display for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{:08x}", self.bytes, self.crc)
+    }
 }
 
-/// What was read of each day: all of the days before the first here, and of these what was modified up to a moment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Days {
-    /// By the day's number since 1970.
-    pub days: BTreeMap<i64, Horizon>,
+impl FromStr for Tail {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('-').and_then(|(bytes, crc)| {
+            Some(Tail {
+                bytes: bytes.parse().ok().filter(|b| *b <= TAIL_BYTES as u32)?,
+                crc: u32::from_str_radix(crc, 16).ok()?,
+            })
+        });
+        parsed.ok_or_else(|| format!("`{text}` is not a length and a sum"))
+    }
+}
+
+/// The last `count` bytes, or all.
+pub(super) fn last(bytes: &[u8], count: usize) -> &[u8] {
+    &bytes[bytes.len().saturating_sub(count)..]
+}
+
+/// The last bytes of a text that comes in parts.
+#[derive(Debug, Default)]
+pub(super) struct Ending(Vec<u8>);
+
+impl Ending {
+    /// The text goes on with `more`.
+    pub(super) fn push(&mut self, more: &[u8]) {
+        let more = last(more, TAIL_BYTES);
+        let kept = self.0.len().min(TAIL_BYTES - more.len());
+        self.0.drain(..self.0.len() - kept);
+        self.0.extend_from_slice(more);
+    }
+
+    /// The last bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A file as it looked when it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct FileSeen {
+    /// Its path in the store.
+    pub path: String,
+    /// What tells whether it changed since: see [`super::storage::Entry::id`].
+    pub id: Option<u64>,
+    /// Of an object below a date: which one it is.
+    pub object: Option<(i64, Object)>,
 }
 
 /// An object of a day; they are read in this order.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Object {
-    /// Milliseconds since 1970.
+    /// When it was modified, in milliseconds since 1970.
     pub modified: i64,
-    /// The object's path in the store.
-    pub name: String,
+    /// A hash of its name, its size, and of a bucket its entity tag.
+    pub key: u64,
 }
 
-/// What was read of a day: all that was modified before a moment, and of that moment some objects.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Horizon {
-    /// Milliseconds since 1970.
-    modified: i64,
-    /// The objects of that moment that were read. Others of it may appear yet: a store may tell no more than the second.
-    names: BTreeSet<String>,
+/// Where a partition is read on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The file.
+    pub file: Arc<FileSeen>,
+    /// How much of it was read.
+    pub read: ReadTo,
+    /// What is there just before.
+    pub tail: Option<Tail>,
 }
 
-impl Days {
-    /// Whether an object was read.
-    pub(super) fn has_read(&self, day: i64, object: &Object) -> bool {
-        match self.days.get(&day) {
-            Some(horizon) if object.modified == horizon.modified => {
-                horizon.names.contains(&object.name)
-            }
-            Some(horizon) => object.modified < horizon.modified,
-            None => self.days.keys().next().is_some_and(|first| day < *first),
-        }
+/// Values that are stored as they are printed.
+pub(super) mod printed {
+    use super::*;
+
+    pub(crate) fn serialize<T: fmt::Display, S: serde::Serializer>(
+        value: &T,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_str(value)
     }
 
-    /// Notes that an object was read. Days before yesterday are done then.
-    pub(super) fn note(&mut self, day: i64, object: Object) {
-        let horizon = self.days.entry(day).or_default();
-        if object.modified > horizon.modified {
-            *horizon = Horizon {
-                modified: object.modified,
-                names: BTreeSet::new(),
-            };
-        }
-        if object.modified == horizon.modified {
-            horizon.names.insert(object.name);
-        }
-        let last = self.days.keys().next_back().copied().unwrap_or(day);
-        // The day before the last keeps its place, so that what is delivered late is found; yesterday without any object is still open.
-        self.days.entry(last - 1).or_default();
-        self.days = self.days.split_off(&(last - 1));
+    pub(crate) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: fmt::Display>,
+        D: serde::Deserializer<'de>,
+    {
+        let text = String::deserialize(from)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Tail {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Tail {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        printed::deserialize(from)
     }
 }
 
@@ -175,67 +197,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_of_names_read_back() {
-        let place = |read| Place {
-            read,
-            file: "pin/a:b.json".into(),
-            order: Order::Names(7),
-        };
-        for (read, token) in [
-            (ReadTo::Stored(120), "120:7:pin/a:b.json"),
-            (ReadTo::Text(5), "0~5:7:pin/a:b.json"),
-        ] {
-            assert_eq!(place(read).token(), token);
-            let parsed = NamedToken::parse(token).unwrap();
-            assert_eq!((parsed.read, parsed.before), (read, 7));
-            assert_eq!(parsed.file, "pin/a:b.json");
+    fn a_tail_is_of_what_ends_there_however_it_came() {
+        let text: Vec<u8> = (0..10_000_u32).map(|n| (n * 7 % 251) as u8).collect();
+        let whole = Tail::of(&[], &text).unwrap();
+        assert_eq!(whole.bytes as usize, TAIL_BYTES);
+        for cut in [0, 1, 5_000, 9_999, 10_000] {
+            let (first, second) = text.split_at(cut);
+            assert_eq!(Tail::of(first, second), Some(whole));
+            let mut ending = Ending::default();
+            first.chunks(999).for_each(|part| ending.push(part));
+            ending.push(second);
+            assert!(whole.ends(ending.bytes()));
         }
-        assert_eq!(NamedToken::parse("").unwrap().file, "");
-        assert_eq!(NamedToken::parse("1:2"), None);
-    }
-
-    #[test]
-    fn tokens_of_days_read_back() {
-        let mut days = Days::default();
-        days.note(
-            20_188,
-            Object {
-                modified: 5,
-                name: "a".into(),
-            },
-        );
-        let place = Place {
-            read: ReadTo::Text(9),
-            file: "b".into(),
-            order: Order::Days(Arc::new(days.clone())),
-        };
-        let parsed: DatedToken = serde_json::from_str(&place.token()).unwrap();
-        assert_eq!((parsed.read.as_str(), parsed.file.as_str()), ("0~9", "b"));
-        assert_eq!(parsed.days, days);
-    }
-
-    #[test]
-    fn yesterday_stays_open_and_the_days_before_are_done() {
-        let object = |modified: i64, name: &str| Object {
-            modified,
-            name: name.into(),
-        };
-        let mut days = Days::default();
-        assert!(!days.has_read(10, &object(1, "a")));
-        days.note(10, object(100, "m"));
-        assert!(days.has_read(10, &object(100, "m")) && days.has_read(10, &object(99, "z")));
-        assert!(!days.has_read(10, &object(100, "n")) && !days.has_read(11, &object(1, "a")));
-        assert!(
-            !days.has_read(10, &object(100, "a")),
-            "one of the same moment"
-        );
-        days.note(10, object(100, "a"));
-        assert!(days.has_read(10, &object(100, "a")) && days.has_read(10, &object(100, "m")));
-        assert!(!days.has_read(9, &object(1, "a")) && days.has_read(8, &object(900, "a")));
-        days.note(11, object(200, "x"));
-        assert!(days.has_read(9, &object(900, "a")), "two days ago is done");
-        assert!(!days.has_read(10, &object(101, "late")));
-        days.note(10, object(101, "late"));
-        assert!(days.has_read(10, &object(101, "late")) && days.has_read(11, &object(200, "x")));
+        assert!(!whole.ends(&text[..9_999]) && !whole.ends(&text[9_000..]));
+        assert_eq!(whole.to_string().parse(), Ok(whole));
+        assert!("4097-00000000".parse::<Tail>().is_err());
+        assert_eq!(Tail::of(&[], &[]), None);
     }
 }

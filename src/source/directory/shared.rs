@@ -1,6 +1,6 @@
 //! What the tasks of one source share: where files are, how much may be fetched ahead, and where pieces go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -11,8 +11,9 @@ use tokio::sync::Semaphore;
 
 use super::budget::{Budget, Pool};
 use super::piece::Piece;
-use super::storage::{Storage, millis};
-use crate::source::{Lag, Opening, SourceError, guard};
+use super::storage::{Passed, Storage, millis};
+use crate::source::unread::Why;
+use crate::source::{Lag, OnBadFile, Opening, SourceError, guard};
 
 /// Names that are kept of files that wait to be read, over all partitions.
 const NAMES_MAX: usize = 128 << 10;
@@ -139,6 +140,41 @@ impl Shared {
             .is_mine(&self.opening.streams[stream], partition)
     }
 
+    /// Notes what is passed over in the folder of a partition; `leaf` if nobody looks into the folders in it.
+    pub(super) fn note_passed(&self, folder: &str, passed: &Passed, leaf: bool) {
+        let unread = &self.opening.unread;
+        if leaf {
+            unread.note(folder, Why::Within, &passed.folders);
+        }
+        unread.note(folder, Why::Ending, &passed.others);
+        unread.note(folder, Why::NotAFile, &passed.odd);
+        unread.note(folder, Why::Name, &passed.names);
+    }
+
+    /// Tells which streams had no file at all, at the end of a bounded source. `found` are those that had a folder.
+    pub(super) fn tell_empty(&self, found: &BTreeSet<usize>) {
+        let opening = &self.opening;
+        let gauges = self.gauges();
+        let is_read = |stream: usize| {
+            let mut own = gauges.iter().filter(|((of, _), _)| *of == stream);
+            own.any(|(_, gauge)| gauge.used.load(Ordering::Relaxed))
+        };
+        for (stream, name) in opening.streams.iter().enumerate() {
+            let was_read = opening.positions.keys().any(|key| {
+                key.strip_prefix(name.as_str())
+                    .is_some_and(|rest| rest.starts_with('/'))
+            });
+            // Another process may read what is in a folder, but all of them see the folders.
+            let may_be_elsewhere = opening.processes > 1 && found.contains(&stream);
+            if opening.process == 0 && !is_read(stream) && !was_read && !may_be_elsewhere {
+                tracing::warn!(
+                    "{} has no file for the stream `{name}`: looked for were `{name}/*.jsonl`, `topics/{name}/partition=0/*.json` and folders of dates below `{name}`",
+                    self.name
+                );
+            }
+        }
+    }
+
     /// Reads at `place`, and tells if that failed.
     pub(super) async fn guarded(
         self: Arc<Self>,
@@ -160,6 +196,27 @@ impl Shared {
         }
     }
 
+    /// A file cannot be read on.
+    pub(super) fn bad_file(&self, place: &str, why: impl ToString) -> SourceError {
+        SourceError::BadFile {
+            source_name: self.name.clone(),
+            place: place.to_owned(),
+            why: why.to_string(),
+        }
+    }
+
+    /// Why a file cannot be read on, if that is to become a dead letter.
+    pub(super) fn letter_of(&self, error: SourceError) -> Result<String, SourceError> {
+        match error {
+            SourceError::BadFile { why, .. }
+                if self.opening.on_bad_file == OnBadFile::DeadLetter =>
+            {
+                Ok(why)
+            }
+            error => Err(error),
+        }
+    }
+
     /// What is there is not what was there.
     pub(super) fn changed(&self, place: &str, why: String) -> SourceError {
         SourceError::Changed {
@@ -167,6 +224,24 @@ impl Shared {
             place: place.to_owned(),
             why,
         }
+    }
+
+    /// A file has fewer bytes than were read of it.
+    pub(super) fn shrunk(&self, place: &str, size: u64, read: u64) -> SourceError {
+        self.changed(
+            place,
+            format!(
+                "it has {size} bytes, and {read} were read already; restore the file, or begin a new lake"
+            ),
+        )
+    }
+
+    /// What was read of a file is not in it any more.
+    pub(super) fn rewritten(&self, place: &str) -> SourceError {
+        self.changed(
+            place,
+            "it was written anew after it had been read; restore the file, write what is new under a new name, or begin a new lake".to_owned(),
+        )
     }
 
     fn gauges(&self) -> std::sync::MutexGuard<'_, BTreeMap<(usize, String), Arc<Gauge>>> {

@@ -2,6 +2,10 @@
 //!
 //! A folder is listed and read by the file system's own calls: whether it changed at all is one look at its time, and files are read into buffers that
 //! are used again. Names are paths in the store, the same in both: parts joined by `/`.
+//!
+//! Only regular files are files, and links to them: what else is named like one is told, and never opened.
+
+mod local;
 
 use std::fs;
 use std::io;
@@ -12,9 +16,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
+use super::layout::year;
 use crate::lake::{Lake, LakeError};
+use crate::operator::route::hash_bytes;
+use crate::source::unread::Tally;
+pub(super) use local::Look;
 
 /// Where a source's files are.
 #[derive(Clone)]
@@ -34,17 +42,57 @@ pub(super) struct Entry {
     pub size: Option<u64>,
     /// When it was modified, in milliseconds since 1970, where listing tells.
     pub modified: Option<i64>,
+    /// A hash of what the store tells of its content without reading it: of a bucket the entity tag (or time and size), of a
+    /// folder inode, time and size. While it is the same, so is the file.
+    pub id: Option<u64>,
 }
 
 /// Some files of a folder, in the order of their names.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// The files from the asked one on, up to the asked number.
+    /// Where listing began: files before are not among the entries.
+    pub from: String,
+    /// The files from there on, up to the asked number.
     pub entries: Vec<Entry>,
     /// Whether there are more behind these.
     pub more: bool,
-    /// How many sort before the asked one, where that was counted.
-    pub before: Option<u64>,
+    /// What sorts before, where that was counted.
+    pub before: Option<Before>,
+    /// What is in the folder and was passed over, where all of it was seen.
+    pub passed: Option<Passed>,
+}
+
+/// The files that sort before another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Before {
+    /// How many.
+    pub files: u64,
+    /// Their bytes, where that was looked at.
+    pub bytes: Option<u64>,
+}
+
+/// What is in a folder.
+#[derive(Debug, Default)]
+pub(super) struct Contents {
+    /// The names of its folders, sorted.
+    pub folders: Vec<String>,
+    /// Files that may hold records.
+    pub files: Tally,
+    /// Everything else.
+    pub passed: Passed,
+}
+
+/// What is in a folder beside folders and files of records.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Passed {
+    /// Files with other names.
+    pub others: Tally,
+    /// Folders, where none are looked into.
+    pub folders: Tally,
+    /// What is named like a file of records and is no regular file.
+    pub odd: Tally,
+    /// Names that are not UTF-8.
+    pub names: Tally,
 }
 
 /// What stopped an access.
@@ -83,34 +131,34 @@ impl Storage {
         }
     }
 
-    /// The names of the folders in `folder`, sorted.
-    pub(super) async fn subfolders(&self, folder: &str) -> Result<Vec<String>, StorageFailure> {
+    /// What is in `folder`. `wanted` tells which names may be files of records.
+    pub(super) async fn contents(
+        &self,
+        folder: &str,
+        wanted: fn(&str) -> bool,
+    ) -> Result<Contents, StorageFailure> {
         match self {
             Storage::Folder(root) => {
                 let place = root.join(folder);
-                blocking(move || {
-                    let mut names = Vec::new();
-                    for entry in read_dir(&place)? {
-                        let entry = entry?;
-                        let kind = entry.file_type()?;
-                        let is_folder = kind.is_dir()
-                            || kind.is_symlink()
-                                && fs::metadata(entry.path()).is_ok_and(|at| at.is_dir());
-                        if let (true, Ok(name)) = (is_folder, entry.file_name().into_string()) {
-                            names.push(name);
-                        }
-                    }
-                    names.sort();
-                    Ok(names)
-                })
-                .await
+                blocking(move || local::contents(&place, wanted)).await
             }
             Storage::Bucket(store, _) => {
                 let found = store
                     .list_with_delimiter(Some(&Path::parse(folder)?))
                     .await?;
                 let name = |path: &Path| path.filename().map(str::to_owned);
-                Ok(found.common_prefixes.iter().filter_map(name).collect())
+                let mut contents = Contents {
+                    folders: found.common_prefixes.iter().filter_map(name).collect(),
+                    ..Contents::default()
+                };
+                for name in found.objects.iter().filter_map(|meta| name(&meta.location)) {
+                    if wanted(&name) {
+                        contents.files.add(&name);
+                    } else {
+                        contents.passed.others.add(&name);
+                    }
+                }
+                Ok(contents)
             }
         }
     }
@@ -145,37 +193,8 @@ impl Storage {
     ) -> Result<Listing, StorageFailure> {
         match self {
             Storage::Folder(root) => {
-                let (place, folder, from) = (root.join(folder), folder.to_owned(), from.to_owned());
-                blocking(move || {
-                    let mut listing = Listing::default();
-                    let mut before = 0;
-                    for entry in read_dir(&place)? {
-                        let Ok(name) = entry?.file_name().into_string() else {
-                            continue;
-                        };
-                        if !wanted(&name) {
-                            continue;
-                        }
-                        let path = join(&folder, &name);
-                        if path < from {
-                            before += 1;
-                            continue;
-                        }
-                        listing.entries.push(Entry {
-                            path,
-                            size: None,
-                            modified: None,
-                        });
-                        if listing.entries.len() >= limit.saturating_mul(2) {
-                            listing.keep(limit);
-                        }
-                    }
-                    listing.keep(limit);
-                    listing.entries.sort();
-                    listing.before = Some(before);
-                    Ok(listing)
-                })
-                .await
+                let (root, folder, from) = (root.clone(), folder.to_owned(), from.to_owned());
+                blocking(move || local::files(&root, &folder, &from, limit, wanted)).await
             }
             Storage::Bucket(store, _) => {
                 let prefix = Path::parse(folder)?;
@@ -186,8 +205,15 @@ impl Storage {
                     }
                     _ => store.list(Some(&prefix)),
                 };
-                let mut listing = Listing::default();
-                let mut before = 0;
+                let mut listing = Listing {
+                    from: from.to_owned(),
+                    ..Listing::default()
+                };
+                let mut before = Before {
+                    files: 0,
+                    bytes: Some(0),
+                };
+                let mut passed = Passed::default();
                 while let Some(meta) = found.try_next().await? {
                     let path = meta.location.to_string();
                     let name = path.strip_prefix(folder).unwrap_or(&path);
@@ -197,87 +223,86 @@ impl Storage {
                         let behind = format!("{}/\u{10ffff}", join(folder, within));
                         let behind = Path::parse(behind)?;
                         found = store.list_with_offset(Some(&prefix), &behind);
+                        // What is below dates is read by others.
+                        if year(within).is_none() {
+                            passed.folders.add(within);
+                        }
                         continue;
                     }
                     if !wanted(name) {
+                        passed.others.add(name);
                         continue;
                     }
                     if path.as_str() < from {
-                        before += 1;
+                        before.files += 1;
+                        before.bytes = before.bytes.map(|bytes| bytes + meta.size);
                     } else if listing.entries.len() == limit {
                         listing.more = true;
                         break;
                     } else {
-                        listing.entries.push(Entry {
-                            path,
-                            size: Some(meta.size),
-                            modified: Some(meta.last_modified.timestamp_millis()),
-                        });
+                        listing.entries.push(entry(meta));
                     }
                 }
                 listing.before = count.then_some(before);
+                listing.passed = (count || from.is_empty()).then_some(passed);
                 Ok(listing)
             }
         }
     }
 
     /// All files below `folder`, at any depth, with size and time; for folders of a day.
-    pub(super) async fn all_files(&self, folder: &str) -> Result<Vec<Entry>, StorageFailure> {
+    pub(super) async fn all_files(
+        &self,
+        folder: &str,
+    ) -> Result<(Vec<Entry>, Passed), StorageFailure> {
         match self {
             Storage::Folder(root) => {
                 let (root, folder) = (root.clone(), folder.to_owned());
-                blocking(move || {
-                    let mut found = Vec::new();
-                    let mut folders = vec![folder];
-                    while let Some(folder) = folders.pop() {
-                        for entry in read_dir(&root.join(&folder))? {
-                            let entry = entry?;
-                            let Ok(name) = entry.file_name().into_string() else {
-                                continue;
-                            };
-                            let path = join(&folder, &name);
-                            let meta = fs::metadata(root.join(&path))?;
-                            if meta.is_dir() {
-                                folders.push(path);
-                            } else {
-                                found.push(Entry {
-                                    path,
-                                    size: Some(meta.len()),
-                                    modified: meta.modified().ok().map(millis),
-                                });
-                            }
-                        }
-                    }
-                    Ok(found)
-                })
-                .await
+                blocking(move || local::all_files(&root, folder)).await
             }
-            Storage::Bucket(store, _) => Ok(store
-                .list(Some(&Path::parse(folder)?))
-                .map_ok(|meta| Entry {
-                    path: meta.location.to_string(),
-                    size: Some(meta.size),
-                    modified: Some(meta.last_modified.timestamp_millis()),
-                })
-                .try_collect()
-                .await?),
+            Storage::Bucket(store, _) => {
+                let found = store.list(Some(&Path::parse(folder)?));
+                let entries = found.map_ok(entry).try_collect().await?;
+                Ok((entries, Passed::default()))
+            }
         }
     }
 
-    /// Size and time of a file or folder of this machine.
+    /// What a file or folder of this machine looks like; `None` if it is not there.
     pub(super) async fn look(&self, path: &str) -> Result<Option<Look>, StorageFailure> {
-        let Some(place) = self.local(path) else {
-            return Ok(None);
+        let looks = self.looks(vec![path.to_owned()]).await?;
+        Ok(looks.into_iter().next().flatten())
+    }
+
+    /// What several look like.
+    pub(super) async fn looks(
+        &self,
+        paths: Vec<String>,
+    ) -> Result<Vec<Option<Look>>, StorageFailure> {
+        let Storage::Folder(root) = self else {
+            return Ok(vec![None; paths.len()]);
         };
-        blocking(move || match fs::metadata(place) {
-            Ok(meta) => Ok(Some(Look {
-                size: meta.len(),
-                modified: meta.modified().unwrap_or(UNIX_EPOCH),
-            })),
+        let root = root.clone();
+        let look = move |path: &String| match fs::metadata(root.join(path)) {
+            Ok(meta) => Ok(Some(Look::of(&meta))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
-        })
-        .await
+        };
+        blocking(move || paths.iter().map(look).collect()).await
+    }
+
+    /// How many files of a folder of this machine sort before `from`, and their bytes.
+    pub(super) async fn before(
+        &self,
+        folder: &str,
+        from: &str,
+        wanted: fn(&str) -> bool,
+    ) -> Result<Option<Before>, StorageFailure> {
+        let Storage::Folder(root) = self else {
+            return Ok(None);
+        };
+        let (root, folder, from) = (root.clone(), folder.to_owned(), from.to_owned());
+        blocking(move || local::before(&root, &folder, &from, wanted).map(Some)).await
     }
 
     /// Bytes of an object of a bucket.
@@ -294,13 +319,19 @@ impl Storage {
     }
 }
 
-/// What a file or folder looks like from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Look {
-    /// Its size in bytes.
-    pub size: u64,
-    /// When it was modified: of a folder, when a name in it came or went.
-    pub modified: SystemTime,
+/// An object as it was listed.
+fn entry(meta: ObjectMeta) -> Entry {
+    let modified = meta.last_modified.timestamp_millis();
+    // Not every store tells tags.
+    let tag = meta
+        .e_tag
+        .unwrap_or_else(|| format!("{modified} {}", meta.size));
+    Entry {
+        path: meta.location.to_string(),
+        size: Some(meta.size),
+        modified: Some(modified),
+        id: Some(hash_bytes(tag.as_bytes())),
+    }
 }
 
 impl Listing {
@@ -327,15 +358,6 @@ pub(super) fn join(folder: &str, name: &str) -> String {
         name.to_owned()
     } else {
         format!("{folder}/{name}")
-    }
-}
-
-/// The folder's names; none if it is gone by now.
-fn read_dir(place: &std::path::Path) -> io::Result<impl Iterator<Item = io::Result<fs::DirEntry>>> {
-    match fs::read_dir(place) {
-        Ok(entries) => Ok(Some(entries).into_iter().flatten()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
-        Err(error) => Err(error),
     }
 }
 

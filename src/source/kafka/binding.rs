@@ -7,7 +7,8 @@ use rdkafka::consumer::BaseConsumer;
 
 use crate::kafka::{Context, KafkaAddress, create_topics};
 use crate::redact::redact;
-use crate::source::SourceError;
+use crate::source::unread::{Tally, Why};
+use crate::source::{Opening, SourceError};
 
 /// A topic of a stream, and how many partitions it has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,12 +39,36 @@ pub(super) fn bind(
     all
 }
 
+/// Notes the topics with the address's prefix that are read for no stream.
+pub(super) fn note_unread(
+    address: &KafkaAddress,
+    opening: &Opening,
+    bound: &[Bound],
+    topics: &BTreeMap<String, usize>,
+) {
+    let Some(prefix) = &address.topic_prefix else {
+        return;
+    };
+    for (topic, partitions) in topics.range(prefix.clone()..) {
+        if !topic.starts_with(prefix) {
+            break;
+        }
+        let is_read = bound.iter().any(|bound| bound.topic == *topic);
+        let found = Tally {
+            count: if is_read { 0 } else { *partitions as u64 },
+            example: topic.clone(),
+        };
+        opening.unread.note(topic, Why::NoTopic, &found);
+    }
+}
+
 /// The topics of `streams`, which are made if they are missing and the address says so.
 pub(super) fn bind_or_create(
     address: &KafkaAddress,
-    streams: &[String],
+    opening: &Opening,
     client: &BaseConsumer<Context>,
 ) -> Result<Vec<Bound>, SourceError> {
+    let streams = &opening.streams;
     if let Some(name) = address.topics.keys().find(|name| !streams.contains(name)) {
         return Err(SourceError::Address {
             address: redact(&address.describe()),
@@ -65,6 +90,7 @@ pub(super) fn bind_or_create(
             .map(|(_, name)| address.topic_for(name).unwrap_or(name.clone()))
             .collect();
         if missing.is_empty() {
+            note_unread(address, opening, &bound, &topics);
             return Ok(bound);
         }
         match address.create_topics {

@@ -11,12 +11,12 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::batch::Batch;
-use super::binding::{Bound, bind};
+use super::binding::{Bound, bind, note_unread};
 use super::pump::Partition;
 use super::ready::Ready;
-use super::start::{Begin, Plan};
+use super::start::{Begin, Plan, TopicIds};
 use super::status::{Status, partition_name};
-use crate::kafka::{Context, Isolation, KafkaAddress, OnLostOffsets, topics_of};
+use crate::kafka::{Context, Isolation, KafkaAddress, OnLostOffsets, topic_ids, topics_of};
 use crate::source::{Opening, SourceError};
 
 /// One question to the brokers.
@@ -49,6 +49,8 @@ pub(super) struct Keeper {
     pub(super) known: BTreeSet<(usize, String, i32)>,
     /// For how many partitions the client's queues were made.
     pub(super) made_for: usize,
+    /// The ids of the topics when they were found.
+    pub(super) topic_ids: TopicIds,
 }
 
 impl Keeper {
@@ -100,7 +102,11 @@ impl Keeper {
                 return Ok(());
             }
         };
-        let bound = bind(&self.address, &self.opening.streams, &topics_of(&metadata));
+        let topics = topics_of(&metadata);
+        let bound = bind(&self.address, &self.opening.streams, &topics);
+        note_unread(&self.address, &self.opening, &bound, &topics);
+        self.opening.unread.tell(&self.address.describe());
+        self.check_topics(&bound)?;
         for plan in self.new_partitions(&bound) {
             tracing::info!(
                 "{}: reading the new partition {}",
@@ -120,6 +126,33 @@ impl Keeper {
         Ok(())
     }
 
+    /// Whether the topics are still those that are read.
+    fn check_topics(&mut self, bound: &[Bound]) -> Result<(), SourceError> {
+        let names = bound.iter().map(|bound| bound.topic.as_str());
+        for (topic, id) in topic_ids(&self.consumer, names, PATIENCE) {
+            let known = self
+                .topic_ids
+                .entry(topic.clone())
+                .or_insert_with(|| id.clone())
+                .clone();
+            if known == id {
+                continue;
+            }
+            let read: u64 = {
+                let statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+                let own = statuses.iter().filter(|status| status.topic == topic);
+                own.map(|status| status.records()).sum()
+            };
+            return Err(self.failed(
+                &topic,
+                format!(
+                    "the topic was deleted and made again while it was read: {read} records were read since the start of the one with the id {known}, and there is one with the id {id} now; start again to be told where each partition stands"
+                ),
+            ));
+        }
+        Ok(())
+    }
+
     fn new_partitions(&self, bound: &[Bound]) -> Vec<Plan> {
         let mut plans = Vec::new();
         for bound in bound {
@@ -135,6 +168,11 @@ impl Keeper {
                     offset => Begin::At(offset),
                 };
                 plans.push(Plan {
+                    topic_id: self
+                        .topic_ids
+                        .get(&bound.topic)
+                        .cloned()
+                        .unwrap_or_default(),
                     stream: bound.stream,
                     topic: bound.topic.clone(),
                     number,
@@ -176,6 +214,7 @@ impl Keeper {
             plan.stream,
             &plan.topic,
             plan.number,
+            &plan.topic_id,
             self.address.isolation == Isolation::ReadCommitted,
             batch.next(),
         ));
@@ -240,6 +279,7 @@ impl Keeper {
         };
         self.leave(status);
         let mut plan = Plan {
+            topic_id: status.topic_id.clone(),
             stream: status.stream,
             topic: status.topic.clone(),
             number: status.number,

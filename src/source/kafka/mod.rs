@@ -5,13 +5,14 @@
 //!                      ^                                    |  ^
 //!                      +---- assign, at offsets of ours ---- keeper thread: new partitions, lost offsets
 //! ```
-//! A partition is called `<topic>/partition=<number>`; its position is the offset of the next message.
+//! A partition is called `<topic>/partition=<number>`; its position is the offset of the next message, with the id of the topic.
 //!
 //! # Invariants
 //! 1. Offsets come from the checkpoint only. No group is joined, nothing is committed to the broker.
 //! 2. What is fetched and not read yet stays within the budget: half of it in librdkafka's queues, an eighth on the way, a quarter in ours.
 //! 3. An offset is never left out silently: where one has no record, the broker said so; where records are gone, it is an error unless
-//!    `on_lost_offsets` says otherwise.
+//!    `on_lost_offsets` says otherwise. A topic that was deleted and made again is another one, however many records it has.
+//! 4. Topics that could be a stream's by their prefix and are none's are noted in [`super::unread`].
 
 mod batch;
 mod binding;
@@ -26,6 +27,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
@@ -34,14 +36,19 @@ use self::pump::Pump;
 use self::ready::{Next, Ready};
 use self::status::Status;
 use super::{Lag, Opening, Read, Source, SourceError, guard};
-use crate::kafka::{Context, Health, KafkaAddress, unusable};
+use crate::kafka::{Context, Health, KafkaAddress, topic_ids, unusable};
 
 /// The largest chunk.
 const CHUNK_BYTES: usize = 1 << 20;
 
+/// How long is waited for the ids of cluster and topics.
+const ID_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Topics of a Kafka cluster.
 pub struct KafkaSource {
     name: String,
+    /// The id of the cluster, if it tells.
+    cluster: Option<String>,
     ready: Arc<Ready>,
     health: Arc<Health>,
     statuses: Arc<Mutex<Vec<Arc<Status>>>>,
@@ -57,8 +64,12 @@ impl KafkaSource {
             .set("isolation.level", address.isolation.setting())
             .create_with_context(address.context())
             .map_err(|error| unusable(address, &error))?;
-        let bound = binding::bind_or_create(address, &opening.streams, &asking)?;
-        let plans = start::plan(address, &opening, &bound, &asking)?;
+        let bound = binding::bind_or_create(address, &opening, &asking)?;
+        opening.unread.tell(&name);
+        let topics = bound.iter().map(|bound| bound.topic.as_str());
+        let ids = topic_ids(&asking, topics, ID_PATIENCE.min(address.wait));
+        let cluster = asking.client().fetch_cluster_id(ID_PATIENCE);
+        let plans = start::plan(address, &opening, &bound, &ids, &asking)?;
         drop(asking);
 
         let consumer: BaseConsumer<Context> = address
@@ -99,12 +110,14 @@ impl KafkaSource {
             pumps: inboxes,
             known: BTreeSet::new(),
             made_for: plans.len().max(1),
+            topic_ids: ids,
         };
         for plan in plans {
             keeper.read(plan)?;
         }
         let mut source = KafkaSource {
             name,
+            cluster,
             ready,
             health,
             statuses,
@@ -158,6 +171,11 @@ impl Source for KafkaSource {
 
     fn describe(&self) -> String {
         self.name.clone()
+    }
+
+    fn identity(&self) -> Option<String> {
+        let cluster = self.cluster.as_ref()?;
+        Some(format!("kafka cluster {cluster}"))
     }
 
     fn lag(&self) -> Vec<Lag> {

@@ -56,7 +56,8 @@ impl Partition {
 }
 
 fn hand_over(status: &Arc<Status>, batch: &mut Batch, made_ms: Option<i64>, ready: &Ready) {
-    if let Some(chunk) = batch.cut(status.stream, &status.partition) {
+    if let Some(mut chunk) = batch.cut(status.stream, &status.partition) {
+        chunk.end.token.clone_from(&status.topic_id);
         ready.push(Fetched {
             chunk,
             status: Arc::clone(status),

@@ -9,8 +9,8 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::binding::Bound;
 use super::status::partition_name;
-use crate::kafka::{Context, KafkaAddress, Start};
-use crate::source::{Opening, SourceError, position_key};
+use crate::kafka::{Context, KafkaAddress, OnLostOffsets, Start};
+use crate::source::{Opening, Position, SourceError, position_key};
 
 /// A partition to read.
 #[derive(Clone, Debug)]
@@ -21,6 +21,22 @@ pub(super) struct Plan {
     pub(super) begin: Begin,
     /// Records from here on are not read.
     pub(super) target: Option<u64>,
+    /// The id of the topic, where the cluster tells: what the position's token says.
+    pub(super) topic_id: String,
+}
+
+/// The ids of topics, by name.
+pub(super) type TopicIds = BTreeMap<String, String>;
+
+/// Why a partition cannot be read on where it was left, if its topic is not the one that was read.
+pub(super) fn remade(position: &Position, topic_id: &str) -> Option<String> {
+    let is_other = !position.token.is_empty() && !topic_id.is_empty() && position.token != topic_id;
+    is_other.then(|| {
+        format!(
+            "the topic was deleted and made again: {} records were read of the one with the id {}, and this one has the id {topic_id}",
+            position.offset, position.token
+        )
+    })
 }
 
 /// Where a partition begins.
@@ -45,8 +61,10 @@ pub(super) fn plan(
     address: &KafkaAddress,
     opening: &Opening,
     bound: &[Bound],
+    ids: &TopicIds,
     client: &BaseConsumer<Context>,
 ) -> Result<Vec<Plan>, SourceError> {
+    let mut remade_at = Vec::new();
     let mut plans = Vec::new();
     let mut fresh = Vec::new();
     for bound in bound {
@@ -58,10 +76,16 @@ pub(super) fn plan(
             if !opening.is_mine(stream, &name) {
                 continue;
             }
-            let begin = match opening.position(stream, &name).offset {
+            let position = opening.position(stream, &name);
+            let topic_id = ids.get(&bound.topic).cloned().unwrap_or_default();
+            let mut begin = match position.offset {
                 0 => Begin::Oldest,
                 offset => Begin::At(offset),
             };
+            if let Some(why) = remade(&position, &topic_id) {
+                begin = Begin::Oldest;
+                remade_at.push((plans.len(), why));
+            }
             if begin == Begin::Oldest && !was_read && address.start != Start::Earliest {
                 fresh.push(plans.len());
             }
@@ -71,11 +95,15 @@ pub(super) fn plan(
                 number,
                 begin,
                 target: None,
+                topic_id,
             });
         }
     }
     if plans.is_empty() {
         return Ok(plans);
+    }
+    for (at, why) in remade_at {
+        begin_again(address, client, &mut plans[at], &why)?;
     }
     if opening.bounded {
         let ends = ask(address, client, &plans, Offset::End)?;
@@ -101,6 +129,33 @@ pub(super) fn plan(
         }
     }
     Ok(plans)
+}
+
+/// Begins with a topic that was made again, as the address says.
+fn begin_again(
+    address: &KafkaAddress,
+    client: &BaseConsumer<Context>,
+    plan: &mut Plan,
+    why: &str,
+) -> Result<(), SourceError> {
+    let ends = ask(address, client, std::slice::from_ref(plan), Offset::End)?;
+    let end = ends.get(&place(plan)).copied().unwrap_or(0);
+    let name = partition_name(&plan.topic, plan.number);
+    plan.begin = match address.on_lost_offsets {
+        OnLostOffsets::Earliest => Begin::Oldest,
+        OnLostOffsets::Latest => Begin::Chosen(end),
+        OnLostOffsets::Fail => {
+            return Err(SourceError::Failed {
+                source_name: address.describe(),
+                place: name,
+                why: format!(
+                    "{why}, and ends at offset {end}. With `--on-lost-offsets earliest` it is read from its beginning, with `latest` from {end} on; to read it apart from the former, give it a lake of its own with --lake"
+                ),
+            });
+        }
+    };
+    tracing::warn!("{address}: {name}: {why}; going on as `on_lost_offsets` says");
+    Ok(())
 }
 
 fn place(plan: &Plan) -> (String, i32) {

@@ -19,6 +19,8 @@ pub(super) struct Status {
     pub(super) number: i32,
     /// `<topic>/partition=<number>`.
     pub(super) partition: String,
+    /// The id of the topic; empty if the cluster does not tell.
+    pub(super) topic_id: String,
     /// Only committed records are read.
     committed: bool,
     /// The next offset to read.
@@ -38,10 +40,12 @@ impl Status {
         stream: usize,
         topic: &str,
         number: i32,
+        topic_id: &str,
         committed: bool,
         next: u64,
     ) -> Status {
         Status {
+            topic_id: topic_id.to_owned(),
             stream,
             topic: topic.to_owned(),
             number,
@@ -74,6 +78,11 @@ impl Status {
             self.end.store(end, Ordering::Relaxed);
         }
         u64::try_from(partition.eof_offset).ok()
+    }
+
+    /// How many records were read.
+    pub(super) fn records(&self) -> u64 {
+        self.records.load(Ordering::Relaxed)
     }
 
     /// Notes that a chunk was read.

@@ -55,6 +55,7 @@ use crate::kinesis::KinesisAddress;
 /// The streams of an address.
 pub struct Kinesis {
     name: String,
+    identity: Option<String>,
     items: UnboundedReceiver<Item>,
     lags: Lags,
     watch: AbortHandle,
@@ -96,6 +97,10 @@ impl Kinesis {
         }
         let (inlet, items, lags) = queue(opening.budget_bytes);
         let name = address.describe();
+        let identity = address.region.as_ref().map(|region| {
+            let endpoint = address.endpoint.as_deref().unwrap_or("AWS");
+            format!("Kinesis at {endpoint} in {region}")
+        });
         let opened = Opened {
             at: Instant::now(),
             wall_ms: now_ms(),
@@ -116,6 +121,7 @@ impl Kinesis {
         });
         Ok(Kinesis {
             name,
+            identity,
             items,
             lags,
             watch: watching.abort_handle(),
@@ -150,6 +156,10 @@ impl Source for Kinesis {
 
     fn describe(&self) -> String {
         self.name.clone()
+    }
+
+    fn identity(&self) -> Option<String> {
+        self.identity.clone()
     }
 
     fn lag(&self) -> Vec<Lag> {

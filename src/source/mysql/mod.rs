@@ -125,6 +125,10 @@ impl Source for Mysql {
         self.shared.address.describe()
     }
 
+    fn identity(&self) -> Option<String> {
+        Some(format!("the database {}", self.shared.address.place()))
+    }
+
     fn lag(&self) -> Vec<Lag> {
         let streams = &self.shared.opening.streams;
         let lag = |(stream, rows): (&usize, &u64)| Lag {

@@ -6,16 +6,19 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use pinflow::source::{
-    Chunk, Delete, Directory, Opening, Position, Read, Source, SourceError, Storage, position_key,
+    Chunk, Delete, Directory, OnBadFile, Opening, Position, Read, Source, SourceError, Storage,
+    position_key,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use crate::support::s3::S3;
 
+mod changes;
 mod growth;
 mod layouts;
 mod restarts;
+mod unread;
 
 /// The records of each partition, and where it is to be read on.
 #[derive(Clone, Debug, Default)]
@@ -113,11 +116,18 @@ impl Place {
         taken
     }
 
+    /// All there is now behind what was taken.
+    fn after(&self, taken: &Taken) -> Opening {
+        Opening {
+            positions: taken.positions.clone(),
+            ..Opening::whole(streams())
+        }
+    }
+
     fn follow(&self, taken: &Taken) -> Directory {
         self.open(Opening {
             bounded: false,
-            positions: taken.positions.clone(),
-            ..Opening::whole(streams())
+            ..self.after(taken)
         })
     }
 }

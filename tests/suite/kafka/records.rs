@@ -221,3 +221,55 @@ fn records_of_another_client_are_read() {
     indexes.sort_unstable();
     assert_eq!(indexes, (0..1000).collect::<Vec<_>>());
 }
+
+/// Deletes a topic and makes it again, with `records`.
+fn make_again(server: &KafkaServer, name: &str, records: std::ops::Range<u64>) {
+    for deleted in block_on(admin(server).delete_topics(&[name], &options())).unwrap() {
+        deleted.unwrap();
+    }
+    let address = address(server, "");
+    wait_for("the topic is gone", || {
+        !list_topics(&address).unwrap().contains_key(name)
+    });
+    topic(server, name, 1, &[]);
+    send(&producer(server, &[]), name, 0, records);
+}
+
+#[test]
+fn a_topic_that_was_made_again_is_another_one_however_many_records_it_has() {
+    let server = server();
+    topic(&server, "t.again", 1, &[]);
+    send(&producer(&server, &[]), "t.again", 0, 0..100);
+    let chunks = read_all(&address(&server, ""), of("again", true));
+    let end = chunks.last().unwrap().end.clone();
+    assert_eq!((end.offset, end.token.len()), (100, 22), "{end:?}");
+    let mut opening = of("again", true);
+    let key = "again/t.again/partition=0".to_owned();
+    opening.positions.insert(key, end);
+    assert_eq!(read_all(&address(&server, ""), opening.clone()).len(), 0);
+
+    make_again(&server, "t.again", 1000..1300);
+    let Err(refused) = KafkaSource::open(&address(&server, ""), opening.clone()) else {
+        panic!("it goes on in another topic");
+    };
+    let told = refused.to_string();
+    assert!(
+        told.contains("deleted and made again: 100 records were read")
+            && told.contains("ends at offset 300"),
+        "{told}"
+    );
+    let anew = address(&server, "on_lost_offsets=earliest");
+    assert_eq!(
+        values(&read_all(&anew, opening)),
+        (1000..1300).collect::<Vec<_>>()
+    );
+
+    let mut source = KafkaSource::open(&address(&server, ""), of("again", false)).unwrap();
+    read_until(&mut source, |chunk| chunk.end.offset == 300);
+    make_again(&server, "t.again", 2000..2900);
+    let told = failure(&mut source);
+    assert!(
+        told.contains("deleted and made again") || told.contains("the topic was deleted"),
+        "{told}"
+    );
+}

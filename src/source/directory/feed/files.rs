@@ -2,19 +2,19 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
-use super::super::assemble::Assembler;
+use super::super::assemble::{Assembler, Start};
 use super::super::frame::HEAD_BYTES;
-use super::super::place::ReadTo;
+use super::super::place::{Place, ReadTo, TAIL_BYTES, Tail};
 use super::super::shared::Shared;
-use super::super::storage::{StorageFailure, blocking, millis};
+use super::super::storage::{Look, StorageFailure, blocking, millis};
 use super::{Done, Job};
 use crate::source::SourceError;
 
@@ -35,13 +35,12 @@ enum Opened {
 
 /// How a file looked when it was opened.
 struct Opening {
-    /// Its size then.
-    size: u64,
-    /// When it was modified, in milliseconds since 1970.
-    modified: i64,
-    /// How it begins, if that is not where it is read from.
-    head: Bytes,
+    look: Look,
+    start: Start,
 }
+
+/// Where a file is, and how much of it was read.
+type Known = (PathBuf, ReadTo, Option<Tail>);
 
 /// See [`super::feed`].
 pub(super) async fn feed(
@@ -50,11 +49,11 @@ pub(super) async fn feed(
     assemblers: &mut [Assembler],
     done: &mut (dyn FnMut(Done) + Send),
 ) -> Result<(), SourceError> {
-    let files: Arc<[(PathBuf, ReadTo)]> = jobs
+    let files: Arc<[Known]> = jobs
         .iter()
         .map(|job| {
             let place = shared.storage.local(&job.path).unwrap_or_default();
-            (place, job.start)
+            (place, job.start, job.tail)
         })
         .collect();
     // A go stops when it has so much; its other files are read as if they were large.
@@ -71,8 +70,8 @@ pub(super) async fn feed(
                 let last = files.len().min(first + FILES);
                 let read = blocking(move || {
                     let mut left = go_bytes;
-                    let opened = files[first..last].iter().map(|(path, start)| {
-                        let opened = open_small(path, *start, left);
+                    let opened = files[first..last].iter().map(|known| {
+                        let opened = open_small(known, left);
                         if let Ok(Opened::Small(_, bytes)) = &opened {
                             left -= bytes.len();
                         }
@@ -91,20 +90,25 @@ pub(super) async fn feed(
         for (number, opened) in (first..).zip(opened) {
             let job = &jobs[number];
             let assembler = &mut assemblers[job.to];
-            let opened = opened.map_err(|error| failed(&job.path, error.into()))?;
-            let size = match opened {
-                Opened::Small(opening, bytes) => {
-                    begin(shared, job, assembler, &opening)?;
-                    assembler.block(bytes).await?;
-                    opening.size
+            let known = &files[number];
+            let one = match read_one(shared, job, known, assembler, opened).await {
+                Ok(one) => one,
+                Err(error) => {
+                    let why = shared.letter_of(error)?;
+                    let path = known.0.clone();
+                    // One that is gone by now has nothing left either.
+                    let look = blocking(move || std::fs::metadata(path)).await.ok();
+                    let look = look.map(|meta| Look::of(&meta));
+                    let size = look.map_or(0, |look| look.size);
+                    let seen = job.seen(look.map(|look| look.id));
+                    (size, assembler.refuse(seen, size, &why).await?)
                 }
-                Opened::Large => read_large(shared, job, &files[number].0, assembler).await?,
             };
-            let read = assembler.end(size, job.complete).await?;
+            let (size, place) = one;
             done(Done {
                 job: number,
                 size,
-                read,
+                place,
             });
         }
         drop(permit);
@@ -112,47 +116,79 @@ pub(super) async fn feed(
     Ok(())
 }
 
-/// Begins a file in the assembler, unless it lost something that was read.
+/// Reads one file; tells its size, and how far it was read.
+async fn read_one(
+    shared: &Arc<Shared>,
+    job: &Job,
+    known: &Known,
+    assembler: &mut Assembler,
+    opened: io::Result<Opened>,
+) -> Result<(u64, Place), SourceError> {
+    let opened = opened.map_err(|error| shared.bad_file(&job.path, error))?;
+    let look = match opened {
+        Opened::Small(opening, bytes) => {
+            begin(shared, job, assembler, &opening)?;
+            assembler.block(bytes).await?;
+            opening.look
+        }
+        Opened::Large => read_large(shared, job, known, assembler).await?,
+    };
+    let place = |read, tail| Place {
+        file: Arc::new(job.seen(Some(look.id))),
+        read,
+        tail,
+    };
+    let place = match job.start {
+        ReadTo::Stored(read @ 1..) if read == look.size => {
+            let place = place(job.start, job.tail);
+            assembler.note(place.clone());
+            place
+        }
+        _ => {
+            let (read, tail) = assembler.end(look.size, job.writing).await?;
+            place(read, tail)
+        }
+    };
+    Ok((look.size, place))
+}
+
+/// Begins a file in the assembler, unless it lost something that was read, or there is nothing to read.
 fn begin(
     shared: &Shared,
     job: &Job,
     assembler: &mut Assembler,
     opening: &Opening,
 ) -> Result<(), SourceError> {
-    if let ReadTo::Stored(read) = job.start
-        && opening.size < read
-    {
-        return Err(shared.changed(&job.path, shrunk(opening.size, read)));
+    if let ReadTo::Stored(read @ 1..) = job.start {
+        if opening.look.size < read {
+            return Err(shared.shrunk(&job.path, opening.look.size, read));
+        }
+        if !opening.start.is_sound() {
+            return Err(shared.rewritten(&job.path));
+        }
+        if opening.look.size == read {
+            return Ok(());
+        }
     }
-    assembler.begin(&job.path, job.order.clone(), job.start, &opening.head)?;
-    assembler
-        .gauge
-        .oldest
-        .store(opening.modified, Ordering::Relaxed);
+    assembler.begin(job.seen(Some(opening.look.id)), &opening.start)?;
+    let modified = millis(opening.look.modified);
+    assembler.gauge.oldest.store(modified, Ordering::Relaxed);
     Ok(())
 }
 
-fn shrunk(size: u64, read: u64) -> String {
-    format!(
-        "it has {size} bytes, and {read} were read already; restore the file, or begin a new lake"
-    )
-}
-
-/// Reads a large file, or what was appended to one; tells its size.
+/// Reads a large file, or what was appended to one; tells how it looked.
 async fn read_large(
     shared: &Arc<Shared>,
     job: &Job,
-    path: &Path,
+    known: &Known,
     assembler: &mut Assembler,
-) -> Result<u64, SourceError> {
-    let failed = |error: StorageFailure| shared.storage_failed(&job.path, error);
-    let (place, start) = (path.to_owned(), job.start);
-    let opened = blocking(move || open(&place, start))
-        .await
-        .map_err(failed)?;
+) -> Result<Look, SourceError> {
+    let failed = |error: StorageFailure| shared.bad_file(&job.path, error);
+    let place = known.clone();
+    let opened = blocking(move || open(&place)).await.map_err(failed)?;
     let (mut file, opening) = opened;
     begin(shared, job, assembler, &opening)?;
-    let size = opening.size;
+    let size = opening.look.size;
     let mut at = match job.start {
         ReadTo::Stored(at) => at,
         ReadTo::Text(_) => 0,
@@ -179,43 +215,58 @@ async fn read_large(
         (file, filled, bytes) = read.await.map_err(failed)?;
         at += filled as u64;
         if filled < wanted {
-            return Err(shared.changed(&job.path, shrunk(at, size)));
+            return Err(shared.shrunk(&job.path, at, size));
         }
         assembler.block(bytes).await?;
         drop(permit);
     }
-    Ok(size)
+    Ok(opening.look)
 }
 
 /// Opens a file, and looks at it.
-fn open(path: &Path, start: ReadTo) -> io::Result<(File, Opening)> {
-    let file = File::open(path)?;
-    let meta = file.metadata()?;
-    let mut head = Vec::new();
-    if let ReadTo::Stored(1..) = start {
-        head = vec![0; HEAD_BYTES.min(meta.len() as usize)];
-        let filled = fill(&file, &mut head, 0)?;
-        head.truncate(filled);
+fn open((path, read, tail): &Known) -> io::Result<(File, Opening)> {
+    // Opening a pipe must not wait for its writer.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let look = Look::of(&file.metadata()?);
+    if !look.is_file {
+        return Err(io::Error::other("it is not a regular file; remove it"));
     }
-    let opening = Opening {
-        size: meta.len(),
-        modified: meta.modified().map(millis).unwrap_or(0),
-        head: head.into(),
+    let mut start = Start {
+        read: Some(*read),
+        tail: *tail,
+        ..Start::default()
     };
-    Ok((file, opening))
+    if let ReadTo::Stored(at @ 1..) = *read {
+        let length = TAIL_BYTES.min(at as usize);
+        start.before = bytes_at(&file, at - length as u64, length)?;
+        if at < look.size {
+            start.head = bytes_at(&file, 0, HEAD_BYTES.min(look.size as usize))?;
+        }
+    }
+    Ok((file, Opening { look, start }))
+}
+
+/// Up to so many bytes of a file: less if it ends.
+fn bytes_at(file: &File, at: u64, length: usize) -> io::Result<Bytes> {
+    let mut bytes = vec![0; length];
+    let filled = fill(file, &mut bytes, at)?;
+    bytes.truncate(filled);
+    Ok(bytes.into())
 }
 
 /// Reads a file that has at most `left` bytes to read.
-fn open_small(path: &Path, start: ReadTo, left: usize) -> io::Result<Opened> {
+fn open_small(known: &Known, left: usize) -> io::Result<Opened> {
     if left == 0 {
         return Ok(Opened::Large);
     }
-    let (file, mut opening) = open(path, start)?;
+    let (file, mut opening) = open(known)?;
+    let start = known.1;
     let at = match start {
         ReadTo::Stored(at) => at,
         ReadTo::Text(_) => 0,
     };
-    let length = opening.size.saturating_sub(at);
+    let length = opening.look.size.saturating_sub(at);
     if length > SMALL_BYTES.min(left as u64) {
         return Ok(Opened::Large);
     }
@@ -224,7 +275,7 @@ fn open_small(path: &Path, start: ReadTo, left: usize) -> io::Result<Opened> {
     if filled < bytes.len() {
         // It became shorter meanwhile; whether that matters shows in its size.
         bytes.truncate(filled);
-        opening.size = at + filled as u64;
+        opening.look.size = at + filled as u64;
     }
     Ok(Opened::Small(opening, bytes.into()))
 }

@@ -6,7 +6,8 @@ mod objects;
 use std::sync::Arc;
 
 use super::assemble::Assembler;
-use super::place::{Order, ReadTo};
+use super::open_file::Writing;
+use super::place::{FileSeen, Object, Place, ReadTo, Tail};
 use super::shared::Shared;
 use crate::source::SourceError;
 
@@ -16,14 +17,29 @@ pub(super) struct Job {
     pub path: Arc<str>,
     /// Its size, where listing told.
     pub size: Option<u64>,
+    /// See [`super::storage::Entry::id`], where listing told.
+    pub id: Option<u64>,
+    /// Of an object below a date: which one it is.
+    pub object: Option<(i64, Object)>,
     /// Where to begin.
     pub start: ReadTo,
-    /// Whether nothing more can be written to it.
-    pub complete: bool,
-    /// What places in it say.
-    pub order: Order,
+    /// What must be before that.
+    pub tail: Option<Tail>,
+    /// Whether more may be written to it.
+    pub writing: Writing,
     /// Which assembler it goes to.
     pub to: usize,
+}
+
+impl Job {
+    /// The file as it looks now that it is opened.
+    fn seen(&self, id: Option<u64>) -> FileSeen {
+        FileSeen {
+            path: self.path.to_string(),
+            id,
+            object: self.object,
+        }
+    }
 }
 
 /// How far a file was read.
@@ -32,8 +48,8 @@ pub(super) struct Done {
     pub job: usize,
     /// The file's size then.
     pub size: u64,
-    /// How much of it was handed on.
-    pub read: ReadTo,
+    /// The file, and how much of it was handed on.
+    pub place: Place,
 }
 
 /// Reads `jobs` in order. `done` is told when one is finished.
@@ -43,13 +59,15 @@ pub(super) async fn feed(
     assemblers: &mut [Assembler],
     done: &mut (dyn FnMut(Done) + Send),
 ) -> Result<(), SourceError> {
-    if shared.storage.is_bucket() {
-        objects::feed(shared, jobs.into(), assemblers, done).await?;
+    let fed = if shared.storage.is_bucket() {
+        objects::feed(shared, jobs.into(), assemblers, done).await
     } else {
-        files::feed(shared, jobs.into(), assemblers, done).await?;
-    }
+        files::feed(shared, jobs.into(), assemblers, done).await
+    };
+    // What came before a failure is handed on, so that it can be committed.
     for assembler in assemblers {
+        assembler.abandon().await?;
         assembler.flush().await?;
     }
-    Ok(())
+    fed
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
-use super::super::assemble::Assembler;
+use super::super::assemble::{Assembler, Start};
 use super::super::frame::HEAD_BYTES;
-use super::super::place::ReadTo;
+use super::super::place::{Place, ReadTo, TAIL_BYTES};
 use super::super::shared::Shared;
 use super::{Done, Job};
 use crate::source::SourceError;
@@ -69,6 +69,7 @@ pub(super) async fn feed(
         .buffered(REQUESTS);
     let mut fetches = std::pin::pin!(fetches);
     let mut open = None;
+    let mut refused = None;
     while let Some((permit, part, bytes)) = fetches.next().await {
         let file = &jobs[part.job];
         let bytes = bytes.map_err(|error| shared.storage_failed(&file.path, error))?;
@@ -78,20 +79,23 @@ pub(super) async fn feed(
             return Err(shared.changed(&file.path, why.to_owned()));
         }
         let assembler = &mut assemblers[file.to];
-        if open != Some(part.job) {
-            open = Some(part.job);
-            let head = match file.start {
-                ReadTo::Stored(at) if at > 0 => {
-                    let until = file.size.unwrap_or(0).min(HEAD_BYTES as u64);
-                    let head = shared.storage.range(&file.path, 0..until).await;
-                    head.map_err(|error| shared.storage_failed(&file.path, error))?
-                }
-                _ => Bytes::new(),
-            };
-            assembler.begin(&file.path, file.order.clone(), file.start, &head)?;
-        }
+        let size = file.size.unwrap_or(0);
         let length = bytes.len() as u64;
-        assembler.block(bytes).await?;
+        let read = if refused == Some(part.job) {
+            Ok(None)
+        } else {
+            let is_first = open != Some(part.job);
+            open = Some(part.job);
+            read_part(shared, file, assembler, bytes, is_first, part.last).await
+        };
+        let place = match read {
+            Ok(place) => place,
+            Err(error) => {
+                let why = shared.letter_of(error)?;
+                refused = Some(part.job);
+                Some(assembler.refuse(file.seen(file.id), size, &why).await?)
+            }
+        };
         let _ = assembler
             .gauge
             .ahead
@@ -99,15 +103,75 @@ pub(super) async fn feed(
                 Some(ahead.saturating_sub(length))
             });
         drop(permit);
-        if part.last {
-            let size = file.size.unwrap_or(0);
-            let read = assembler.end(size, file.complete).await?;
+        if let Some(place) = place {
             done(Done {
                 job: part.job,
                 size,
-                read,
+                place,
             });
         }
     }
     Ok(())
+}
+
+/// Reads the next part of an object; tells how far it was read, if it was the last.
+async fn read_part(
+    shared: &Shared,
+    job: &Job,
+    assembler: &mut Assembler,
+    bytes: Bytes,
+    is_first: bool,
+    is_last: bool,
+) -> Result<Option<Place>, SourceError> {
+    let size = job.size.unwrap_or(0);
+    if is_first {
+        let start = start(shared, job, size).await?;
+        if !start.is_sound() {
+            return Err(shared.rewritten(&job.path));
+        }
+        if job.start == ReadTo::START || job.start != ReadTo::Stored(size) {
+            assembler.begin(job.seen(job.id), &start)?;
+        }
+    }
+    assembler.block(bytes).await?;
+    if !is_last {
+        return Ok(None);
+    }
+    let (read, tail) = match job.start {
+        // There was nothing to read, and what was read is still there.
+        ReadTo::Stored(at @ 1..) if at == size => (job.start, job.tail),
+        _ => assembler.end(size, job.writing).await?,
+    };
+    let place = Place {
+        file: Arc::new(job.seen(job.id)),
+        read,
+        tail,
+    };
+    if job.start == read {
+        assembler.note(place.clone());
+    }
+    Ok(Some(place))
+}
+
+/// What must be known of an object to read it on.
+async fn start(shared: &Shared, job: &Job, size: u64) -> Result<Start, SourceError> {
+    let mut start = Start {
+        read: Some(job.start),
+        tail: job.tail,
+        ..Start::default()
+    };
+    if let ReadTo::Stored(at @ 1..) = job.start {
+        let failed = |error| shared.storage_failed(&job.path, error);
+        let storage = &shared.storage;
+        let length = (TAIL_BYTES as u64).min(at);
+        if job.tail.is_some() {
+            let range = storage.range(&job.path, at - length..at).await;
+            start.before = range.map_err(failed)?;
+        }
+        if at < size {
+            let until = size.min(HEAD_BYTES as u64);
+            start.head = storage.range(&job.path, 0..until).await.map_err(failed)?;
+        }
+    }
+    Ok(start)
 }

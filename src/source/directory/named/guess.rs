@@ -1,7 +1,8 @@
-//! What the next file of a large folder is probably called.
+//! What the next file of a large folder is called.
 //!
-//! Listing a folder of a million files takes a second; asking for one name takes a microsecond. Writers count: the S3 sink connector and the archive name
-//! files by the offset of the first record, and others number them. A wrong guess costs nothing: the folder is listed all the same, only less often.
+//! Listing a folder of a million files takes a second; asking for one name takes a microsecond. The S3 sink connector, the archive and the gateway's log
+//! name files by the offset of the first record, so the name of the next file follows from the last one and the number of its records, and no other file can sort
+//! between the two. Of other names nothing is guessed: files would be read before others that sort before them.
 
 use std::io;
 use std::path::Path;
@@ -9,29 +10,21 @@ use std::path::Path;
 /// A file that is larger is not read to count its records.
 const COUNTED_BYTES: u64 = 128 << 20;
 
-/// Names that may come next after `name`, in which `records` records are.
-pub(super) fn next_names(name: &str, records: Option<u64>) -> Vec<String> {
-    let Some(end) = name.find(".json") else {
-        return Vec::new();
-    };
-    let digits = name[..end]
-        .bytes()
-        .rev()
-        .take_while(u8::is_ascii_digit)
-        .count();
-    let begin = end - digits;
-    let Ok(number) = name[begin..end].parse::<u64>() else {
-        return Vec::new();
-    };
-    let steps = records
-        .filter(|records| *records > 1)
-        .into_iter()
-        .chain([1]);
-    let name = |step: u64| {
-        let next = number.checked_add(step)?;
-        Some(format!("{}{next:0digits$}{}", &name[..begin], &name[end..]))
-    };
-    steps.filter_map(name).collect()
+/// The name that comes next after `<topic>+<partition>+<offset, 10 digits>.json`, in which `records` records are.
+pub(super) fn next_name(name: &str, records: u64) -> Option<String> {
+    let (begin, offset) = name.strip_suffix(".json")?.rsplit_once('+')?;
+    let (topic, partition) = begin.rsplit_once('+')?;
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if topic.is_empty()
+        || !number(partition)
+        || !number(offset)
+        || offset.len() != 10
+        || records == 0
+    {
+        return None;
+    }
+    let next = offset.parse::<u64>().ok()?.checked_add(records)?;
+    Some(format!("{begin}+{next:010}.json"))
 }
 
 /// How many lines a file has, if it is not compressed and not too large to find out.
@@ -50,17 +43,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_counted_on_by_records_and_by_one() {
-        let next = |name, records| next_names(name, records);
-        assert_eq!(
-            next("pin+0+0000000098.json", Some(5)),
-            ["pin+0+0000000103.json", "pin+0+0000000099.json"]
-        );
-        assert_eq!(next("part-0-99.jsonl.gz", None), ["part-0-100.jsonl.gz"]);
-        assert_eq!(
-            next("pin+0+0000000098.json", Some(1)),
-            ["pin+0+0000000099.json"]
-        );
-        assert!(next("a.json", Some(5)).is_empty() && next("12", None).is_empty());
+    fn the_next_name_follows_from_offset_and_records_alone() {
+        let next = next_name("pin+0+0000000098.json", 5);
+        assert_eq!(next.as_deref(), Some("pin+0+0000000103.json"));
+        for (name, records) in [
+            ("part-0030032.jsonl", 3),
+            ("pin+0+98.json", 5),
+            ("pin+0000000098.json", 5),
+            ("+0+0000000098.json", 5),
+            ("pin+0+0000000098.json.gz", 5),
+            ("pin+0+0000000098.json", 0),
+        ] {
+            assert_eq!(next_name(name, records), None, "{name}");
+        }
     }
 }

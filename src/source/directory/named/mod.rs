@@ -1,21 +1,24 @@
 //! Follows a folder whose files are one partition, in the order of their names.
 //!
-//! A pass lists what sorts behind the last file, reads it, and looks at whether that last file grew. What is kept is the last file's name and how many
-//! files sort before it, never the names themselves; a long backlog of names is taken in portions.
+//! A pass lists what sorts from the recent files on, reads what is new, and reads on in recent files that changed. What is kept is how far the last
+//! files were read, and how many there are before them, never all names; a long backlog of names is taken in portions.
 //!
 //! # What a pass costs
-//! * A folder of this machine: two looks at file times as long as nothing changes. A change costs reading the folder's names; where that takes long it
-//!   is done less often, and in between the next file is found by what it is probably called.
-//! * A bucket: one request, for what sorts behind the last file. A folder that fits into one request is listed whole.
+//! * A folder of this machine: two looks at file times as long as nothing changes, and every second one at each recent file. A change costs reading the
+//!   folder's names; where that takes long it is done less often, and in between the next file is found by its name, where that can be known.
+//! * A bucket: one request, for what sorts from the first recent file on. A folder that fits into one request is listed whole.
 //!
 //! # Invariants
-//! 1. A file is read once it is named; writers rename complete files into place. What is appended to the last file is read too.
-//! 2. New files sort behind those that were read. One that does not is an error, never a silent gap: the files before the last one are counted whenever
-//!    that is free, and in large folders of a bucket every few minutes.
+//! 1. A file is read once it is named; writers rename complete files into place. What is appended to a recent file is read too, and half a record at the end of a
+//!    file that is not the last is waited for, for a moment.
+//! 2. Before anything more of a file is read, what was read of it is looked for: a file that was written anew or cut is an error.
+//! 3. New files sort behind those that were read. One that does not is an error, never a silent gap. The files before the recent ones are
+//!    counted whenever that is free, and from time to time with their bytes: one that grew is an error too.
 
 mod changes;
 mod guess;
 mod order;
+mod plan;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,16 +29,21 @@ use tokio::task::JoinHandle;
 use super::assemble::Assembler;
 use super::feed::{Done, Job, feed};
 use super::layout::is_record_file;
-use super::place::{NamedToken, Order, ReadTo};
+use super::open_file::Writing;
 use super::shared::{Pause, Shared};
-use super::storage::{Entry, Listing, StorageFailure, blocking, join};
+use super::storage::{Before, Entry, Listing, StorageFailure, blocking, join};
+use super::trail::NamedTrail;
 use crate::source::SourceError;
 use changes::Changes;
-use guess::{count_lines, next_names};
-use order::Count;
+use guess::{count_lines, next_name};
+use order::{Audit, Count};
+use plan::{Obstacle, Watch, plan};
 
 /// Listing a folder of this machine takes one part in so many of the time, at most.
 const LIST_SHARE: u32 = 20;
+
+/// How often recent files are looked at when nothing else happens.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Follows `folder` (a path in the store) as `partition` of `stream`; ends when a bounded source has read it.
 pub(super) async fn follow(
@@ -47,7 +55,7 @@ pub(super) async fn follow(
     let position = shared
         .opening
         .position(&shared.opening.streams[stream], &partition);
-    let Some(token) = NamedToken::parse(&position.token) else {
+    let Some(trail) = NamedTrail::parse(&position.token) else {
         let why = format!(
             "its position `{}` cannot be read; begin a new lake",
             position.token
@@ -56,7 +64,14 @@ pub(super) async fn follow(
     };
     let mut follower = Follower {
         assembler: [Assembler::new(&shared, stream, &partition)],
-        cursor: Cursor::at(token),
+        present: Before {
+            files: trail.files,
+            bytes: trail.bytes,
+        },
+        trail,
+        watch: Watch::default(),
+        looked: None,
+        audit: Audit::default(),
         changes: Changes::default(),
         count: None,
         small: false,
@@ -65,6 +80,7 @@ pub(super) async fn follow(
         unfinished: false,
         listed: None,
         counted: None,
+        leaf: partition.contains('/') || shared.storage.is_bucket(),
         folder,
         shared,
     };
@@ -73,7 +89,7 @@ pub(super) async fn follow(
     loop {
         match follower.pass().await? {
             Pass::More => {}
-            Pass::All { .. } if bounded => return Ok(()),
+            Pass::All { .. } if bounded => return follower.finish_counting().await,
             Pass::All { read } => {
                 if read {
                     pause.reset();
@@ -94,8 +110,16 @@ enum Pass {
 struct Follower {
     shared: Arc<Shared>,
     folder: String,
+    /// Whether nobody looks into the folders in it.
+    leaf: bool,
     assembler: [Assembler; 1],
-    cursor: Cursor,
+    trail: NamedTrail,
+    watch: Watch,
+    /// The files before the recent ones that are there still, as far as they were counted.
+    present: Before,
+    /// When the recent files were looked at.
+    looked: Option<Instant>,
+    audit: Audit,
     changes: Changes,
     /// The counting of a bucket's files: what it counts towards, and when it began.
     count: Option<Count>,
@@ -112,36 +136,13 @@ struct Follower {
     counted: Option<(String, Option<u64>, Option<u64>)>,
 }
 
-/// Where the partition stands.
-struct Cursor {
-    file: String,
-    read: ReadTo,
-    /// The size of `file` when it was read last.
-    size: Option<u64>,
-    /// How many files sort before `file`, as positions say.
-    before: u64,
-    /// How many of them are there still, as far as they were counted.
-    present: u64,
-}
-
 /// A file of which only the name is known.
 fn unseen(path: String) -> Entry {
     Entry {
         path,
         size: None,
         modified: None,
-    }
-}
-
-impl Cursor {
-    fn at(token: NamedToken) -> Self {
-        Cursor {
-            file: token.file,
-            read: token.read,
-            size: None,
-            before: token.before,
-            present: token.before,
-        }
+        id: None,
     }
 }
 
@@ -152,12 +153,13 @@ impl Follower {
         let look = self.shared.storage.look(&self.folder).await;
         let look = look.map_err(|error| self.shared.storage_failed(&self.folder, error))?;
         let changed = look.is_some_and(|look| self.changes.seen(look.modified, began));
-        let listing = match look {
-            Some(_) if !changed && !self.unfinished => self.last_file(),
+        let mut listing = match look {
+            Some(_) if !changed && !self.unfinished => self.recent_files(began),
             Some(_) if !self.may_list(began) => self.next_file().await?,
             _ => {
                 let listing = self.list().await?;
                 self.listed = Some((began, began.elapsed()));
+                self.looked = Some(began);
                 self.unfinished = listing.more;
                 if !listing.more {
                     self.changes.listed(began);
@@ -165,8 +167,10 @@ impl Follower {
                 listing
             }
         };
+        self.look_at_recent(&mut listing).await?;
+        self.audit().await?;
         let more = listing.more;
-        let jobs = self.jobs(listing).await?;
+        let jobs = self.jobs(listing, began)?;
         let read = !jobs.is_empty();
         if more && self.shared.storage.is_bucket() {
             self.list_ahead(jobs.last());
@@ -196,40 +200,81 @@ impl Follower {
             .is_none_or(|(at, took)| self.unfinished || now > at + took * LIST_SHARE)
     }
 
-    /// The last file alone, as a listing: it may have grown.
-    fn last_file(&self) -> Listing {
-        let mut listing = Listing::default();
-        if !self.cursor.file.is_empty() {
-            listing.entries.push(unseen(self.cursor.file.clone()));
+    /// The last file alone, as a listing, or from time to time all recent ones: they may have grown.
+    fn recent_files(&mut self, now: Instant) -> Listing {
+        let is_due = self.looked.is_none_or(|at| now - at >= LOOK_EVERY);
+        if is_due {
+            self.looked = Some(now);
         }
-        listing
+        let skipped = match is_due {
+            true => 0,
+            false => self.trail.recent.len().saturating_sub(1),
+        };
+        let recent = self.trail.recent.iter().skip(skipped);
+        let entries: Vec<Entry> = recent.map(|mark| unseen(mark.file.clone())).collect();
+        Listing {
+            from: entries.first().map_or_else(String::new, |e| e.path.clone()),
+            entries,
+            ..Listing::default()
+        }
     }
 
-    /// The last file, and the one behind it if that is called what is to be expected.
+    /// Finds out how the recent files look that a listing of this machine names.
+    async fn look_at_recent(&self, listing: &mut Listing) -> Result<(), SourceError> {
+        if self.shared.storage.is_bucket() {
+            return Ok(());
+        }
+        let last = self.trail.last();
+        let recent = listing
+            .entries
+            .iter()
+            .take_while(|entry| *entry.path <= *last);
+        let paths: Vec<String> = recent.map(|entry| entry.path.clone()).collect();
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let looks = self.shared.storage.looks(paths).await;
+        let looks = looks.map_err(|error| self.shared.storage_failed(&self.folder, error))?;
+        for (entry, look) in listing.entries.iter_mut().zip(looks) {
+            if let Some(look) = look.filter(|look| look.is_file) {
+                (entry.size, entry.id) = (Some(look.size), Some(look.id));
+            }
+        }
+        Ok(())
+    }
+
+    /// The last file, and the one behind it if there is one by the name that must come next.
     async fn next_file(&mut self) -> Result<Listing, SourceError> {
-        let mut listing = self.last_file();
-        let storage = &self.shared.storage;
-        let file = self.cursor.file.clone();
+        let file = self.trail.last().to_owned();
+        let mut listing = Listing {
+            from: file.clone(),
+            ..Listing::default()
+        };
         let Some((folder, name)) = file.rsplit_once('/') else {
             return Ok(listing);
         };
+        listing.entries.push(unseen(file.clone()));
+        let storage = &self.shared.storage;
         let failed = |error| self.shared.storage_failed(&file, error);
-        let size = self.cursor.size;
+        let id = self.trail.recent.back().and_then(|mark| mark.id);
         let known = self.counted.take();
-        let known = known.filter(|counted| (&counted.0, counted.1) == (&file, size));
+        let known = known.filter(|counted| (&counted.0, counted.1) == (&file, id));
         let records = match (known, storage.local(&file)) {
             (Some((.., records)), _) => records,
-            (None, Some(place)) => blocking(move || count_lines(&place)).await.ok().flatten(),
-            (None, None) => None,
+            // Only of such names the next one is known.
+            (None, Some(place)) if next_name(name, 1).is_some() => {
+                blocking(move || count_lines(&place)).await.ok().flatten()
+            }
+            (None, _) => None,
         };
-        for name in next_names(name, records) {
+        if let Some(name) = records.and_then(|records| next_name(name, records)) {
             let path = join(folder, &name);
-            if storage.look(&path).await.map_err(failed)?.is_some() {
+            let look = storage.look(&path).await.map_err(failed)?;
+            if look.is_some_and(|look| look.is_file) {
                 listing.entries.push(unseen(path));
-                break;
             }
         }
-        self.counted = Some((file, size, records));
+        self.counted = Some((file, id, records));
         Ok(listing)
     }
 
@@ -253,7 +298,7 @@ impl Follower {
             Some(listed) => listed.await.map_err(|error| failed(error.into()))?,
             None => {
                 let (storage, limit) = (&self.shared.storage, self.shared.names_limit());
-                let from = &self.cursor.file;
+                let from = self.trail.first();
                 let files = storage.files(&self.folder, from, limit, self.small, is_record_file);
                 files.await
             }
@@ -262,88 +307,49 @@ impl Follower {
         if let Some(before) = listing.before {
             self.check(before).await?;
         }
+        if let Some(passed) = &listing.passed {
+            self.shared.note_passed(&self.folder, passed, self.leaf);
+        }
         if self.shared.storage.is_bucket() {
             self.keep_counting(&listing).await?;
         }
         Ok(listing)
     }
 
-    /// What is to be read, given the files from the last one on.
-    async fn jobs(&self, listing: Listing) -> Result<Vec<Job>, SourceError> {
-        let mut entries = listing.entries.into_iter().peekable();
-        let (cursor, storage) = (&self.cursor, &self.shared.storage);
-        let whole = self.shared.opening.bounded || storage.is_bucket();
-        let mut jobs = Vec::new();
-        let mut before = cursor.before + u64::from(!cursor.file.is_empty());
-        if let Some(mut last) = entries.next_if(|entry| entry.path == cursor.file) {
-            let complete = whole || entries.peek().is_some() || listing.more;
-            if last.size.is_none() {
-                let look = storage.look(&last.path).await;
-                let look = look.map_err(|error| self.shared.storage_failed(&last.path, error))?;
-                last.size = look.map(|look| look.size);
-            }
-            // A file that is gone is done.
-            let size = last.size.unwrap_or(u64::MAX);
-            if let ReadTo::Stored(read) = cursor.read
-                && size < read
-            {
-                return Err(self.shared.changed(
-                    &last.path,
-                    format!(
-                        "it has {size} bytes, and {read} were read already; restore the file, or begin a new lake"
-                    ),
-                ));
-            }
-            let same = cursor.size == last.size && !complete;
-            if last.size.is_some() && cursor.read != ReadTo::Stored(size) && !same {
-                jobs.push(Job {
-                    path: last.path.into(),
-                    size: last.size,
-                    start: cursor.read,
-                    complete,
-                    order: Order::Names(cursor.before),
-                    to: 0,
-                });
-            }
-        }
-        while let Some(entry) = entries.next() {
-            jobs.push(Job {
-                path: entry.path.into(),
-                size: entry.size,
-                start: ReadTo::START,
-                complete: whole || entries.peek().is_some() || listing.more,
-                order: Order::Names(before),
-                to: 0,
-            });
-            before += 1;
-        }
-        Ok(jobs)
+    /// What is to be read of what a listing found.
+    fn jobs(&mut self, listing: Listing, now: Instant) -> Result<Vec<Job>, SourceError> {
+        let whole = self.shared.opening.bounded || self.shared.storage.is_bucket();
+        plan(&self.trail, &mut self.watch, listing, whole, now).map_err(|obstacle| match obstacle {
+            Obstacle::Late(path) => self.late(&path, self.trail.last()),
+            Obstacle::Shrunk { path, size, read } => self.shared.shrunk(&path, size, read),
+        })
     }
 
     async fn read(&mut self, jobs: Vec<Job>) -> Result<(), SourceError> {
-        let places: Vec<(Arc<str>, Order)> = jobs
-            .iter()
-            .map(|job| (Arc::clone(&job.path), job.order.clone()))
-            .collect();
+        let writing: Vec<Writing> = jobs.iter().map(|job| job.writing).collect();
         let gauge = Arc::clone(&self.assembler[0].gauge);
         let known: u64 = jobs.iter().filter_map(|job| job.size).sum();
         gauge.ahead.store(known, Ordering::Relaxed);
-        let (cursor, mean) = (&mut self.cursor, &mut self.mean_size);
+        let Follower {
+            trail,
+            watch,
+            present,
+            mean_size: mean,
+            ..
+        } = self;
         let in_bucket = self.shared.storage.is_bucket();
         let mut note = |done: Done| {
-            let (path, order) = &places[done.job];
-            if *cursor.file != **path {
-                cursor.present += u64::from(!cursor.file.is_empty());
-                cursor.file = path.to_string();
+            let file = &done.place.file;
+            watch.read(&file.path, file.id, writing[done.job], Instant::now());
+            if let Some(settled) = trail.note(&done.place)
+                && watch.settle(&settled.file)
+            {
+                present.files += 1;
+                present.bytes = present.bytes.map(|bytes| bytes + settled.read.stored());
             }
-            if let Order::Names(before) = order {
-                cursor.before = *before;
-            }
-            cursor.read = done.read;
-            cursor.size = Some(done.size);
             if !in_bucket {
                 *mean = (*mean * 7 + done.size) / 8;
-                let left = (places.len() - 1 - done.job) as u64;
+                let left = (writing.len() - 1 - done.job) as u64;
                 gauge.ahead.store(left * *mean, Ordering::Relaxed);
             }
         };

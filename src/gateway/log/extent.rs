@@ -1,0 +1,207 @@
+//! How far the log goes, written down beside it, so that a missing end is noticed.
+//!
+//! A file that was cut between two records looks whole. So the log says elsewhere how far it goes:
+//! * `_extent` holds bytes and sum of each file of each partition. It is replaced before a log of
+//!   writes is removed, and at the end: what it says is not repaired by any log of writes.
+//! * `_acknowledged` holds how long the log of writes is. It is written after each sync, and not synced
+//!   itself: after a power failure it may say less than there is, never more.
+//!
+//! # Invariants
+//! 1. A log that has less than these say is refused with the number of records that are missing.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::LogError;
+use super::layout::{segment_path, sync_folder};
+use super::view::{Segment, View};
+use crate::decode::count_records;
+
+/// What to do about a log that has lost something.
+const HELP: &str = "restore the log from a copy; or, to go on without them, remove `_extent` and `_acknowledged` from its folder \
+                    (a lake that has read these records must then be given a log of its own)";
+
+/// How far the partitions of a log go.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Extent {
+    /// The last log of writes whose writes are all in the files.
+    pub wal: u64,
+    pub partitions: Vec<Partition>,
+}
+
+/// How far a partition goes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Partition {
+    pub topic: String,
+    pub partition: u32,
+    /// The offset behind its last record.
+    pub next: u64,
+    /// Its files: offset of the first record, bytes, and the CRC-32 of these where it is known.
+    pub files: Vec<(u64, u64, Option<u32>)>,
+}
+
+impl Partition {
+    /// As far as readers may see it.
+    pub(super) fn of(topic: &str, partition: u32, view: &View) -> Partition {
+        let file = |file: &Segment| (file.start, file.bytes, file.sum);
+        Partition {
+            topic: topic.to_owned(),
+            partition,
+            next: view.next,
+            files: view.segments.iter().map(file).collect(),
+        }
+    }
+}
+
+fn path(root: &Path) -> PathBuf {
+    root.join("_extent")
+}
+
+impl Extent {
+    /// What is written down; nothing in a log of an earlier version.
+    pub(super) fn read(root: &Path) -> Result<Extent, LogError> {
+        let path = path(root);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Extent::default());
+            }
+            Err(error) => return Err(LogError::at(&path)(error)),
+        };
+        serde_json::from_slice(&text).map_err(|error| LogError::Damaged {
+            place: path.display().to_string(),
+            why: format!("cannot be understood ({error}); restore it, or remove it"),
+        })
+    }
+
+    /// Writes it down; it is durable when this returns.
+    pub(super) fn write(&self, root: &Path) -> Result<(), LogError> {
+        let (path, new) = (path(root), root.join("_extent.new"));
+        let text = serde_json::to_vec(self).expect("texts and numbers are always JSON");
+        let mut file = File::create(&new).map_err(LogError::at(&new))?;
+        let written = file.write_all(&text).and_then(|()| file.sync_all());
+        written.map_err(LogError::at(&new))?;
+        std::fs::rename(&new, &path).map_err(LogError::at(&path))?;
+        sync_folder(root).map_err(LogError::at(root))
+    }
+
+    /// Compares it with the files, after all writes were done again.
+    pub(super) fn check(&self, root: &Path) -> Result<(), LogError> {
+        self.partitions.iter().try_for_each(|part| part.check(root))
+    }
+
+    /// The sum of a file that is complete, if it is known.
+    pub(super) fn sum(&self, topic: &str, partition: u32, start: u64, bytes: u64) -> Option<u32> {
+        let mut parts = self.partitions.iter();
+        let part = parts.find(|part| part.topic == topic && part.partition == partition)?;
+        let file = part
+            .files
+            .iter()
+            .find(|file| (file.0, file.1) == (start, bytes))?;
+        file.2
+    }
+}
+
+impl Partition {
+    fn check(&self, root: &Path) -> Result<(), LogError> {
+        for (number, &(start, bytes, sum)) in self.files.iter().enumerate() {
+            let path = segment_path(root, &self.topic, self.partition, start);
+            let behind = self.files.get(number + 1).map(|next| next.0);
+            let there = std::fs::metadata(&path).map_or(0, |meta| meta.len());
+            // The last one may have grown since.
+            let is_right = match behind {
+                Some(_) => there == bytes,
+                None => there >= bytes,
+            };
+            let damaged = |what: String| LogError::Damaged {
+                place: path.display().to_string(),
+                why: format!("{what}; {HELP}"),
+            };
+            let text = match (is_right, behind, sum) {
+                (true, Some(_), _) | (true, _, None) => continue,
+                // It is being read anyway.
+                _ => std::fs::read(&path).unwrap_or_default(),
+            };
+            if !is_right {
+                let kept = memchr::memchr_iter(b'\n', &text).count() as u64;
+                let missing = (behind.unwrap_or(self.next) - start).saturating_sub(kept);
+                return Err(damaged(format!(
+                    "has {there} bytes where {bytes} were durable: {missing} records that were acknowledged are missing from offset {} on",
+                    start + kept
+                )));
+            }
+            if Some(crc32fast::hash(&text[..bytes as usize])) != sum {
+                let records = count_records(&text[..bytes as usize]);
+                return Err(damaged(format!(
+                    "has other bytes than were written: some of its {records} records, from offset {start} on, were changed"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long the log of writes is, as far as it was acknowledged.
+#[derive(Debug)]
+pub(super) struct Acknowledged(File);
+
+fn mark(number: u64, length: u64) -> [u8; 20] {
+    let mut bytes = [0; 20];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    bytes[8..16].copy_from_slice(&length.to_le_bytes());
+    let sum = crc32fast::hash(&bytes[..16]);
+    bytes[16..].copy_from_slice(&sum.to_le_bytes());
+    bytes
+}
+
+impl Acknowledged {
+    /// Opens what notes it.
+    pub(super) fn open(root: &Path) -> Result<Acknowledged, LogError> {
+        let path = root.join("_acknowledged");
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path);
+        file.map(Acknowledged).map_err(LogError::at(&path))
+    }
+
+    /// Notes it. If that fails, a later loss goes unnoticed, and nothing else.
+    pub(super) fn note(&self, number: u64, length: u64) {
+        let _ = self.0.write_all_at(&mark(number, length), 0);
+    }
+
+    /// The number of a log of writes and its length, if that is written down whole.
+    pub(super) fn read(root: &Path) -> Option<(u64, u64)> {
+        let bytes = std::fs::read(root.join("_acknowledged")).ok()?;
+        let number = u64::from_le_bytes(*bytes.first_chunk()?);
+        let length = u64::from_le_bytes(*bytes.get(8..)?.first_chunk()?);
+        (bytes == mark(number, length)).then_some((number, length))
+    }
+}
+
+/// Refuses a log of writes that is shorter than what was acknowledged; `whole` are the whole frames of those that are there, by number.
+pub(super) fn check_writes(
+    root: &Path,
+    extent: &Extent,
+    whole: impl Fn(u64) -> Option<u64>,
+) -> Result<(), LogError> {
+    let Some((number, length)) = Acknowledged::read(root) else {
+        return Ok(());
+    };
+    let there = whole(number).unwrap_or(0);
+    if number <= extent.wal || there >= length {
+        return Ok(());
+    }
+    Err(LogError::Damaged {
+        place: root.join("_wal").display().to_string(),
+        why: format!(
+            "has {there} bytes of log of writes {number} where {length} were acknowledged: records in the last {} bytes are missing; {HELP}",
+            length - there
+        ),
+    })
+}
