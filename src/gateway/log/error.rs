@@ -62,7 +62,7 @@ pub enum LogError {
     },
     /// The file system failed.
     #[error(
-        "the log failed at {place}: {why}; nothing is taken in until it is opened again, which repairs it"
+        "the log failed at {place}: {why}; nothing is taken in until it can be opened again, which is tried every second"
     )]
     Failed {
         /// The file or folder.

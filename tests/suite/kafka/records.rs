@@ -238,17 +238,17 @@ fn make_again(server: &KafkaServer, name: &str, records: std::ops::Range<u64>) {
 #[test]
 fn a_topic_that_was_made_again_is_another_one_however_many_records_it_has() {
     let server = server();
-    topic(&server, "t.again", 1, &[]);
-    send(&producer(&server, &[]), "t.again", 0, 0..100);
-    let chunks = read_all(&address(&server, ""), of("again", true));
+    topic(&server, "t.remade", 1, &[]);
+    send(&producer(&server, &[]), "t.remade", 0, 0..100);
+    let chunks = read_all(&address(&server, ""), of("remade", true));
     let end = chunks.last().unwrap().end.clone();
     assert_eq!((end.offset, end.token.len()), (100, 22), "{end:?}");
-    let mut opening = of("again", true);
-    let key = "again/t.again/partition=0".to_owned();
+    let mut opening = of("remade", true);
+    let key = "remade/t.remade/partition=0".to_owned();
     opening.positions.insert(key, end);
     assert_eq!(read_all(&address(&server, ""), opening.clone()).len(), 0);
 
-    make_again(&server, "t.again", 1000..1300);
+    make_again(&server, "t.remade", 1000..1300);
     let Err(refused) = KafkaSource::open(&address(&server, ""), opening.clone()) else {
         panic!("it goes on in another topic");
     };
@@ -264,9 +264,9 @@ fn a_topic_that_was_made_again_is_another_one_however_many_records_it_has() {
         (1000..1300).collect::<Vec<_>>()
     );
 
-    let mut source = KafkaSource::open(&address(&server, ""), of("again", false)).unwrap();
+    let mut source = KafkaSource::open(&address(&server, ""), of("remade", false)).unwrap();
     read_until(&mut source, |chunk| chunk.end.offset == 300);
-    make_again(&server, "t.again", 2000..2900);
+    make_again(&server, "t.remade", 2000..2900);
     let told = failure(&mut source);
     assert!(
         told.contains("deleted and made again") || told.contains("the topic was deleted"),
