@@ -29,8 +29,10 @@ fn views_are_answered_while_records_come_and_ctrl_c_commits() {
     assert!(names.contains("follower_errors_by_category") && names.contains("dead_letters"));
 
     let pins = fs::read_dir(source(&world).join("pin")).unwrap();
-    for file in pins.map(|entry| entry.unwrap().path()) {
-        // Whole files are renamed into place.
+    let mut pins: Vec<_> = pins.map(|entry| entry.unwrap().path()).collect();
+    pins.sort();
+    for file in pins {
+        // Whole files are renamed into place, in the order of their names.
         let name = file.file_name().unwrap().to_str().unwrap();
         let hidden = inbox.join("pin").join(format!(".{name}"));
         fs::copy(&file, &hidden).unwrap();
