@@ -108,10 +108,19 @@ impl Extent {
 
 impl Partition {
     fn check(&self, root: &Path) -> Result<(), LogError> {
+        let mut is_first = true;
         for (number, &(start, bytes, sum)) in self.files.iter().enumerate() {
             let path = segment_path(root, &self.topic, self.partition, start);
             let behind = self.files.get(number + 1).map(|next| next.0);
-            let there = std::fs::metadata(&path).map_or(0, |meta| meta.len());
+            let meta = std::fs::metadata(&path);
+            // Whoever wants room may remove the oldest files.
+            if let (Err(_), Some(next), true) = (&meta, behind, is_first) {
+                let count = next - start;
+                tracing::warn!("{} was removed, with {count} records", path.display());
+                continue;
+            }
+            is_first = false;
+            let there = meta.map_or(0, |meta| meta.len());
             // The last one may have grown since.
             let is_right = match behind {
                 Some(_) => there == bytes,

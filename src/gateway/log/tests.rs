@@ -378,6 +378,25 @@ fn a_file_that_is_gone_and_one_that_was_changed_are_refused() {
 }
 
 #[test]
+fn the_oldest_files_may_be_removed_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open(dir.path(), small()).unwrap();
+    let topic = log.make_topic("pin", None).unwrap();
+    let line = format!("{}\n", "x".repeat(299));
+    for _ in 0..4 {
+        let appended = runtime().block_on(log.append(&topic, 0, line.clone().into()));
+        appended.unwrap();
+    }
+    drop(log);
+    std::fs::remove_file(segment_path(dir.path(), "pin", 0, 0)).unwrap();
+    let log = Log::open(dir.path(), small()).unwrap();
+    assert_eq!(log.topic("pin").unwrap().bounds(0), Some((1, 4)));
+    drop(log);
+    std::fs::remove_file(segment_path(dir.path(), "pin", 0, 2)).unwrap();
+    assert!(refusal(dir.path()).contains("1 records that were acknowledged are missing"));
+}
+
+#[test]
 fn a_log_of_writes_that_was_cut_or_changed_is_refused() {
     let wal = |dir: &tempfile::TempDir| {
         let mut entries = std::fs::read_dir(wal_folder(dir.path())).unwrap();
