@@ -26,7 +26,7 @@ use timely::dataflow::operators::core::probe::{Handle as ProbeHandle, Probe};
 use timely::dataflow::{Scope, StreamVec};
 
 pub use clock::{Closed, EpochClock, Tick};
-pub use ingest::{Heard, IngestConfig, IntakeEvent, Intaken, dead_letter_schema};
+pub use ingest::{Heard, IngestConfig, IntakeEvent, Intaken, dead_letter_schema, restored_letters};
 pub use messages::{
     CommitPart, Finished, Gathered, RestoredRows, StageTask, StagedChange, StagerHandle, ViewEvent,
 };

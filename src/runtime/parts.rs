@@ -10,9 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::committer::{Committed, CommitterConfig, Committing, Target};
@@ -33,6 +31,7 @@ use crate::plan::Plan;
 use crate::reclock::Intake;
 use crate::render::{
     CommitPart, DEAD_LETTERS, StageTask, StagerHandle, ViewEvent, dead_letter_schema,
+    restored_letters,
 };
 use crate::serve::status::{Commit, Status};
 use crate::serve::store::{LakeBuckets, LiveStore};
@@ -252,7 +251,7 @@ impl Parts {
                             .await
                     });
             for rows in reading.await.unwrap_or_default() {
-                match canonical_letters(&rows) {
+                match restored_letters(&rows) {
                     Ok(rows) => letters.push(Delta::insert(rows)),
                     Err(error) => self.outcome.fail(format!(
                         "{}/{} has other columns than this pinflow writes: {error}; move the table away, or use another lake",
@@ -344,13 +343,4 @@ impl Parts {
             lake_ends: Mutex::new(lake_ends.into_iter().map(Some).collect()),
         }
     }
-}
-
-/// Batches of dead letters as the live view has them.
-fn canonical_letters(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let schema = dead_letter_schema();
-    let fields = schema.fields().iter().zip(rows.columns());
-    let columns = fields.map(|(field, column)| arrow::compute::cast(column, field.data_type()));
-    let columns = columns.collect::<Result<_, _>>()?;
-    RecordBatch::try_new(schema, columns)
 }

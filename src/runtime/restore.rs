@@ -7,6 +7,7 @@ use crate::definition::Definition;
 use crate::delta::Epoch;
 use crate::lake::paths;
 use crate::plan::Plan;
+use crate::render::dead_letter_schema;
 use crate::serve::store::{Digest, LakeBuckets, PLACEMENT};
 use crate::sink::{Recovered, is_delta_schema};
 
@@ -148,6 +149,11 @@ pub fn found(
     }
     if let Some(state) = recovered.tables.get(paths::DEAD_LETTERS) {
         found.dead_letters.clone_from(&state.files);
+        let letters = dead_letter_schema();
+        if !is_delta_schema(&state.schema, &letters).map_err(|e| e.to_string())? {
+            let path = paths::DEAD_LETTERS.to_owned();
+            found.altered.insert(path, state.id.clone());
+        }
     }
     found.epoch = recovered.epoch;
     found.positions = recovered.positions;

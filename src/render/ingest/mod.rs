@@ -36,7 +36,7 @@ use crate::plan::Plan;
 use crate::reclock::{Bound, Claim, Feed};
 use crate::source::position_key;
 
-pub use dead::dead_letter_schema;
+pub use dead::{dead_letter_schema, restored_letters};
 pub(super) use events::bounds;
 pub use events::{Heard, IntakeEvent, Intaken};
 
