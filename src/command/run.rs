@@ -200,9 +200,6 @@ impl RunArgs {
     }
 }
 
-/// Once the run has ended, nothing that is still being waited for is worth more time.
-const END_WITHIN: Duration = Duration::from_millis(500);
-
 /// Runs until the end of the source, Ctrl-C, or a failure.
 pub fn run(args: RunArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -211,7 +208,9 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     let ended = run_on(&runtime, &args);
-    runtime.shutdown_timeout(END_WITHIN);
+    // Nothing that is still being waited for is worth the time, and libraries panic where their runtime ends below
+    // them: it ends with the process.
+    std::mem::forget(runtime);
     ended
 }
 
@@ -267,7 +266,8 @@ fn ended(summary: &RunSummary) -> String {
             "ended before the lake was loaded: checkpoint {} is the last",
             before.checkpoint
         ),
-        None if summary.abandoned || committed.number == 0 => {
+        None if summary.abandoned => "ended before there was anything to read".to_owned(),
+        None if committed.number == 0 => {
             "ended before anything was read: there is no checkpoint".to_owned()
         }
         Some(before) if committed.number <= before.checkpoint => format!(

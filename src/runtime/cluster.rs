@@ -163,7 +163,9 @@ struct Peer {
 
 impl Peer {
     fn lost(&self) {
-        if self.process == 0 && self.is_asked_to_stop() {
+        if self.outcome.is_over() {
+            // Nobody needs it any more.
+        } else if self.process == 0 && self.is_asked_to_stop() {
             // It decides whether there is anything to be finished.
             self.outcome.abandon();
         } else {
