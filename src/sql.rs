@@ -1,11 +1,14 @@
-//! SQL to logical plans and expressions: what names mean, which functions there are, which rules rewrite a plan.
+//! SQL to logical plans and expressions: what names mean, which functions there are, which rules
+//! rewrite a plan.
 //!
-//! DataFusion's parser, planner and optimiser are used; its execution of queries is not, for the plans are made into dataflows by `plan`. A [`Session`]
-//! holds the names of one dataflow file, or no names at all where single expressions are evaluated.
+//! DataFusion's parser, planner and optimiser are used; its execution of queries is not, for the
+//! plans are made into dataflows by `plan`. A [`Session`] holds the names of one dataflow file, or
+//! no names at all where single expressions are evaluated.
 //!
 //! # Invariants
 //! 1. A name means one relation for the life of a session.
-//! 2. Nothing here depends on the time: `now()` stays a call and is refused by those who maintain answers.
+//! 2. Nothing here depends on the time: `now()` stays a call and is refused by those who maintain
+//!    answers.
 
 pub mod constant_order;
 mod nulls;
@@ -128,7 +131,8 @@ impl Session {
         times::in_microseconds(self.planner().statement_to_plan(statement)?)
     }
 
-    /// The plan after DataFusion's rules, with conditions in an order that guards what can fail (`sql/written_order.rs`).
+    /// The plan after DataFusion's rules, with conditions in an order that guards what can fail
+    /// (`sql/written_order.rs`).
     pub fn optimised(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
         let context = OptimizerContext::new_with_config_options(Arc::clone(&self.options))
             .without_query_execution_start_time();
@@ -231,7 +235,8 @@ impl TableSource for Relation {
     }
 }
 
-/// A plain view. It is kept as it was written: an optimised plan would be optimised again where it is read, and lose its LIMIT.
+/// A plain view. It is kept as it was written: an optimised plan would be optimised again where it
+/// is read, and lose its LIMIT.
 struct NamedQuery(LogicalPlan);
 
 impl TableSource for NamedQuery {

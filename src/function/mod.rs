@@ -19,12 +19,13 @@
 //! Nothing here knows a table, a column or a placeholder: those are in the dataflow's SQL.
 //!
 //! # Invariants
-//! 1. A function is pure: the same row gives the same value in any batch. The engine relies on it to
-//!    find a bad row, by evaluating the halves of a batch that failed.
-//! 2. Text comes in as any of Arrow's three string types and leaves as Utf8View. Where the result is
-//!    the input or a part of it, its bytes are shared with the input, not copied (`rewrite.rs` does it).
-//! 3. A value that cannot be read is a [`ValueError`] that names function, value and reason, or null
-//!    where the function's name begins with `try_`. Null gives null and is never an error.
+//! 1. A function is pure: the same row gives the same value in any batch. The engine relies on it
+//!    to find a bad row, by evaluating the halves of a batch that failed.
+//! 2. Text comes in as any of Arrow's three string types and leaves as Utf8View. Where the result
+//!    is the input or a part of it, its bytes are shared with the input, not copied (`rewrite.rs`
+//!    does it).
+//! 3. A value that cannot be read is a [`ValueError`] that names function, value and reason, or
+//!    null where the function's name begins with `try_`. Null gives null and is never an error.
 
 mod ascii_only;
 mod blank_to_null;
@@ -52,7 +53,8 @@ use datafusion_expr::{AggregateUDF, ScalarUDF};
 pub use bounded::{TooLong, TooMuch, bounded};
 pub use parse::ValueError;
 
-/// The function that gives null where the one called `name` fails, and the same value elsewhere, if there is one.
+/// The function that gives null where the one called `name` fails, and the same value elsewhere, if
+/// there is one.
 pub fn lenient(name: &str) -> Option<Arc<ScalarUDF>> {
     static LENIENT: LazyLock<[Arc<ScalarUDF>; 2]> = LazyLock::new(|| {
         [parse_count::lenient(), parse_timestamp::lenient()]
@@ -83,7 +85,8 @@ pub fn all() -> Vec<ScalarUDF> {
     .collect()
 }
 
-/// From which argument on a function of this module takes literals only; `None` for other functions.
+/// From which argument on a function of this module takes literals only; `None` for other
+/// functions.
 pub fn literals_from(function: &ScalarUDF) -> Option<usize> {
     let ours = function.inner().downcast_ref::<scalar::Function>();
     ours.map(scalar::Function::literals_from)

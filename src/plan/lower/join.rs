@@ -1,7 +1,8 @@
 //! Joins: those of tables on their primary keys, which `plan/keyed.rs` finds, and all others.
 //!
-//! A general join returns the columns of its left input, then those of its right one, and knows no right joins: such a join is a left join of the
-//! swapped inputs, and a map puts the columns back in order.
+//! A general join returns the columns of its left input, then those of its right one, and knows no
+//! right joins: such a join is a left join of the swapped inputs, and a map puts the columns back
+//! in order.
 
 use std::sync::Arc;
 
@@ -19,7 +20,8 @@ use crate::plan::{Expr, Join, JoinKind, NodeId, Op};
 use crate::sql::{fails_over, guarded};
 
 impl Lowering<'_> {
-    /// The node of a tree of joins on primary keys (a scan of one table is the smallest), if `plan` is one.
+    /// The node of a tree of joins on primary keys (a scan of one table is the smallest), if `plan`
+    /// is one.
     pub(super) fn keyed(&mut self, plan: &LogicalPlan) -> Option<NodeId> {
         let (op, op_schema, map) = {
             let physical =
@@ -67,7 +69,8 @@ impl Lowering<'_> {
         } else if !only_left {
             out_fields.extend(fields(right.node));
         }
-        // Where the columns of the logical pair of rows stand here: the inputs may be swapped, and have key columns besides.
+        // Where the columns of the logical pair of rows stand here: the inputs may be swapped, and
+        // have key columns besides.
         let right_columns = right.columns.iter().map(|&place| right_starts + place);
         let right_columns: Vec<usize> = right_columns.collect();
         let pair = if swap {
@@ -161,8 +164,8 @@ impl Lowering<'_> {
     }
 }
 
-/// A key of one side; if it can fail, null where a condition of the join that cannot, on that side alone, is not true. Such a row
-/// has no partner anyway.
+/// A key of one side; if it can fail, null where a condition of the join that cannot, on that side
+/// alone, is not true. Such a row has no partner anyway.
 fn safe_key(join: &logical::Join, side: &LogicalPlan, key: &LogicalExpr) -> LogicalExpr {
     if !fails_over(key, side.schema()) {
         return key.clone();
