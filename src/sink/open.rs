@@ -75,10 +75,7 @@ async fn open_at(
     let mut tables = load_all(&committer.lake, known.iter().cloned()).await?;
 
     let mut found = Found {
-        committed: tables
-            .iter()
-            .map(|(t, l)| (t.clone(), l.as_ref().and_then(|l| l.log.committed)))
-            .collect(),
+        committed: committed(&tables),
         checkpoints: vec![checkpoint.clone()],
     };
     let decision = match recover(&found) {
@@ -95,6 +92,9 @@ async fn open_at(
         roll_forward(&committer.lake, &found.checkpoints, &missing, &tables).await?;
         let again = missing.into_iter().map(|(_, table)| table);
         tables.extend(load_all(&committer.lake, again).await?);
+        // A run beside us may have gone on meanwhile: then a table is ahead by now.
+        found.committed = committed(&tables);
+        recover(&found)?;
     }
     let swept = folders.into_iter().chain(known).collect::<Vec<_>>();
     committer.lake.sweep(&swept).await;
@@ -125,6 +125,15 @@ async fn open_at(
         rolled_forward,
     };
     Ok((committer, Some(recovered)))
+}
+
+/// The last checkpoint that each table holds.
+fn committed(tables: &BTreeMap<String, Option<Loaded>>) -> BTreeMap<String, Option<u64>> {
+    let last = |loaded: &Option<Loaded>| loaded.as_ref().and_then(|loaded| loaded.log.committed);
+    let tables = tables.iter();
+    tables
+        .map(|(table, loaded)| (table.clone(), last(loaded)))
+        .collect()
 }
 
 /// Reads the newest checkpoint. One that a power failure tore goes, if no table has acted on it:
