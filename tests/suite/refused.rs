@@ -482,7 +482,7 @@ fn a_stream_of_a_type_that_json_has_not() {
     refused(
         "CREATE EXTERNAL TABLE c_raw (k BIGINT, x INTERVAL) STORED AS JSON LOCATION 'c';\nCREATE TABLE c (PRIMARY KEY (k)) AS SELECT k FROM c_raw;",
         expect![[r#"
-        column `x` is declared as Interval(MonthDayNano), which JSON records are not decoded into; declare it as TEXT, BIGINT, INT, DOUBLE, BOOLEAN, TIMESTAMP, DATE, DOUBLE[] or TEXT[] and cast it in the table's SELECT
+        column `x` is declared as INTERVAL, which JSON records are not decoded into; declare it as TEXT, BIGINT, INT, DOUBLE, BOOLEAN, TIMESTAMP, DATE, DOUBLE[] or TEXT[] and cast it in the table's SELECT
            at: x.sql, line 5, column 40"#]],
     );
 }
