@@ -328,7 +328,7 @@ fn fit(sql: &str, raw: &str) -> Result<Option<Option<String>>, ()> {
         _ if !is_number && !is_text => return Err(()),
         "DOUBLE" => match trimmed.parse::<f64>() {
             Ok(_) if is_text => return Ok(None),
-            Ok(double) if double.is_finite() => double.to_bits().to_string(),
+            Ok(double) if double.is_finite() => (double + 0.0).to_bits().to_string(),
             _ => return Err(()),
         },
         _ => match (trimmed.parse::<i64>(), trimmed.parse::<f64>()) {

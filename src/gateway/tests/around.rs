@@ -327,15 +327,18 @@ async fn clients_come_through_tls() {
 async fn a_log_that_fails_takes_nothing_in_and_says_so_until_it_is_opened_again() {
     let gateway = Gateway::with(|config| config.log.wal_bytes = 1).await;
     // The next log of writes cannot be made.
-    std::fs::remove_dir_all(gateway.lake.path().join("_log/_wal")).unwrap();
+    let wal = gateway.lake.path().join("_log/_wal");
+    std::fs::remove_dir_all(&wal).unwrap();
+    std::fs::write(&wal, "").unwrap();
     assert_eq!(gateway.post("/topics/pin", JSON, ONE).await.status, 200);
     let refused = gateway.post("/topics/pin", JSON, ONE).await;
-    refused.is_error(503, 50003, "nothing is taken in until it is opened again");
+    refused.is_error(503, 50003, "nothing is taken in until it can be opened again");
     let health = gateway.get("/healthz").await;
     assert_eq!(health.status, 503);
     assert!(health.body.contains("the log failed"), "{}", health.body);
     let Gateway { server, lake } = gateway;
     server.stop().await;
+    std::fs::remove_file(&wal).unwrap();
     let server = super::serve(super::config(lake.path()), super::loopback())
         .await
         .unwrap();
