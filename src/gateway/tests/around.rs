@@ -332,7 +332,11 @@ async fn a_log_that_fails_takes_nothing_in_and_says_so_until_it_is_opened_again(
     std::fs::write(&wal, "").unwrap();
     assert_eq!(gateway.post("/topics/pin", JSON, ONE).await.status, 200);
     let refused = gateway.post("/topics/pin", JSON, ONE).await;
-    refused.is_error(503, 50003, "nothing is taken in until it can be opened again");
+    refused.is_error(
+        503,
+        50003,
+        "nothing is taken in until it can be opened again",
+    );
     let health = gateway.get("/healthz").await;
     assert_eq!(health.status, 503);
     assert!(health.body.contains("the log failed"), "{}", health.body);
