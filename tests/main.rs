@@ -1,6 +1,7 @@
 //! The specification of the whole program: one binary, so that the engine is linked once.
 //!
-//! * `property`, `operators`: random histories and queries; at every epoch a view is what DataFusion answers in batch;
+//! * `property`: the shipped dataflow over random histories: at every epoch a view is what DataFusion answers in batch;
+//! * `query`: random dataflow files over random histories, against DataFusion and DuckDB;
 //! * `guards`: random expressions that fail on some rows, against a look at each row alone;
 //! * `notation`: each operator by example, as rows that come and go;
 //! * `refused`, `unread`, `mistakes`: what a dataflow file may not say, and how it is told;
@@ -19,7 +20,7 @@
 //! * `front_doors`: the gateway and the dataflow in one program;
 //! * `foreign`: the lake as a reader that is not ours sees it.
 //!
-//! `UPDATE_EXPECT=1` rewrites the expected texts, `PROPTEST_CASES=1000` looks longer.
+//! `UPDATE_EXPECT=1` rewrites the expected texts, `PINFLOW_CASES=1000` looks longer, `PINFLOW_SEED` elsewhere (`support/seed.rs`).
 
 mod support {
     pub mod ferro;
@@ -30,9 +31,11 @@ mod support {
     pub mod port;
     pub mod python;
     pub mod s3;
+    pub mod seed;
 }
 
 mod suite {
+    mod answer;
     mod archive;
     mod bucket;
     mod cluster;
@@ -51,7 +54,6 @@ mod suite {
     mod mysql;
     mod names;
     mod notation;
-    mod operators;
     mod oracle;
     pub mod program;
     mod property;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::support::python::{complete, python_with};
+use crate::support::python::{ENGINES, complete, python_with};
 
 /// Reads the input and the lake, and compares the keys of the tables, the posts of a category, and a sum over a view.
 const SCRIPT: &str = r#"
@@ -46,7 +46,7 @@ fn pinflow(arguments: &[&str]) {
 
 #[test]
 fn a_foreign_reader_finds_the_rows_of_the_input() {
-    let python = match python_with(&["deltalake", "pyarrow"]) {
+    let python = match python_with(&ENGINES) {
         Ok(python) => python,
         Err(why) => {
             eprintln!(

@@ -4,22 +4,24 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringViewArray,
-};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
-use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::TableReference;
+use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use pinflow::definition::{Definition, canonical_field};
+use pinflow::definition::{Definition, StreamDef, canonical_field};
 use pinflow::runtime::replay::{Input, Options, replay};
+
+use super::answer::Answer;
 
 /// A value of a record.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +30,6 @@ pub enum Value {
     Int(i64),
     Double(f64),
     Text(String),
-    Bool(bool),
 }
 
 /// A record of a stream.
@@ -91,6 +92,16 @@ pub fn check(definition: &Definition, history: &History, options: &Options) -> R
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
+    let mut batch = Batch::new(1);
+    for stream in &definition.streams {
+        batch.give(&stream.relation, &stream.schema);
+    }
+    runtime.block_on(async {
+        for table in &definition.tables {
+            batch.add(&table.name, &table.sql).await;
+        }
+        batch.add_views(definition).await;
+    });
     let mut latest: Vec<BTreeMap<String, &Record>> =
         vec![BTreeMap::new(); definition.streams.len()];
     let mut dead = 0;
@@ -115,20 +126,16 @@ pub fn check(definition: &Definition, history: &History, options: &Options) -> R
                 latest[stream].insert(format!("{key:?}"), record);
             }
         }
-        let expected = runtime
-            .block_on(answers(definition, &latest))
-            .map_err(|error| format!("oracle: {error}"))?;
-        for (view, expected) in &expected {
+        let streams = definition.streams.iter().zip(&latest);
+        let given: Vec<RecordBatch> = streams.map(|(stream, rows)| sent(stream, rows)).collect();
+        let expected = runtime.block_on(batch.answers(&given));
+        for (view, expected) in expected.into_iter().skip(definition.tables.len()) {
+            let expected = expected.map_err(|error| format!("oracle: {view}: {error}"))?;
             let found = replayed
                 .at(view, epoch as u64)
                 .map_err(|error| error.to_string())?;
-            let (found, expected) = (rows(&found), rows(expected));
-            if !same(&found, &expected) {
-                return Err(format!(
-                    "view `{view}` at epoch {epoch}\n-- expected\n{}-- found\n{}",
-                    text(&expected),
-                    text(&found)
-                ));
+            if let Some(difference) = Answer::new(&expected).difference(&Answer::new(&found)) {
+                return Err(format!("view `{view}` at epoch {epoch}\n{difference}"));
             }
         }
         let letters = replayed
@@ -182,16 +189,17 @@ fn object(definition: &Definition, record: &Record, width: usize) -> serde_json:
             Value::Int(number) => (*number).into(),
             Value::Double(number) => (*number).into(),
             Value::Text(text) => text.as_str().into(),
-            Value::Bool(value) => (*value).into(),
         };
         (field.name().clone(), value)
     });
     serde_json::Value::Object(object.collect())
 }
 
-/// A session of DataFusion with pinflow's functions.
-pub fn session() -> SessionContext {
-    let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+/// A session of DataFusion with pinflow's functions. Operators hand on at most `batch` rows together: with one, a condition guards the
+/// expressions behind it for each row alone, as SQL has it.
+pub fn session(batch: usize) -> SessionContext {
+    let config = SessionConfig::new().with_target_partitions(1);
+    let context = SessionContext::new_with_config(config.with_batch_size(batch));
     for function in pinflow::function::all() {
         context.register_udf(function);
     }
@@ -201,104 +209,155 @@ pub fn session() -> SessionContext {
     context
 }
 
-/// The rows of each materialised view, over the latest records.
-async fn answers(
-    definition: &Definition,
-    latest: &[BTreeMap<String, &Record>],
-) -> datafusion::error::Result<Vec<(String, RecordBatch)>> {
-    let context = session();
-    for (stream, records) in definition.streams.iter().zip(latest) {
-        let columns = stream
-            .schema
-            .fields()
-            .iter()
-            .enumerate()
-            .map(|(column, field)| {
-                let values: Vec<&Value> = records
-                    .values()
-                    .map(|record| &record.values[column])
-                    .collect();
-                array(field, &values)
-            });
-        let batch = RecordBatch::try_new(Arc::clone(&stream.schema), columns.collect())?;
-        register(&context, &stream.relation, batch)?;
-    }
-    for table in &definition.tables {
-        let rows = collect(&context, &table.sql).await?;
-        register(&context, &table.name, rows)?;
-    }
-    views_over(definition, &context).await
+/// Queries over relations whose rows are given, planned once and answered as often as there are rows.
+pub struct Batch {
+    context: SessionContext,
+    given: Vec<Held>,
+    queries: Vec<Query>,
 }
 
-/// The rows of each materialised view, over the tables that `context` knows.
-pub async fn views_over(
-    definition: &Definition,
-    context: &SessionContext,
-) -> datafusion::error::Result<Vec<(String, RecordBatch)>> {
-    let mut answers = Vec::new();
-    for view in &definition.views {
-        if view.materialized {
-            let rows = collect(context, &view.sql).await?;
-            register(context, &view.name, rows.clone())?;
-            answers.push((view.name.clone(), rows));
-        } else {
-            let plain = context.sql(&view.sql).await?.into_view();
-            context.register_table(TableReference::bare(view.name.clone()), plain)?;
+struct Query {
+    name: String,
+    plan: Result<Arc<dyn ExecutionPlan>, String>,
+    rows: Held,
+}
+
+/// The rows that a relation has at the moment.
+type Held = Arc<Mutex<RecordBatch>>;
+
+impl Batch {
+    pub fn new(batch: usize) -> Batch {
+        Batch {
+            context: session(batch),
+            given: Vec::new(),
+            queries: Vec::new(),
         }
     }
-    Ok(answers)
+
+    /// Adds a relation whose rows are given.
+    pub fn give(&mut self, name: &str, schema: &SchemaRef) {
+        let rows = self.hold(name, schema);
+        self.given.push(rows);
+    }
+
+    /// Adds a query, which those after it can name.
+    pub async fn add(&mut self, name: &str, sql: &str) {
+        let planned = async {
+            let frame = self.context.sql(sql).await?;
+            let schema = canonical(frame.schema().as_arrow().fields());
+            Ok((frame.create_physical_plan().await?, schema))
+        };
+        let (plan, schema) = match planned.await {
+            Ok((plan, schema)) => (Ok(plan), schema),
+            Err::<_, DataFusionError>(error) => (Err(error.to_string()), Arc::new(Schema::empty())),
+        };
+        let rows = self.hold(name, &schema);
+        self.queries.push(Query {
+            name: name.to_owned(),
+            plan,
+            rows,
+        });
+    }
+
+    /// Adds the views of a definition.
+    pub async fn add_views(&mut self, definition: &Definition) {
+        for view in &definition.views {
+            if view.materialized {
+                self.add(&view.name, &view.sql).await;
+            } else if let Ok(plain) = self.context.sql(&view.sql).await {
+                let name = TableReference::bare(view.name.clone());
+                let registered = self.context.register_table(name, plain.into_view());
+                registered.expect("the name is free");
+            }
+        }
+    }
+
+    fn hold(&mut self, name: &str, schema: &SchemaRef) -> Held {
+        let rows = Arc::new(Mutex::new(RecordBatch::new_empty(Arc::clone(schema))));
+        let stream = Rows(Arc::clone(schema), Arc::clone(&rows));
+        let table = StreamingTable::try_new(Arc::clone(schema), vec![Arc::new(stream)]);
+        let table = Arc::new(table.expect("both have one schema"));
+        let registered = self
+            .context
+            .register_table(TableReference::bare(name.to_owned()), table);
+        registered.expect("the name is free");
+        rows
+    }
+
+    /// The answers of all queries over these rows of the given relations, in the types in which pinflow keeps values.
+    pub async fn answers(&self, given: &[RecordBatch]) -> Vec<(&str, Result<RecordBatch, String>)> {
+        for (held, rows) in self.given.iter().zip(given) {
+            *held.lock().expect("nobody panics with it") = rows.clone();
+        }
+        let mut answers = Vec::new();
+        for query in &self.queries {
+            let answer = match &query.plan {
+                Ok(plan) => self.answer(plan).await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.clone()),
+            };
+            if let Ok(rows) = &answer {
+                *query.rows.lock().expect("nobody panics with it") = rows.clone();
+            }
+            answers.push((query.name.as_str(), answer));
+        }
+        answers
+    }
+
+    async fn answer(
+        &self,
+        plan: &Arc<dyn ExecutionPlan>,
+    ) -> datafusion::error::Result<RecordBatch> {
+        // Joins remember what they have read.
+        let plan = reset_plan_states(Arc::clone(plan))?;
+        let own = plan.schema();
+        let batches = datafusion::physical_plan::collect(plan, self.context.task_ctx()).await?;
+        let rows = arrow::compute::concat_batches(&own, &batches)?;
+        let schema = canonical(own.fields());
+        let columns = rows.columns().iter().zip(schema.fields());
+        let columns = columns.map(|(column, field)| cast(column, field.data_type()));
+        Ok(RecordBatch::try_new(
+            Arc::clone(&schema),
+            columns.collect::<Result<_, _>>()?,
+        )?)
+    }
 }
 
-/// Rows without statistics. With those of a `MemTable`, DataFusion takes a column to be as free of nulls behind an outer join as before it,
-/// and finds no rows for `b RIGHT JOIN c .. WHERE b.k IS NULL`.
+/// The columns in the types in which pinflow keeps values.
+pub fn canonical(fields: &Fields) -> SchemaRef {
+    let fields = fields.iter().map(|field| canonical_field(field));
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Rows without statistics, each in a batch of its own. With those of a `MemTable`, DataFusion takes a column to be as free of nulls behind an
+/// outer join as before it, and finds no rows for `b RIGHT JOIN c .. WHERE b.k IS NULL`.
 #[derive(Debug)]
-struct Rows(SchemaRef, RecordBatch);
+struct Rows(SchemaRef, Held);
 
 impl PartitionStream for Rows {
     fn schema(&self) -> &SchemaRef {
         &self.0
     }
 
-    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let rows = futures::stream::iter([Ok(self.1.clone())]);
-        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.0), rows))
+    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let rows = self.1.lock().expect("nobody panics with it").clone();
+        let size = context.session_config().batch_size();
+        let batches = (0..rows.num_rows())
+            .step_by(size)
+            .map(move |at| Ok(rows.slice(at, size.min(rows.num_rows() - at))));
+        let batches = futures::stream::iter(batches);
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.0), batches))
     }
 }
 
-/// Makes `rows` a table.
-pub fn register(
-    context: &SessionContext,
-    name: &str,
-    rows: RecordBatch,
-) -> datafusion::error::Result<()> {
-    let table = StreamingTable::try_new(rows.schema(), vec![Arc::new(Rows(rows.schema(), rows))])?;
-    context
-        .register_table(TableReference::bare(name.to_owned()), Arc::new(table))
-        .map(|_| ())
-}
-
-/// The answer in one batch of canonical types.
-async fn collect(context: &SessionContext, sql: &str) -> datafusion::error::Result<RecordBatch> {
-    let frame = context.sql(sql).await?;
-    let own = Arc::new(frame.schema().as_arrow().clone());
-    let batches = frame.collect().await?;
-    let own = batches.first().map_or(own, RecordBatch::schema);
-    let rows = arrow::compute::concat_batches(&own, &batches)?;
-    let fields: Vec<Field> = own
-        .fields()
-        .iter()
-        .map(|field| canonical_field(field))
-        .collect();
-    let columns = rows
-        .columns()
-        .iter()
-        .zip(&fields)
-        .map(|(column, field)| cast(column, field.data_type()));
-    let columns = columns.collect::<Result<_, _>>()?;
-    Ok(RecordBatch::try_new(
-        Arc::new(Schema::new(fields)),
-        columns,
-    )?)
+/// The records of a stream as a batch.
+fn sent(stream: &StreamDef, records: &BTreeMap<String, &Record>) -> RecordBatch {
+    let fields = stream.schema.fields().iter().enumerate();
+    let columns = fields.map(|(column, field)| {
+        let values = records.values().map(|record| &record.values[column]);
+        array(field, &values.collect::<Vec<_>>())
+    });
+    RecordBatch::try_new(Arc::clone(&stream.schema), columns.collect())
+        .expect("records have the columns of their stream")
 }
 
 fn array(field: &Field, values: &[&Value]) -> ArrayRef {
@@ -319,13 +378,6 @@ fn array(field: &Field, values: &[&Value]) -> ArrayRef {
                 other => wrong(other),
             },
         ))),
-        DataType::Boolean => Arc::new(BooleanArray::from_iter(values.iter().map(
-            |value| match value {
-                Value::Null => None,
-                Value::Bool(value) => Some(*value),
-                other => wrong(other),
-            },
-        ))),
         DataType::Utf8View => {
             Arc::new(StringViewArray::from_iter(values.iter().map(
                 |value| match value {
@@ -337,58 +389,4 @@ fn array(field: &Field, values: &[&Value]) -> ArrayRef {
         }
         other => panic!("no test has a stream with a column of type {other}"),
     }
-}
-
-/// A row: its cells that are no doubles as text, and its doubles.
-pub type Row = (Vec<String>, Vec<Option<f64>>);
-
-/// The rows, sorted.
-pub fn rows(batch: &RecordBatch) -> Vec<Row> {
-    let options = FormatOptions::default().with_null("NULL");
-    let mut rows: Vec<Row> = vec![Default::default(); batch.num_rows()];
-    for column in batch.columns() {
-        if let Some(doubles) = column.as_primitive_opt::<Float64Type>() {
-            rows.iter_mut()
-                .zip(doubles)
-                .for_each(|(row, value)| row.1.push(value));
-        } else {
-            let cells = ArrayFormatter::try_new(column, &options).expect("every type can be shown");
-            rows.iter_mut().enumerate().for_each(|(at, row)| {
-                let cell = cells.value(at).to_string();
-                row.0.push(if column.is_valid(at) {
-                    cell
-                } else {
-                    "NULL".to_owned()
-                });
-            });
-        }
-    }
-    rows.sort_by(|a, b| {
-        a.0.cmp(&b.0)
-            .then_with(|| a.1.partial_cmp(&b.1).unwrap_or(std::cmp::Ordering::Equal))
-    });
-    rows
-}
-
-/// Doubles may differ where only the order of additions does.
-pub fn same(left: &[Row], right: &[Row]) -> bool {
-    let near = |pair: (&Option<f64>, &Option<f64>)| match pair {
-        (Some(l), Some(r)) => {
-            l == r || (l - r).abs() <= 1e-9 * l.abs().max(r.abs()) || (l.is_nan() && r.is_nan())
-        }
-        (l, r) => l == r,
-    };
-    left.len() == right.len()
-        && left
-            .iter()
-            .zip(right)
-            .all(|(l, r)| l.0 == r.0 && l.1.iter().zip(&r.1).all(near))
-}
-
-fn text(rows: &[Row]) -> String {
-    let mut text = String::new();
-    for (cells, doubles) in rows {
-        writeln!(text, "{cells:?} {doubles:?}").expect("a string takes all text");
-    }
-    text
 }

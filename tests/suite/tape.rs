@@ -1,9 +1,12 @@
 //! Random choices from a row of bytes.
 //!
-//! A test case is a tape, and whatever is made from it is made by picking. proptest shrinks tapes, so the first choice of each list
+//! A test case is a tape, and whatever is made from it is made by picking. Tapes are shrunk, so the first choice of each list
 //! should be the plainest: a tape of zeros, which every tape ends in, is the simplest case there is.
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+
+use crate::support::seed::Cases;
 
 /// Bytes that are turned into choices; behind the end there are zeros.
 pub struct Tape<'a> {
@@ -40,14 +43,12 @@ pub fn tapes(length: usize) -> impl Strategy<Value = Vec<u8>> {
     proptest::collection::vec(any::<u8>(), length / 2..length)
 }
 
-/// The number of cases, unless `PROPTEST_CASES` says otherwise.
+/// So many cases, unless the environment asks for others (see [`Cases`]).
 pub fn cases(default: u32) -> ProptestConfig {
-    let cases = std::env::var("PROPTEST_CASES")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(default);
+    let cases = Cases::or(default.into());
     ProptestConfig {
-        cases,
+        cases: cases.count as u32,
+        rng_seed: RngSeed::Fixed(cases.first),
         max_shrink_time: 30_000,
         max_shrink_iters: 20_000,
         ..ProptestConfig::default()

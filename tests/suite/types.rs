@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::program::{assert_same, finish, rows, run};
 use super::refused::whole;
-use crate::support::python::{complete, python_with};
+use crate::support::python::{ENGINES, complete, python_with};
 
 /// Columns of every type that a table can hold, each made from the record.
 const COLUMNS: [(&str, &str); 16] = [
@@ -205,7 +205,7 @@ fn every_type_goes_through_commits_and_restarts_with_other_workers() {
     finish(&run(&place.join("source"), &place.join("lake"), &options));
     assert_eq!(rows(&place.join("lake")), in_parts);
 
-    match python_with(&["deltalake", "pyarrow"]) {
+    match python_with(&ENGINES) {
         Ok(python) => {
             let lake = place.join("lake").display().to_string();
             let said = complete(Command::new(python).args(["-c", READER, &lake]));

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
+/// DuckDB, and a reader of Delta tables.
+pub const ENGINES: [&str; 3] = ["duckdb==2.0.0", "deltalake==1.6.6", "pyarrow==26.0.1"];
+
 /// Two tests that want the same packages must not install them into each other.
 static INSTALLING: Mutex<()> = Mutex::new(());
 

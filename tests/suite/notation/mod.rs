@@ -1,7 +1,7 @@
 //! The operators by example: which rows come (`+`) and go (`-`) at each epoch.
 //!
 //! The input names a table and its values, as JSON, one record a line; a line `--` ends an epoch. The tables are those of
-//! [`super::query::TABLES`]. `@0` is what a view holds before anything has arrived.
+//! [`TABLES`]. `@0` is what a view holds before anything has arrived.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,8 +9,6 @@ use std::fmt::Write;
 use expect_test::Expect;
 use pinflow::definition::Definition;
 use pinflow::runtime::replay::{Input, Options, replay};
-
-use super::query::TABLES;
 
 mod aggregates;
 mod constants;
@@ -22,6 +20,20 @@ mod sets;
 mod subqueries;
 mod tables;
 mod views;
+
+/// The streams and tables of all examples: `a`, `b` and `f` share a primary key, and so do `c` and `e`, theirs of two columns.
+const TABLES: &str = "
+CREATE EXTERNAL TABLE a_raw (k BIGINT, g TEXT, n BIGINT, d DOUBLE, b BOOLEAN, t TEXT) STORED AS JSON LOCATION 'a';
+CREATE EXTERNAL TABLE b_raw (k BIGINT, g TEXT, m BIGINT, s TEXT) STORED AS JSON LOCATION 'b';
+CREATE EXTERNAL TABLE c_raw (k BIGINT, l TEXT, n BIGINT, g TEXT) STORED AS JSON LOCATION 'c';
+CREATE EXTERNAL TABLE e_raw (k BIGINT, l TEXT, d DOUBLE, g TEXT) STORED AS JSON LOCATION 'e';
+CREATE EXTERNAL TABLE f_raw (k BIGINT, n BIGINT, g TEXT) STORED AS JSON LOCATION 'f';
+CREATE TABLE a (PRIMARY KEY (k)) AS SELECT k, g, n, d, b, parse_timestamp(t) AS t FROM a_raw;
+CREATE TABLE b (PRIMARY KEY (k)) AS SELECT k, g, m, s FROM b_raw;
+CREATE TABLE c (PRIMARY KEY (k, l)) AS SELECT k, l, n, g FROM c_raw;
+CREATE TABLE e (PRIMARY KEY (l, k)) AS SELECT g, l, d, k FROM e_raw;
+CREATE TABLE f (PRIMARY KEY (k)) AS SELECT upper(g) AS g, k, n FROM f_raw;
+";
 
 /// The changes of the view `v` that `sql` defines, for every number of workers.
 fn check(sql: &str, records: &str, expected: Expect) {

@@ -1,0 +1,63 @@
+"""Answers queries with DuckDB for tests/suite/query/duckdb.rs.
+
+Every line of stdin is a JSON list of steps, each a statement and a query behind it, or null. For each step comes a line of JSON, with an
+`error` or with the number of `bytes` of the Arrow IPC stream that follows it. A list begins with nothing but what is defined here.
+The query `DELTA path` is answered with the rows of a Delta table, as Python's deltalake reads it.
+"""
+
+import io
+import json
+import sys
+import warnings
+
+import deltalake
+import duckdb
+import pyarrow
+
+warnings.simplefilter("ignore")
+engine = duckdb.connect(config={"threads": 1})
+
+# Where engines differ by intention and SQL allows both, DuckDB is set to PostgreSQL's way, or to ours:
+# nulls are greater than all values unless the query says where they are;
+engine.execute("SET default_null_order = 'nulls_last_on_asc_first_on_desc'")
+# what is behind a guard may be evaluated for every row, so it must not fail (see print.rs).
+engine.execute("SET error_on_division_by_zero = false")
+
+# Functions that have other names here.
+for macro in [
+    "parse_timestamp(x) AS TRY_CAST(x AS TIMESTAMP)",
+    "digest(x, method) AS unhex(md5(x))",
+    "regexp_like(x, pattern) AS regexp_matches(x, pattern)",
+    "date_bin(width, x) AS time_bucket(width, x)",
+    "make_array(x) AS [x], (x, y) AS [x, y]",
+]:
+    engine.execute(f"CREATE MACRO main.{macro}")
+
+
+def answer(statement, query):
+    engine.execute(statement)
+    if query is None:
+        return b""
+    if query.startswith("DELTA "):
+        rows = deltalake.DeltaTable(query.removeprefix("DELTA ")).to_pyarrow_table()
+    else:
+        rows = engine.execute(query).to_arrow_table()
+    stream = io.BytesIO()
+    with pyarrow.ipc.new_stream(stream, rows.schema) as writer:
+        writer.write_table(rows)
+    return stream.getvalue()
+
+
+for line in sys.stdin:
+    engine.execute("SET search_path = 'main'")
+    engine.execute("DROP SCHEMA IF EXISTS one_case CASCADE")
+    engine.execute("CREATE SCHEMA one_case")
+    engine.execute("SET search_path = 'one_case,main'")
+    for statement, query in json.loads(line):
+        try:
+            content, said = answer(statement, query), {}
+        except Exception as error:
+            content, said = b"", {"error": str(error)}
+        said["bytes"] = len(content)
+        sys.stdout.buffer.write(json.dumps(said).encode() + b"\n" + content)
+    sys.stdout.buffer.flush()
