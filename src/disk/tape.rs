@@ -44,8 +44,11 @@ struct Recording {
     root: PathBuf,
     ops: Mutex<Vec<Op>>,
     /// The next sync of such a path fails.
-    failing: Mutex<Option<fn(&Path) -> bool>>,
+    failing: Mutex<Option<IsPath>>,
 }
+
+/// Tells paths.
+type IsPath = fn(&Path) -> bool;
 
 /// The recordings that are under way.
 static TAPES: Mutex<Vec<Arc<Recording>>> = Mutex::new(Vec::new());

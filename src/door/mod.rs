@@ -37,7 +37,7 @@ use tower::util::MapRequest;
 pub use descriptors::raise_limit;
 pub use room::{Place, Room};
 use stall::Stalling;
-pub use visitor::{Visitors, pass};
+pub use visitor::{Refuse, Visitors, pass};
 
 /// How long to wait when no connection can be accepted, for instance because too many files are open.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);

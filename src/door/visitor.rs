@@ -52,9 +52,12 @@ impl Visitors {
     }
 }
 
+/// Words a refusal: of a request for this path, the status, and why.
+pub type Refuse = fn(&str, StatusCode, &str) -> Response;
+
 /// Lets requests of `visitors` pass; `refuse` words the answer to others.
 pub async fn pass(
-    State((visitors, refuse)): State<(Arc<Visitors>, fn(&str, StatusCode, &str) -> Response)>,
+    State((visitors, refuse)): State<(Arc<Visitors>, Refuse)>,
     request: Request<Body>,
     next: Next,
 ) -> Response {

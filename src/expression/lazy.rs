@@ -6,7 +6,7 @@
 //! most of them; here it is guarded in every batch.
 
 use std::fmt;
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, BooleanArray, BooleanBufferBuilder, RecordBatch};
@@ -47,7 +47,7 @@ pub fn lazily(expr: &Expr, schema: &Schema) -> Result<Expr> {
 }
 
 /// `left AND right`, or `left OR right`.
-#[derive(Debug, Eq, Hash)]
+#[derive(Debug, Eq)]
 pub(super) struct Lazy {
     left: Expr,
     right: Expr,
@@ -59,6 +59,12 @@ pub(super) struct Lazy {
 impl PartialEq for Lazy {
     fn eq(&self, other: &Self) -> bool {
         self.left.eq(&other.left) && self.right.eq(&other.right) && self.stops_at == other.stops_at
+    }
+}
+
+impl Hash for Lazy {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.left, &self.right, self.stops_at).hash(state);
     }
 }
 

@@ -21,7 +21,7 @@ use super::keys::ApiKeys;
 use super::metrics::{Counted, Metrics};
 use super::proxy::instances::Instances;
 use super::{proxy, streams};
-use crate::door::{Room, Visitors, pass};
+use crate::door::{Refuse, Room, Visitors, pass};
 
 /// Where a request carries its key.
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
@@ -49,7 +49,7 @@ pub struct App {
 /// All routes, with everything around them but the stage.
 pub fn router(app: &Arc<App>, cors: &Cors, visitors: Visitors) -> Router {
     let open_to_pages = *cors != Cors::Nobody;
-    let refuse: fn(&str, StatusCode, &str) -> Response = refuse;
+    let refuse: Refuse = refuse;
     let router = Router::new()
         .merge(proxy::routes())
         .merge(streams::routes())

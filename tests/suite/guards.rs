@@ -297,7 +297,11 @@ fn truth(tape: &mut Tape, depth: usize) -> Truth {
         2 => Truth::Longer(0),
         3 => {
             let left = number(tape, depth);
-            Truth::Compared(left, *tape.one(&["<>", ">", "<"]), Number::Literal(1))
+            Truth::Compared(
+                left,
+                tape.one::<&str>(&["<>", ">", "<"]),
+                Number::Literal(1),
+            )
         }
         4 => Truth::IsNull(number(tape, depth)),
         5 => Truth::Not(below(tape)),

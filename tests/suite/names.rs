@@ -53,7 +53,7 @@ fn columns(queries: &str, expected: Expect) {
             ("t", r#"{"k":2,"v":20,"g":"b"}"#),
             ("u", r#"{"k":1,"w":20}"#),
         ] {
-            input.add(1, stream, record.to_owned());
+            input.add(1, stream, record);
         }
         let options = Options {
             workers: 1,

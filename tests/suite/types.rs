@@ -250,7 +250,7 @@ fn differences_of_timestamps_are_added_up_and_averaged() {
     ] {
         input.add(1, "a", format!(r#"{{"k":{k},"t":"{at}"}}"#));
     }
-    input.add(1, "a", r#"{"k":4}"#.to_owned());
+    input.add(1, "a", r#"{"k":4}"#);
     let options = Options {
         workers: 1,
         batch: 10,

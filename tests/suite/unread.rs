@@ -388,7 +388,7 @@ fn a_record_without_a_value_that_is_not_null_is_a_dead_letter() {
         r#"{"k":3,"n":3}"#,
         r#"{"g":"d"}"#,
     ] {
-        input.add(1, "s", record.to_owned());
+        input.add(1, "s", record);
     }
     let options = Options {
         workers: 1,

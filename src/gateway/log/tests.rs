@@ -449,14 +449,13 @@ fn a_log_that_failed_opens_again_by_itself() {
     let runtime = runtime();
     let append = |line: &str| runtime.block_on(log.append(&topic, 0, line.into()));
     // Where the next file of the log of writes should be is something else.
-    let wal = dir.path().join("_wal");
-    std::fs::remove_dir_all(&wal).unwrap();
-    std::fs::write(&wal, "").unwrap();
+    let in_the_way = dir.path().join("_wal/0000000001.wal");
+    std::fs::create_dir(&in_the_way).unwrap();
     assert_eq!(append("first\n").unwrap(), 0);
     assert!(matches!(append("refused\n"), Err(LogError::Failed { .. })));
     assert!(log.trouble().is_some());
     assert!(append("refused\n").is_err());
-    std::fs::remove_file(&wal).unwrap();
+    std::fs::remove_dir(&in_the_way).unwrap();
     let mut tries = 0;
     let offset = loop {
         match append("second\n") {

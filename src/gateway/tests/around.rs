@@ -327,9 +327,8 @@ async fn clients_come_through_tls() {
 async fn a_log_that_fails_takes_nothing_in_and_says_so_until_it_is_opened_again() {
     let gateway = Gateway::with(|config| config.log.wal_bytes = 1).await;
     // The next log of writes cannot be made.
-    let wal = gateway.lake.path().join("_log/_wal");
-    std::fs::remove_dir_all(&wal).unwrap();
-    std::fs::write(&wal, "").unwrap();
+    let in_the_way = gateway.lake.path().join("_log/_wal/0000000001.wal");
+    std::fs::create_dir(&in_the_way).unwrap();
     assert_eq!(gateway.post("/topics/pin", JSON, ONE).await.status, 200);
     let refused = gateway.post("/topics/pin", JSON, ONE).await;
     refused.is_error(
@@ -342,7 +341,7 @@ async fn a_log_that_fails_takes_nothing_in_and_says_so_until_it_is_opened_again(
     assert!(health.body.contains("the log failed"), "{}", health.body);
     let Gateway { server, lake } = gateway;
     server.stop().await;
-    std::fs::remove_file(&wal).unwrap();
+    std::fs::remove_dir(&in_the_way).unwrap();
     let server = super::serve(super::config(lake.path()), super::loopback())
         .await
         .unwrap();

@@ -44,7 +44,7 @@ pub struct Intaken {
 }
 
 impl IntakeEvent {
-    pub(super) fn to_leader(self) -> Routed<IntakeEvent> {
+    pub(super) fn into_leaders(self) -> Routed<IntakeEvent> {
         Routed {
             worker: 0,
             data: self,

@@ -158,7 +158,7 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
                         events_output
                             .activate()
                             .session(&capabilities[groups + 1])
-                            .give(event.to_leader());
+                            .give(event.into_leaders());
                         capabilities.clear();
                     }
                 }
@@ -195,7 +195,7 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
                     events_output
                         .activate()
                         .session(&capabilities[groups + 1])
-                        .give(event.to_leader());
+                        .give(event.into_leaders());
                 }
                 activator.activate();
             }

@@ -62,7 +62,10 @@ struct State {
 
 /// Starts tasks that stay in this thread.
 #[derive(Clone, Default)]
-pub(super) struct LocalSpawner(Rc<RefCell<Vec<(ProcessId, LocalBoxFuture<'static, ()>)>>>);
+pub(super) struct LocalSpawner(Rc<RefCell<Vec<LocalTask>>>);
+
+/// A task that stays in its thread, and the process that it dies with.
+type LocalTask = (ProcessId, LocalBoxFuture<'static, ()>);
 
 impl LocalSpawner {
     pub(super) fn spawn(&self, process: ProcessId, task: LocalBoxFuture<'static, ()>) {

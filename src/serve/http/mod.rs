@@ -28,9 +28,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderName, StatusCode};
+use axum::http::HeaderName;
 use axum::middleware::from_fn_with_state;
-use axum::response::Response;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -40,7 +39,7 @@ use self::failure::Failure;
 use super::status::{NowMs, Status};
 use super::store::{Cut, LiveStore};
 use crate::delta::Epoch;
-use crate::door::{Door, Limits, Room, Visitors, is_private, pass};
+use crate::door::{Door, Limits, Refuse, Room, Visitors, is_private, pass};
 use crate::sql::Session;
 
 /// The epoch that an answer is at.
@@ -123,7 +122,7 @@ pub async fn serve(served: Served, address: SocketAddr) -> Result<Server, Cannot
         true => Visitors::OfThisMachine(served.hosts.clone()),
         false => Visitors::All,
     };
-    let refuse: fn(&str, StatusCode, &str) -> Response = failure::refuse;
+    let refuse: Refuse = failure::refuse;
     let app = Arc::new(App {
         served,
         rendering: Arc::new(Semaphore::new(RENDERED_AT_ONCE)),

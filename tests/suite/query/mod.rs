@@ -124,7 +124,7 @@ fn search(
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads.min(cases.count as usize) {
-            scope.spawn(&work);
+            scope.spawn(work);
         }
     });
     let total = total.into_inner().expect("nobody panicked with it");
