@@ -12,7 +12,7 @@ use crate::support::python::{complete, python_with};
 
 #[test]
 fn the_calls_of_the_original_scripts_reach_the_views() {
-    let python = match python_with(&["requests"]) {
+    let python = match python_with(&["requests==2.34.2"]) {
         Ok(python) => python,
         Err(why) => {
             eprintln!("NOT TESTED WITH PYTHON'S requests, which cannot be had here: {why}");

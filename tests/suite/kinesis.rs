@@ -217,7 +217,7 @@ fn fan_out(setting: &Setting) {
 
 #[test]
 fn records_that_boto3_put_are_read() {
-    let python = python_with(&["boto3"]).unwrap();
+    let python = python_with(&["boto3==1.44.5"]).unwrap();
     with_each_server(|setting| {
         setting.create("Kinesis-Prod-Stream", 3);
         let script = format!(
