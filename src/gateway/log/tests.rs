@@ -449,7 +449,7 @@ fn a_log_that_failed_opens_again_by_itself() {
     let runtime = runtime();
     let append = |line: &str| runtime.block_on(log.append(&topic, 0, line.into()));
     // Where the next file of the log of writes should be is something else.
-    let in_the_way = dir.path().join("_wal/0000000001.wal");
+    let in_the_way = dir.path().join("_wal/0000000002.wal");
     std::fs::create_dir(&in_the_way).unwrap();
     assert_eq!(append("first\n").unwrap(), 0);
     assert!(matches!(append("refused\n"), Err(LogError::Failed { .. })));

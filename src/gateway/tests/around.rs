@@ -327,7 +327,7 @@ async fn clients_come_through_tls() {
 async fn a_log_that_fails_takes_nothing_in_and_says_so_until_it_is_opened_again() {
     let gateway = Gateway::with(|config| config.log.wal_bytes = 1).await;
     // The next log of writes cannot be made.
-    let in_the_way = gateway.lake.path().join("_log/_wal/0000000001.wal");
+    let in_the_way = gateway.lake.path().join("_log/_wal/0000000002.wal");
     std::fs::create_dir(&in_the_way).unwrap();
     assert_eq!(gateway.post("/topics/pin", JSON, ONE).await.status, 200);
     let refused = gateway.post("/topics/pin", JSON, ONE).await;
