@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use super::layout::{Folder, folder, is_entered, is_record_file, year};
 use super::shared::{Event, Pause, Shared};
-use super::storage::{Contents, Look, StorageFailure};
+use super::storage::{Contents, Look, SETTLED, StorageFailure};
 use super::{dated, named};
 use crate::source::SourceError;
 use crate::source::unread::{Tally, Why};
@@ -182,7 +182,7 @@ impl Finder {
             && look.modified == *modified
             && listed
                 .duration_since(*modified)
-                .is_ok_and(|age| age.as_millis() > 100)
+                .is_ok_and(|age| age >= SETTLED)
         {
             return Ok(names.clone());
         }

@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -23,6 +23,9 @@ use crate::lake::{Lake, LakeError};
 use crate::operator::route::hash_bytes;
 use crate::source::unread::Tally;
 pub(super) use local::Look;
+
+/// Times of file systems tick coarsely: a folder whose time is older than this has not changed since.
+pub(super) const SETTLED: Duration = Duration::from_millis(100);
 
 /// Where a source's files are.
 #[derive(Clone)]

@@ -3,10 +3,9 @@
 //! The time of a folder tells when a name in it came or went. Times of file systems tick coarsely, so a time that is fresh says nothing: names may still
 //! come within the same tick.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-/// A folder whose time did not change for so long has not changed since it was listed.
-const SETTLED: Duration = Duration::from_millis(100);
+use super::super::storage::SETTLED;
 
 /// Whether a folder of this machine changed.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Before, Contents, Entry, Listing, Passed, join, millis};
+use super::{Before, Contents, Entry, Listing, Passed, SETTLED, join, millis};
 use crate::operator::route::hash_bytes;
 
 /// What a file or folder looks like from outside.
@@ -115,6 +115,10 @@ pub(super) fn contents(place: &Path, wanted: fn(&str) -> bool) -> io::Result<Con
 }
 
 /// See [`super::Storage::files`]; what sorts before is always counted.
+///
+/// Reading a folder is no snapshot of it: of two names that come meanwhile the later may be found and the earlier not.
+/// So a folder that is changing is read twice, and only names up to the last one of the first time are taken: whatever
+/// came before that name was there when the second time began.
 pub(super) fn files(
     root: &Path,
     folder: &str,
@@ -122,13 +126,56 @@ pub(super) fn files(
     limit: usize,
     wanted: fn(&str) -> bool,
 ) -> io::Result<Listing> {
+    let place = root.join(folder);
+    let began = SystemTime::now();
+    let to_last = Part {
+        folder,
+        from,
+        last: None,
+        limit,
+    };
+    let (listing, last) = list(&place, &to_last, wanted)?;
+    if last.is_none() || is_settled(&place, began)? {
+        return Ok(listing);
+    }
+    Ok(list(&place, &Part { last, ..to_last }, wanted)?.0)
+}
+
+/// Whether a folder has not changed since a moment before `began`, and has not been gone either.
+fn is_settled(place: &Path, began: SystemTime) -> io::Result<bool> {
+    match fs::metadata(place).and_then(|meta| meta.modified()) {
+        Ok(modified) => Ok(began
+            .duration_since(modified)
+            .is_ok_and(|since| since >= SETTLED)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// What of a folder is listed.
+struct Part<'a> {
+    folder: &'a str,
+    /// The paths from here on.
+    from: &'a str,
+    /// And up to here, if that is said.
+    last: Option<String>,
+    limit: usize,
+}
+
+/// Reads a folder once; also answers with the last of its paths from `from` on, within the limit or not.
+fn list(
+    place: &Path,
+    part: &Part,
+    wanted: fn(&str) -> bool,
+) -> io::Result<(Listing, Option<String>)> {
     let mut listing = Listing {
-        from: from.to_owned(),
+        from: part.from.to_owned(),
         ..Listing::default()
     };
     let mut passed = Passed::default();
+    let mut last: Option<String> = None;
     let mut before = 0;
-    names(&root.join(folder), &mut passed, |entry, name, passed| {
+    names(place, &mut passed, |entry, name, passed| {
         let is_wanted = wanted(name);
         match kind(entry)? {
             Kind::File if is_wanted => {}
@@ -146,10 +193,16 @@ pub(super) fn files(
             }
             Kind::Other => return Ok(()),
         }
-        let path = join(folder, name);
-        if *path < *from {
+        let path = join(part.folder, name);
+        if *path < *part.from {
             before += 1;
             return Ok(());
+        }
+        if part.last.as_ref().is_some_and(|last| path > *last) {
+            return Ok(());
+        }
+        if last.as_ref().is_none_or(|last| path > *last) {
+            last = Some(path.clone());
         }
         listing.entries.push(Entry {
             path,
@@ -157,19 +210,19 @@ pub(super) fn files(
             modified: None,
             id: None,
         });
-        if listing.entries.len() >= limit.saturating_mul(2) {
-            listing.keep(limit);
+        if listing.entries.len() >= part.limit.saturating_mul(2) {
+            listing.keep(part.limit);
         }
         Ok(())
     })?;
-    listing.keep(limit);
+    listing.keep(part.limit);
     listing.entries.sort();
     listing.before = Some(Before {
         files: before,
         bytes: None,
     });
     listing.passed = Some(passed);
-    Ok(listing)
+    Ok((listing, last))
 }
 
 /// See [`super::Storage::before`].
@@ -239,4 +292,48 @@ pub(super) fn all_files(root: &Path, folder: String) -> io::Result<(Vec<Entry>, 
         })?;
     }
     Ok((found, passed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_has_no_name_without_those_that_came_before_it() {
+        let place = tempfile::tempdir().expect("a folder");
+        let root = place.path();
+        let hidden = root.join(".next");
+        let add = |number: u64| {
+            fs::write(&hidden, "{}")?;
+            fs::rename(&hidden, root.join(format!("part-{number:07}.json")))
+        };
+        let writes = std::sync::atomic::AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 0..20_000 {
+                    add(number).expect("a file");
+                }
+                writes.store(false, std::sync::atomic::Ordering::Relaxed);
+            });
+            while writes.load(std::sync::atomic::Ordering::Relaxed) {
+                let listing = files(root, "", "", usize::MAX, |_| true).expect("a listing");
+                for (number, entry) in listing.entries.iter().enumerate() {
+                    assert_eq!(entry.path, format!("part-{number:07}.json"));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_limit_keeps_the_first_names_however_many_there_are() {
+        let place = tempfile::tempdir().expect("a folder");
+        for number in 0..10 {
+            fs::write(place.path().join(format!("{number}.json")), "{}").expect("a file");
+        }
+        let listing = files(place.path(), "", "3.json", 4, |_| true).expect("a listing");
+        let names: Vec<&str> = listing.entries.iter().map(|e| e.path.as_str()).collect();
+        assert_eq!(names, ["3.json", "4.json", "5.json", "6.json"]);
+        assert!(listing.more);
+        assert_eq!(listing.before.map(|before| before.files), Some(3));
+    }
 }
