@@ -10,8 +10,10 @@
 //! ```
 //!
 //! The rows at fault are found by the operation's twin if it has one (`TRY_CAST`,
-//! `try_parse_count`, a look for zeros), which is one more evaluation of the batch; else by halving
-//! it. Each of them is then tried alone, for its own error.
+//! `try_parse_count`, a look for zeros), which is one more evaluation of the batch, or the only one
+//! if the batch before had such rows; else by halving it. Why they fail is told for all of them
+//! together where the operation is known well enough (`why.rs`); else each is tried alone, for its
+//! own error.
 //!
 //! # Invariants
 //! 1. A row is noted if and only if the expression fails for it alone, and the first error that is
@@ -20,6 +22,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{
@@ -39,6 +42,7 @@ use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use super::fallible::{fails_itself, only_chooses};
 use super::lazy::Lazy;
+use super::why::errors_of;
 use super::{Expr, catching};
 use crate::function::{TooMuch, lenient};
 use crate::sql::numbers::is_settled;
@@ -184,6 +188,7 @@ impl Attempts {
             arguments,
             data_type,
             noted: self.noted.clone(),
+            failing: AtomicBool::new(false),
         }))
     }
 }
@@ -203,6 +208,10 @@ enum Twin {
 
 fn twin(operation: &Expr) -> Option<Twin> {
     if let Some(cast) = operation.downcast_ref::<CastExpr>() {
+        // Where an element of a list fails, the list is not null.
+        if cast.cast_type().is_nested() {
+            return None;
+        }
         let attempt = TryCastExpr::new(Arc::clone(cast.expr()), cast.cast_type().clone());
         return Some(Twin::NullWhereFailing(Arc::new(attempt)));
     }
@@ -232,6 +241,16 @@ struct Attempt {
     arguments: Vec<Expr>,
     data_type: DataType,
     noted: Noted,
+    /// Whether a row of the last batch failed: then one of the next probably does.
+    failing: AtomicBool,
+}
+
+/// What a twin says of a batch.
+struct Suspects {
+    /// The rows that may fail.
+    rows: BooleanBuffer,
+    /// The values of the others, if the twin has them.
+    value: Option<ArrayRef>,
 }
 
 impl Attempt {
@@ -242,36 +261,68 @@ impl Attempt {
         })
     }
 
-    /// Which rows may fail, as the twin has it.
-    fn suspects(&self, arguments: &RecordBatch) -> Option<BooleanBuffer> {
+    /// Which rows may fail, as the twin has it; `None` if it cannot tell.
+    fn suspects(&self, arguments: &RecordBatch) -> Option<Suspects> {
         let evaluated = |expr: &Expr| {
             let value = catching(|| expr.evaluate(arguments)?.into_array(arguments.num_rows()));
             value.ok()
         };
-        let suspects = match self.twin.as_ref()? {
+        match self.twin.as_ref()? {
             Twin::NullWhereFailing(twin) => {
                 let value = evaluated(twin)?;
-                let nulls = !value.logical_nulls()?.inner();
-                // Null gives null, and that is no failure.
-                let given = arguments.columns().iter().filter_map(|a| a.logical_nulls());
-                given.fold(nulls, |suspects, given| &suspects & given.inner())
+                let rows = match value.logical_nulls() {
+                    None => BooleanBuffer::new_unset(value.len()),
+                    // Null gives null, and that is no failure.
+                    Some(nulls) => {
+                        let given = arguments.columns().iter().filter_map(|a| a.logical_nulls());
+                        given.fold(!nulls.inner(), |rows, given| &rows & given.inner())
+                    }
+                };
+                let value = Some(value);
+                Some(Suspects { rows, value })
             }
             Twin::FailsAtZero(divisor) => {
                 let divisor = evaluated(divisor)?;
                 let zero = cast(&Int64Array::from(vec![0]), divisor.data_type()).ok()?;
                 let zeros = eq(&divisor, &arrow::array::Scalar::new(zero)).ok()?;
-                match zeros.nulls() {
+                let rows = match zeros.nulls() {
                     Some(nulls) => zeros.values() & nulls.inner(),
                     None => zeros.values().clone(),
-                }
+                };
+                (rows.count_set_bits() > 0).then_some(Suspects { rows, value: None })
             }
+        }
+    }
+
+    /// Notes why each of `rows` fails; false if that cannot be told without trying each.
+    fn note(&self, arguments: &RecordBatch, rows: &BooleanBuffer, numbers: &UInt64Array) -> bool {
+        let try_one = |row: usize| self.operate(&arguments.slice(row, 1)).err();
+        let Some(errors) = errors_of(&self.operation, arguments, rows, try_one) else {
+            return false;
         };
-        (suspects.count_set_bits() > 0).then_some(suspects)
+        let failures = rows.set_indices().zip(errors).map(|(row, error)| Failure {
+            row: numbers.value(row),
+            error,
+        });
+        self.noted.lock().extend(failures);
+        true
     }
 
     /// The values of rows that are not at fault, put together row by row.
     fn isolated(&self, arguments: &RecordBatch, numbers: &UInt64Array) -> Result<ArrayRef> {
         let rows = arguments.num_rows();
+        let suspects = self.suspects(arguments);
+        if let Some(Suspects {
+            rows: failing,
+            value: Some(value),
+        }) = &suspects
+        {
+            let fail = failing.count_set_bits() > 0;
+            self.failing.store(fail, Ordering::Relaxed);
+            if !fail || self.note(arguments, failing, numbers) {
+                return Ok(Arc::clone(value));
+            }
+        }
         let mut found = Found {
             attempt: self,
             numbers,
@@ -280,7 +331,7 @@ impl Attempt {
             values: vec![new_null_array(&self.data_type, 1)],
             count: 1,
         };
-        match self.suspects(arguments) {
+        match suspects.map(|suspects| suspects.rows) {
             None => found.halve(arguments, &(0..rows).collect::<Vec<_>>())?,
             Some(suspects) => {
                 let others: Vec<usize> = (!&suspects).set_indices().collect();
@@ -366,11 +417,15 @@ impl PhysicalExpr for Attempt {
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let arguments = RecordBatch::try_new_with_options(schema, arguments, &options)?;
+        let numbers = numbers.as_primitive::<UInt64Type>();
+        if self.failing.load(Ordering::Relaxed) && rows > 0 {
+            return self.isolated(&arguments, numbers).map(ColumnarValue::Array);
+        }
         let value = match self.operate(&arguments) {
             Ok(value) => value,
             Err(error) if TooMuch::is(&error) => return Err(error),
             Err(_) if rows == 0 => new_null_array(&self.data_type, 0),
-            Err(_) => self.isolated(&arguments, numbers.as_primitive::<UInt64Type>())?,
+            Err(_) => self.isolated(&arguments, numbers)?,
         };
         Ok(ColumnarValue::Array(value))
     }
@@ -386,6 +441,7 @@ impl PhysicalExpr for Attempt {
             arguments: children,
             data_type: self.data_type.clone(),
             noted: self.noted.clone(),
+            failing: AtomicBool::new(false),
         }))
     }
 

@@ -8,7 +8,7 @@
 //! ```text
 //! a AND b     b is evaluated only on rows that a leaves undecided       lazy.rs
 //! a batch     evaluated at once; only if that fails are the rows at
-//!             fault looked for, by operation and not by expression      attempt.rs
+//!             fault looked for, by operation and not by expression      attempt.rs, why.rs
 //! a panic     is an error of the row that caused it                     panics.rs
 //! ```
 //!
@@ -24,6 +24,7 @@ mod attempt;
 mod fallible;
 mod lazy;
 mod panics;
+mod why;
 
 use std::sync::Arc;
 

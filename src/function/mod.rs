@@ -48,7 +48,8 @@ pub mod wide_time;
 
 use std::sync::{Arc, LazyLock};
 
-use datafusion_expr::{AggregateUDF, ScalarUDF};
+use arrow::buffer::BooleanBuffer;
+use datafusion_expr::{AggregateUDF, ColumnarValue, ScalarUDF};
 
 pub use bounded::{TooLong, TooMuch, bounded};
 pub use parse::ValueError;
@@ -63,6 +64,17 @@ pub fn lenient(name: &str) -> Option<Arc<ScalarUDF>> {
     let mut lenient = LENIENT.iter();
     let twin = lenient.find(|twin| twin.name().strip_prefix("try_") == Some(name));
     twin.cloned()
+}
+
+/// Why `function` fails for each of `rows`, in their order; `values` are its arguments. `None` if it
+/// is none of this module that can say so for many rows at once.
+pub fn refusals(
+    function: &ScalarUDF,
+    values: Vec<ColumnarValue>,
+    rows: &BooleanBuffer,
+) -> Option<Vec<ValueError>> {
+    let ours = function.inner().downcast_ref::<scalar::Function>()?;
+    ours.refusals(values, rows)
 }
 
 /// Every scalar function of this module.

@@ -1,7 +1,7 @@
 //! Reading numbers out of text: one loop for all `parse_..` and `try_parse_..` functions.
 
 use arrow::array::{Array, BooleanBufferBuilder, StringViewArray};
-use arrow::buffer::NullBuffer;
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use datafusion_common::{DataFusionError, Result};
 
 use super::rewrite::each_text;
@@ -92,4 +92,19 @@ pub(super) fn try_parse_each(
     });
     let unread = valid.map(|mut valid| NullBuffer::new(valid.finish()));
     (numbers, NullBuffer::union(unread.as_ref(), texts.nulls()))
+}
+
+/// What is wrong with the texts of `rows`; `None` if one of them can be read.
+pub(super) fn refuse_each(
+    function: &'static str,
+    texts: &StringViewArray,
+    rows: &BooleanBuffer,
+    parse: impl Fn(&str) -> Result<i64, &'static str>,
+) -> Option<Vec<ValueError>> {
+    let refused = rows.set_indices().map(|row| {
+        let text = texts.value(row);
+        let why = parse(text).err()?;
+        Some(ValueError::new(function, text, why))
+    });
+    refused.collect()
 }

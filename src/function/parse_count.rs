@@ -16,7 +16,7 @@ use arrow::array::{ArrayRef, Int64Array};
 use arrow::datatypes::DataType;
 use datafusion_common::Result;
 
-use super::parse::{parse_each, try_parse_each};
+use super::parse::{parse_each, refuse_each, try_parse_each};
 use super::scalar::{Arguments, Function, Kind};
 
 const NOT_A_COUNT: &str =
@@ -39,6 +39,9 @@ pub(super) fn strict() -> Function {
         "parse_count(text)",
         "The count that a text such as `12`, `900k`, `1.2M`, `1b` or `5,237` says; an error for other text.",
     )
+    .with_refusals(|arguments, rows| {
+        refuse_each("parse_count", &arguments.text(0).ok()?, rows, parse)
+    })
 }
 
 pub(super) fn lenient() -> Function {

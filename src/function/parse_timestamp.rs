@@ -28,7 +28,7 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::Result;
 
-use super::parse::{parse_each, try_parse_each};
+use super::parse::{parse_each, refuse_each, try_parse_each};
 use super::scalar::{Arguments, Function, Kind};
 
 const NOT_A_TIMESTAMP: &str = "a timestamp is `2020-08-28 03:52:47`, with `T` between, a fraction and a zone if need be, \
@@ -57,6 +57,11 @@ pub(super) fn strict() -> Function {
         USAGE,
         "The instant, in UTC, that a text such as `2020-08-28 03:52:47` says; an error for other text.",
     )
+    .with_refusals(|arguments, rows| {
+        let order = order(arguments).ok()?;
+        let parse = |text: &str| parse(text, order);
+        refuse_each("parse_timestamp", &arguments.text(0).ok()?, rows, parse)
+    })
     .with_word(&["DMY", "MDY"])
 }
 

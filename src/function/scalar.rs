@@ -7,12 +7,15 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringViewArray};
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion_common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion_expr::{
     ColumnarValue, DocSection, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl,
     Signature, Volatility,
 };
+
+use super::ValueError;
 
 /// What an argument must be; DataFusion casts near types to it, others are refused with a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,10 @@ pub(super) enum Kind {
     /// Any number; reaches the function as Float64.
     Double,
 }
+
+/// Says what is wrong with the values of rows for which a function fails; `None` if it does not fail
+/// for one of them.
+type Refuse = fn(&Arguments, &BooleanBuffer) -> Option<Vec<ValueError>>;
 
 /// A scalar function: its name, its types, and the `fn` that computes it.
 #[derive(Debug)]
@@ -34,6 +41,7 @@ pub(super) struct Function {
     words: &'static [&'static str],
     returns: DataType,
     compute: fn(&Arguments) -> Result<ArrayRef>,
+    refuse: Option<Refuse>,
     signature: Signature,
     documentation: Documentation,
 }
@@ -60,6 +68,7 @@ impl Function {
             words: &[],
             returns,
             compute,
+            refuse: None,
             // The types are checked in `coerce_types`, which can say what is wrong in a sentence.
             signature: Signature::user_defined(Volatility::Immutable),
             documentation: Documentation::builder(section, gives, usage).build(),
@@ -77,6 +86,28 @@ impl Function {
     /// The same function, with one of these text literals after its arguments, or none.
     pub(super) fn with_word(self, words: &'static [&'static str]) -> Self {
         Self { words, ..self }
+    }
+
+    /// The same function, which can say for many rows at once why it fails for them.
+    pub(super) fn with_refusals(self, refuse: Refuse) -> Self {
+        Self {
+            refuse: Some(refuse),
+            ..self
+        }
+    }
+
+    /// Why the function fails for each of `rows`, if it can say.
+    pub(super) fn refusals(
+        &self,
+        values: Vec<ColumnarValue>,
+        rows: &BooleanBuffer,
+    ) -> Option<Vec<ValueError>> {
+        let arguments = Arguments {
+            function: self.name,
+            values,
+            rows: rows.len(),
+        };
+        self.refuse?(&arguments, rows)
     }
 
     fn kind(&self, argument: usize) -> Option<Kind> {

@@ -1,5 +1,7 @@
 //! Filters and projections of changes: stateless, batch by batch.
 
+use std::fmt;
+
 use arrow::datatypes::Schema;
 use datafusion_common::{DataFusionError, Result};
 use timely::dataflow::StreamVec;
@@ -65,14 +67,22 @@ pub fn map_delta(
 
 /// Why an expression failed, as people should read it.
 pub fn reason(error: &DataFusionError) -> String {
-    match error.find_root() {
-        DataFusionError::External(own) => own.to_string(),
-        root => {
-            let text = root.to_string();
-            let text = text.strip_prefix("Arrow error: ").unwrap_or(&text);
-            text.strip_prefix("Execution error: ")
-                .unwrap_or(text)
-                .to_owned()
+    Reason(error).to_string()
+}
+
+/// The same, to be written where it is wanted.
+pub struct Reason<'a>(pub &'a DataFusionError);
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.find_root() {
+            DataFusionError::External(own) => own.fmt(f),
+            DataFusionError::ArrowError(error, _) => error.fmt(f),
+            root => {
+                let text = root.to_string();
+                let text = text.strip_prefix("Arrow error: ").unwrap_or(&text);
+                f.write_str(text.strip_prefix("Execution error: ").unwrap_or(text))
+            }
         }
     }
 }

@@ -93,6 +93,7 @@ fn served(name: String, schema: &SchemaRef, key: &[usize]) -> Result<(), ArrowEr
         name: name.clone(),
         schema: Arc::clone(schema),
         key: key.to_vec(),
+        appended: false,
     };
     LiveStore::new(vec![spec]).map_err(|error| ArrowError::SchemaError(error.to_string()))?;
     let rows: RecordBatch = row_of_nulls(schema)?;

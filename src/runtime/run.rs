@@ -25,7 +25,7 @@ use crate::host::{Host, Machine};
 use crate::lake::{Lake, LakeError};
 use crate::plan::Plan;
 use crate::reclock::{Intake, IntakeLimits};
-use crate::render::served_views;
+use crate::render::{DEAD_LETTERS, served_views};
 use crate::serve::status::{Complaint, RestoredLake, RunDescription, Status, UnreadSample};
 use crate::serve::store::{LiveStore, ViewSpec};
 use crate::sink::{Codec, Committer};
@@ -250,6 +250,7 @@ pub(super) fn live_store(
         name: name.clone(),
         schema: Arc::clone(schema),
         key: key.clone(),
+        appended: name == DEAD_LETTERS,
     });
     LiveStore::new(specs.collect()).map_err(|error| RunError::Failed(error.to_string()))
 }

@@ -1,20 +1,26 @@
 //! Dead letters: what could not become a row, with its bytes, its place and why.
 //!
-//! A record is text nearly always, and people read it and search in it; so it is in `text` wherever it is
-//! UTF-8. Only what is not is in `record`, as bytes.
+//! A record is text nearly always, and people read it and search in it; so it is in `text` wherever
+//! it is UTF-8. Only what is not is in `record`, as bytes.
+//!
+//! An input of nothing but bad records must not cost much more than a good one. So letters are
+//! gathered as columns: their records are views of the chunk, which nothing copies, and their
+//! reasons are written one behind the other.
 
+use std::fmt::{Display, Write as _};
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryViewBuilder, Int64Array, RecordBatch, StringViewArray,
-    StringViewBuilder, TimestampMicrosecondArray, new_null_array,
+    StringViewBuilder, TimestampMicrosecondArray, UInt64Array, new_null_array,
 };
-use arrow::compute::cast;
+use arrow::buffer::Buffer;
+use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 
-use crate::delta::Delta;
+use crate::delta::{Delta, take_rows};
 
 /// The column of records that are UTF-8.
 const TEXT: &str = "text";
@@ -38,42 +44,105 @@ pub fn dead_letter_schema() -> SchemaRef {
     ]))
 }
 
-/// A dead letter without its stream and partition.
-pub(super) struct Dead {
-    pub offset: u64,
-    pub reason: String,
-    pub record: Bytes,
+/// The dead letters of a chunk while it is worked on.
+pub(super) struct Letters<'a> {
+    chunk: &'a Bytes,
+    offsets: Vec<u64>,
+    reasons: StringViewBuilder,
+    texts: StringViewBuilder,
+    /// The number of the chunk among the buffers of `texts`, once it is one of them.
+    block: Option<u32>,
+    records: BinaryViewBuilder,
+    /// The reason that is being written.
+    reason: String,
 }
 
-/// The dead letters of a chunk as rows; `now_us` is the time in microseconds since 1970.
-pub(super) fn letters(stream: &str, partition: &str, dead: &[Dead], now_us: i64) -> Delta {
-    let count = dead.len();
-    let (mut texts, mut records) = (StringViewBuilder::new(), BinaryViewBuilder::new());
-    for letter in dead {
-        let text = simdutf8::basic::from_utf8(&letter.record).ok();
-        texts.append_option(text);
-        records.append_option(text.is_none().then_some(&letter.record));
+impl<'a> Letters<'a> {
+    /// None yet, of records that are mostly slices of `chunk`.
+    pub fn of(chunk: &'a Bytes) -> Self {
+        Letters {
+            chunk,
+            offsets: Vec::new(),
+            reasons: StringViewBuilder::new(),
+            texts: StringViewBuilder::new(),
+            block: None,
+            records: BinaryViewBuilder::new(),
+            reason: String::new(),
+        }
     }
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(
-            stream, count,
-        ))),
-        Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(
-            partition, count,
-        ))),
-        Arc::new(Int64Array::from_iter_values(
-            dead.iter().map(|letter| letter.offset as i64),
-        )),
-        Arc::new(TimestampMicrosecondArray::from(vec![now_us; count])),
-        Arc::new(StringViewArray::from_iter_values(
-            dead.iter().map(|letter| letter.reason.as_str()),
-        )),
-        Arc::new(texts.finish()),
-        Arc::new(records.finish()),
-    ];
-    let rows =
-        RecordBatch::try_new(dead_letter_schema(), columns).expect("the columns are the schema's");
-    Delta::insert(rows)
+
+    /// Adds the record at `offset`, or a part of it.
+    pub fn push(&mut self, offset: u64, record: &[u8], reason: impl Display) {
+        self.offsets.push(offset);
+        self.reason.clear();
+        write!(self.reason, "{reason}").expect("a sentence is written to memory");
+        self.reasons.append_value(&self.reason);
+        if self.push_view(record) {
+            self.records.append_null();
+        } else if let Ok(text) = simdutf8::basic::from_utf8(record) {
+            self.texts.append_value(text);
+            self.records.append_null();
+        } else {
+            self.texts.append_null();
+            self.records.append_value(record);
+        }
+    }
+
+    /// Adds a text that is a slice of the chunk; false if it is not.
+    fn push_view(&mut self, record: &[u8]) -> bool {
+        let start = record
+            .as_ptr()
+            .addr()
+            .wrapping_sub(self.chunk.as_ptr().addr());
+        let is_slice = start < self.chunk.len() && record.len() <= self.chunk.len() - start;
+        let (Ok(start), Ok(length)) = (u32::try_from(start), u32::try_from(record.len())) else {
+            return false;
+        };
+        if !is_slice || i32::try_from(self.chunk.len()).is_err() {
+            return false;
+        }
+        let (texts, chunk) = (&mut self.texts, self.chunk);
+        let block = *self
+            .block
+            .get_or_insert_with(|| texts.append_block(Buffer::from(chunk.clone())));
+        texts.try_append_view(block, start, length).is_ok()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.offsets.len()
+    }
+
+    /// All of them as rows, in the order of their offsets; `now_us` is the time in microseconds
+    /// since 1970.
+    pub fn rows(mut self, stream: &str, partition: &str, now_us: i64) -> Delta {
+        let count = self.len();
+        let columns: Vec<ArrayRef> = vec![
+            repeated(stream, count),
+            repeated(partition, count),
+            Arc::new(Int64Array::from_iter_values(
+                self.offsets.iter().map(|&offset| offset as i64),
+            )),
+            Arc::new(TimestampMicrosecondArray::from(vec![now_us; count])),
+            Arc::new(self.reasons.finish()),
+            Arc::new(self.texts.finish()),
+            Arc::new(self.records.finish()),
+        ];
+        let mut rows = RecordBatch::try_new(dead_letter_schema(), columns)
+            .expect("the columns are the schema's");
+        if !self.offsets.is_sorted() {
+            let mut order: Vec<u64> = (0..count as u64).collect();
+            order.sort_by_key(|&letter| self.offsets[letter as usize]);
+            rows = take_rows(&rows, &order).expect("row numbers come from the batch itself");
+        }
+        Delta::insert(rows)
+    }
+}
+
+/// A column of one text.
+fn repeated(text: &str, count: usize) -> ArrayRef {
+    let one = StringViewArray::from_iter_values([text]);
+    take(&one, &UInt64Array::from(vec![0; count]), None).expect("there is a row 0")
 }
 
 /// Dead letters that were read from a lake, as [`letters`] makes them.
@@ -108,24 +177,30 @@ pub fn restored_letters(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
 mod tests {
     use super::*;
     use arrow::array::BinaryArray;
+    use arrow::datatypes::Int64Type;
 
     #[test]
     fn a_record_is_text_where_it_is_text_and_bytes_where_it_is_not() {
-        let dead = |record: &'static [u8]| Dead {
-            offset: 0,
-            reason: "why".to_owned(),
-            record: Bytes::from_static(record),
-        };
-        let letters = letters("pin", "0", &[dead(b"{\"a\": 1"), dead(b"\xff\0")], 0).rows;
+        let chunk = Bytes::from_static(b"{\"a\": 1\n\xff\0\n");
+        let mut letters = Letters::of(&chunk);
+        letters.push(1, &chunk[8..10], "why");
+        letters.push(0, &chunk[..7], format_args!("because of {}", 7));
+        letters.push(2, b"key", "why");
+        let letters = letters.rows("pin", "0", 0).rows;
+        let offsets = letters["offset"].as_primitive::<Int64Type>();
+        assert_eq!(offsets.values(), &[0, 1, 2]);
         let text = letters["text"].as_string_view();
         let record = letters["record"].as_binary_view();
-        assert_eq!(text.iter().collect::<Vec<_>>(), [Some("{\"a\": 1"), None]);
         let bytes: &[u8] = b"\xff\0";
-        assert_eq!(record.iter().collect::<Vec<_>>(), [None, Some(bytes)]);
+        assert_eq!(
+            text.iter().collect::<Vec<_>>(),
+            [Some("{\"a\": 1"), None, Some("key")]
+        );
+        assert_eq!(record.iter().collect::<Vec<_>>(), [None, Some(bytes), None]);
         assert_eq!(restored_letters(&letters).unwrap(), letters);
 
         // As the first version wrote them.
-        let all: &[&[u8]] = &[b"{\"a\": 1", bytes];
+        let all: &[&[u8]] = &[b"{\"a\": 1", bytes, b"key"];
         let before = RecordBatch::try_from_iter([
             ("stream", letters["stream"].clone()),
             ("partition", letters["partition"].clone()),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 
-use super::dead::{Dead, letters};
+use super::dead::Letters;
 use super::table::TablePipeline;
 use super::tombstone::deletes_from;
 use crate::decode::{Decoder, LineIndex};
@@ -74,15 +74,10 @@ impl StreamPipeline {
         let decoded = self
             .decoder
             .decode_or_reject(&chunk.bytes, chunk.first_offset);
-        let mut dead: Vec<Dead> = decoded
-            .rejects
-            .into_iter()
-            .map(|reject| Dead {
-                offset: reject.offset,
-                reason: reject.reason,
-                record: reject.record,
-            })
-            .collect();
+        let mut dead = Letters::of(&chunk.bytes);
+        for reject in &decoded.rejects {
+            dead.push(reject.offset, &reject.record, &reject.reason);
+        }
         let deletes = self.addressed(&chunk.deletes, &mut dead);
         let lines = LazyCell::new(|| LineIndex::new(&chunk.bytes));
         let record_at = |offset: u64| {
@@ -95,20 +90,17 @@ impl StreamPipeline {
             let name = table.definition().name.clone();
             let (rows, origin) = table.clean(&decoded.rows, |row, why| {
                 let offset = decoded.offsets.at(row as usize);
-                dead.push(Dead {
-                    offset,
-                    reason: format!(
-                        "the record cannot become a row of `{name}`: {why}; correct the value and send the record again"
-                    ),
-                    record: record_at(offset),
-                });
+                let reason = format_args!(
+                    "the record cannot become a row of `{name}`: {why}; correct the value and send the record again"
+                );
+                dead.push(offset, &record_at(offset), reason);
             });
             let (valid, origin) = table.with_keys(rows, origin, |row| {
                 let offset = decoded.offsets.at(row as usize);
-                let reason = format!(
+                let reason = format_args!(
                     "the record has no key: a column of the primary key of `{name}` is null; send it again with the key"
                 );
-                dead.push(Dead { offset, reason, record: record_at(offset) });
+                dead.push(offset, &record_at(offset), reason);
             });
             let (rows, deleted) = if deletes.is_empty() {
                 (valid, None)
@@ -119,7 +111,7 @@ impl StreamPipeline {
                 };
                 let offsets = (0..valid.num_rows()).map(offset_of).collect();
                 table.with_deletes(valid, offsets, &deletes, |delete, why| {
-                    dead.push(undeleted(delete, &format!("`{name}`"), &why));
+                    undeleted(&mut dead, delete, &format!("`{name}`"), &why);
                 })
             };
             if rows.num_rows() > 0 {
@@ -135,16 +127,15 @@ impl StreamPipeline {
                 ));
             }
         }
-        if !dead.is_empty() {
-            dead.sort_by_key(|letter| letter.offset);
-            result.dead = Some(letters(&self.name, &chunk.partition, &dead, now_us()));
+        if dead.len() > 0 {
+            result.dead = Some(dead.rows(&self.name, &chunk.partition, now_us()));
         }
         result
     }
 
     /// For each table the deletions that are meant for it; those that cannot be told apart are
     /// dead.
-    fn addressed(&self, deletes: &[Delete], dead: &mut Vec<Dead>) -> Vec<Vec<Delete>> {
+    fn addressed(&self, deletes: &[Delete], dead: &mut Letters<'_>) -> Vec<Vec<Delete>> {
         let mut addressed = vec![Vec::new(); self.tables.len()];
         if deletes.is_empty() {
             return addressed;
@@ -157,21 +148,18 @@ impl StreamPipeline {
                         addressed[table].push(delete.clone());
                     }
                 }
-                Err(why) => dead.push(undeleted(delete, "any table", &why)),
+                Err(why) => undeleted(dead, delete, "any table", &why),
             }
         }
         addressed
     }
 }
 
-fn undeleted(delete: &Delete, of: &str, why: &str) -> Dead {
-    Dead {
-        offset: delete.offset,
-        reason: format!(
-            "the tombstone deletes nothing from {of}: {why}; send it again with the key as message key"
-        ),
-        record: delete.key.clone(),
-    }
+fn undeleted(dead: &mut Letters<'_>, delete: &Delete, of: &str, why: &str) {
+    let reason = format_args!(
+        "the tombstone deletes nothing from {of}: {why}; send it again with the key as message key"
+    );
+    dead.push(delete.offset, &delete.key, reason);
 }
 
 /// The most records that are worked on at once: between two such pieces of a chunk the worker does

@@ -3,14 +3,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
-use arrow::compute::concat_batches;
+use arrow::array::{Array, BooleanArray, RecordBatch};
+use arrow::buffer::NullBuffer;
+use arrow::compute::{concat_batches, filter_record_batch};
 
 use super::tombstone::Tombstones;
 use crate::decode::Decoder;
 use crate::delta::take_rows;
 use crate::operator::keyed::{DELETED, FileId, KeyedRows, PickedRows};
-use crate::operator::map::reason;
+use crate::operator::map::Reason;
 use crate::operator::mapper::Mappers;
 use crate::operator::route::{Routed, hash_keys, key_columns, partition};
 use crate::operator::row_hash::hash_rows;
@@ -62,11 +63,11 @@ impl TablePipeline {
     pub fn clean(
         &mut self,
         decoded: &RecordBatch,
-        mut failed: impl FnMut(u64, String),
+        mut failed: impl FnMut(u64, Reason<'_>),
     ) -> (RecordBatch, Option<Vec<u64>>) {
         let mapped = self
             .cleaning
-            .apply(decoded, &mut |row, error| failed(row, reason(error)));
+            .apply(decoded, &mut |row, error| failed(row, Reason(error)));
         let mapped = mapped.expect("the rows have the columns that the maps were made for");
         (mapped.rows, mapped.origin)
     }
@@ -84,13 +85,17 @@ impl TablePipeline {
             return (rows, origin);
         }
         let source = |row: u64| origin.as_ref().map_or(row, |origin| origin[row as usize]);
-        let (good, bad): (Vec<u64>, Vec<u64>) = (0..rows.num_rows() as u64)
-            .partition(|&row| keys.iter().all(|key| key.is_valid(row as usize)));
-        for row in bad {
-            missing(source(row));
+        let nulls = keys.iter().map(|key| key.nulls());
+        let valid = nulls.fold(None, |all, of_key| NullBuffer::union(all.as_ref(), of_key));
+        let valid = valid
+            .expect("a key that has a null has a bitmap")
+            .into_inner();
+        for row in (!&valid).set_indices() {
+            missing(source(row as u64));
         }
-        let rows = take_rows(&rows, &good).expect("row numbers come from the batch itself");
-        (rows, Some(good.into_iter().map(source).collect()))
+        let origin = valid.set_indices().map(|row| source(row as u64)).collect();
+        let rows = filter_record_batch(&rows, &BooleanArray::new(valid, None));
+        (rows.expect("there is one answer a row"), Some(origin))
     }
 
     /// The rows and the deleted keys in the order of their offsets, and which of them are deleted

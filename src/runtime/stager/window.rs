@@ -64,7 +64,9 @@ impl Window {
         self.rows += rows.num_rows();
         self.open.entry(file).or_default().came += rows.num_rows();
         self.waiting.push_back((file, rows));
-        self.leave(WINDOW_ROWS, step);
+        // Rows that nobody replaces need not wait; and a few of them may hold chunks of records.
+        let keep = self.keys.as_ref().map_or(0, |_| WINDOW_ROWS);
+        self.leave(keep, step);
     }
 
     /// Notes that keys whose rows are in `file` were replaced. Tells whether the file is open here; otherwise it was complete before.
@@ -197,6 +199,13 @@ mod tests {
         let (values, gone) = &files.0[&0];
         assert_eq!((values.last(), *gone), (Some(&-71), Some(1)));
         assert!(!values.contains(&-70));
+    }
+
+    #[test]
+    fn rows_that_nobody_replaces_do_not_wait() {
+        let (mut window, mut files) = (Window::new(None), Files::default());
+        window.append(0, rows([(1, 10)]), |step| files.take(step));
+        assert_eq!(files.0[&0], (vec![10], None));
     }
 
     #[test]

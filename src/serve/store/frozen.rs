@@ -14,6 +14,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::bucket::Bucket;
 use super::codec::{Codec, RowBytes};
+use super::pile::Pile;
 use crate::delta::{Diff, Epoch};
 
 /// All views at one epoch.
@@ -41,28 +42,44 @@ pub struct FrozenView {
     pub epoch: Epoch,
     /// The last epoch that changed it.
     pub changed: Epoch,
-    pub(super) rows: FrozenRows,
+    pub(super) rows: Rows,
+}
+
+/// The rows of a view that is not changed any more.
+#[derive(Clone, Debug)]
+pub(super) enum Rows {
+    Encoded(FrozenRows),
+    Pile(Pile),
 }
 
 impl FrozenView {
     /// Its columns.
     pub fn schema(&self) -> &SchemaRef {
-        self.rows.codec.schema()
+        match &self.rows {
+            Rows::Encoded(rows) => rows.codec.schema(),
+            Rows::Pile(pile) => pile.schema(),
+        }
     }
 
     /// How many rows it has.
     pub fn row_count(&self) -> u64 {
-        self.rows.count()
+        match &self.rows {
+            Rows::Encoded(rows) => rows.count(),
+            Rows::Pile(pile) => pile.rows(),
+        }
     }
 
     /// Its rows, sorted by the key's columns and then the others (each in the order of the view; nulls first).
     pub fn rows(&self) -> RecordBatch {
-        self.rows.sorted(usize::MAX)
+        self.first_rows(usize::MAX)
     }
 
     /// The first so many of its rows in that order; much cheaper than all of a large view.
     pub fn first_rows(&self, limit: usize) -> RecordBatch {
-        self.rows.sorted(limit)
+        match &self.rows {
+            Rows::Encoded(rows) => rows.sorted(limit),
+            Rows::Pile(pile) => pile.sorted(limit),
+        }
     }
 }
 

@@ -10,6 +10,8 @@
 //!        (codec)                                     (view, bucket)     '--> dirty buckets: the lake
 //! ```
 //!
+//! A view whose rows only come, as the dead letters, is kept as it came (`pile`).
+//!
 //! # Invariants
 //! 1. All views of a cut are at its epoch: [`LiveStore::publish`] shows all changes of an epoch or none.
 //! 2. A view is a multiset: a row is there as often as the sum of its diffs says, and never less than zero
@@ -18,16 +20,20 @@
 mod bucket;
 mod codec;
 mod frozen;
+mod pile;
 #[cfg(test)]
 mod tests;
 mod view;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tokio::sync::watch;
 
 use self::codec::Codec;
+use self::frozen::Rows;
+use self::pile::{Pile, packed};
 use self::view::{Changes, View};
 use crate::delta::{Delta, Diff, Epoch};
 use crate::nearest::nearest;
@@ -47,6 +53,8 @@ pub struct ViewSpec {
     pub schema: SchemaRef,
     /// The columns that identify a row; they choose its bucket. All columns if nothing is known.
     pub key: Vec<usize>,
+    /// Whether its rows only come, and none is ever taken back.
+    pub appended: bool,
 }
 
 /// A view that the store cannot hold.
@@ -72,7 +80,8 @@ pub struct NoSuchView {
 /// Every materialised view at the last closed epoch. Shared between the writer and the readers as an [`Arc`].
 #[derive(Debug)]
 pub struct LiveStore {
-    codecs: Vec<Arc<Codec>>,
+    /// `None` for views that are not encoded: rows only come.
+    codecs: Vec<Option<Arc<Codec>>>,
     names: Vec<Arc<str>>,
     /// Held while an epoch is encoded and applied: epochs come one after the other.
     publishing: Mutex<()>,
@@ -83,14 +92,43 @@ pub struct LiveStore {
 #[derive(Debug)]
 struct State {
     epoch: Epoch,
-    views: Vec<View>,
+    views: Vec<Kept>,
     faults: u64,
+}
+
+/// The rows of a view.
+#[derive(Debug)]
+enum Kept {
+    /// They come and go.
+    Buckets(View),
+    /// They only come.
+    Pile(Pile),
+}
+
+impl Kept {
+    fn changed(&self) -> Epoch {
+        match self {
+            Kept::Buckets(view) => view.changed(),
+            Kept::Pile(pile) => pile.changed(),
+        }
+    }
+}
+
+impl State {
+    /// A view of which rows are taken back.
+    fn changing(&mut self, view: usize) -> &mut View {
+        match &mut self.views[view] {
+            Kept::Buckets(view) => view,
+            Kept::Pile(_) => unreachable!("rows that only come are not encoded"),
+        }
+    }
 }
 
 impl LiveStore {
     /// A store of these views, all empty, at epoch 0.
     pub fn new(views: Vec<ViewSpec>) -> Result<LiveStore, UnsupportedView> {
         let mut codecs = Vec::with_capacity(views.len());
+        let mut kept = Vec::with_capacity(views.len());
         for view in &views {
             let unsupported = |reason: String| UnsupportedView {
                 view: view.name.clone(),
@@ -107,13 +145,19 @@ impl LiveStore {
                 let reason = format!("its key names column {column}, which it does not have");
                 return Err(unsupported(reason));
             }
+            if view.appended {
+                codecs.push(None);
+                kept.push(Kept::Pile(Pile::empty(&view.schema)));
+                continue;
+            }
             let codec = Codec::new(Arc::clone(&view.schema), &view.key)
                 .map_err(|error| unsupported(error.to_string()))?;
-            codecs.push(Arc::new(codec));
+            codecs.push(Some(Arc::new(codec)));
+            kept.push(Kept::Buckets(View::empty()));
         }
         let state = State {
             epoch: 0,
-            views: views.iter().map(|_| View::empty()).collect(),
+            views: kept,
             faults: 0,
         };
         Ok(LiveStore {
@@ -148,11 +192,14 @@ impl LiveStore {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         // Encoding is the larger part of the work, and readers need not wait for it.
-        let changes: Vec<Changes> = changes
-            .iter()
-            .filter(|(_, delta)| !delta.diffs.is_empty())
-            .map(|(view, delta)| Changes::new(*view, &self.codecs[*view], delta))
-            .collect();
+        let mut encoded: Vec<Changes<'_>> = Vec::new();
+        let mut appended: Vec<(usize, RecordBatch)> = Vec::new();
+        for (view, delta) in changes.iter().filter(|(_, delta)| !delta.is_empty()) {
+            match &self.codecs[*view] {
+                Some(codec) => encoded.push(Changes::new(*view, codec, delta)),
+                None => appended.push((*view, packed(&delta.rows))),
+            }
+        }
         let mut state = self.write();
         debug_assert!(
             epoch > state.epoch || state.epoch == 0,
@@ -160,20 +207,27 @@ impl LiveStore {
             state.epoch
         );
         state.epoch = epoch;
+        for (view, rows) in appended {
+            if let Kept::Pile(pile) = &mut state.views[view] {
+                pile.append(epoch, rows);
+            }
+        }
         let mut rows_ahead = vec![0; self.names.len()];
-        for changes in &changes {
+        for changes in &encoded {
             rows_ahead[changes.view] += changes.diffs.iter().sum::<Diff>();
         }
-        for (view, rows) in state.views.iter_mut().zip(rows_ahead) {
-            view.grow(rows);
+        for (view, rows) in rows_ahead.into_iter().enumerate() {
+            if let Kept::Buckets(view) = &mut state.views[view] {
+                view.grow(rows);
+            }
         }
         let mut unsettled: Vec<(usize, u32)> = Vec::new();
-        for changes in &changes {
-            let negative = state.views[changes.view].apply(epoch, changes);
+        for changes in &encoded {
+            let negative = state.changing(changes.view).apply(epoch, changes);
             unsettled.extend(negative.into_iter().map(|bucket| (changes.view, bucket)));
         }
         for (view, bucket) in unsettled {
-            let faults = state.views[view].settle(bucket);
+            let faults = state.changing(view).settle(bucket);
             debug_assert_eq!(
                 faults, 0,
                 "epoch {epoch} retracts rows that `{}` does not have",
@@ -181,8 +235,8 @@ impl LiveStore {
             );
             state.faults += faults;
         }
-        for changes in &changes {
-            state.views[changes.view].grow(0);
+        for changes in &encoded {
+            state.changing(changes.view).grow(0);
         }
         drop(state);
         self.epochs.send_replace(epoch);
@@ -238,7 +292,11 @@ impl LiveStore {
 
     /// Bytes of memory that the rows take.
     pub fn memory(&self) -> u64 {
-        self.read().views.iter().map(View::memory).sum()
+        let memory = |view: &Kept| match view {
+            Kept::Buckets(view) => view.memory(),
+            Kept::Pile(pile) => pile.memory() as u64,
+        };
+        self.read().views.iter().map(memory).sum()
     }
 
     /// What the lake must rewrite of each view to have it as it is at [`Dirty::epoch`]; all views at the same
@@ -266,25 +324,40 @@ impl LiveStore {
     /// be rewritten.
     pub fn restored(&self, view: &str, lake: &LakeBuckets) -> Result<Option<Vec<u32>>, NoSuchView> {
         let number = self.view_number(view)?;
-        Ok(self.write().views[number].restored(lake))
+        Ok(match &mut self.write().views[number] {
+            Kept::Buckets(view) => view.restored(lake),
+            Kept::Pile(_) => None,
+        })
     }
 
     fn take_dirty(&self, state: &mut State, number: usize) -> DirtyBuckets {
-        let view = &mut state.views[number];
-        DirtyBuckets {
-            view: Arc::clone(&self.names[number]),
-            buckets_total: view.buckets_total(),
-            buckets: view.take_dirty(&self.codecs[number]),
+        let name = Arc::clone(&self.names[number]);
+        match (&mut state.views[number], &self.codecs[number]) {
+            (Kept::Buckets(view), Some(codec)) => DirtyBuckets {
+                view: name,
+                buckets_total: view.buckets_total(),
+                buckets: view.take_dirty(codec),
+            },
+            // What only comes is in the lake already.
+            _ => DirtyBuckets {
+                view: name,
+                buckets_total: 0,
+                buckets: Vec::new(),
+            },
         }
     }
 
     fn freeze(&self, state: &State, number: usize) -> FrozenView {
-        let view = &state.views[number];
+        let rows = match (&state.views[number], &self.codecs[number]) {
+            (Kept::Buckets(view), Some(codec)) => Rows::Encoded(view.rows(codec)),
+            (Kept::Pile(pile), _) => Rows::Pile(pile.clone()),
+            (Kept::Buckets(_), None) => unreachable!("what is in buckets is encoded"),
+        };
         FrozenView {
             name: Arc::clone(&self.names[number]),
             epoch: state.epoch,
-            changed: view.changed(),
-            rows: view.rows(&self.codecs[number]),
+            changed: state.views[number].changed(),
+            rows,
         }
     }
 

@@ -71,6 +71,7 @@ impl Running {
             name: name.to_owned(),
             schema: schema(),
             key: vec![0],
+            appended: false,
         };
         let views = vec![view("posts_by_category"), view("top_category")];
         let store = Arc::new(LiveStore::new(views).unwrap());

@@ -51,6 +51,7 @@ fn measure_a_large_view() {
         name: "v".to_owned(),
         schema: Arc::clone(&schema),
         key: vec![0, 1],
+        appended: false,
     };
     let store = LiveStore::new(vec![view]).unwrap();
     // The thread's own time on a processor, so that other work on the machine does not count.
@@ -115,6 +116,7 @@ fn measure_a_large_view() {
         name: "v".to_owned(),
         schema: Arc::clone(&schema),
         key: vec![0, 1],
+        appended: false,
     }])
     .unwrap();
     let all = batch(0..100_000, 1, 1);

@@ -26,6 +26,7 @@ fn spec(name: &str, key: &[usize]) -> ViewSpec {
         name: name.to_owned(),
         schema: schema(),
         key: key.to_vec(),
+        appended: false,
     }
 }
 
