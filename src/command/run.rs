@@ -22,7 +22,7 @@ use crate::serve::format::grouped;
 use crate::serve::http::{Served, Server, serve};
 use crate::serve::status::{Complaint, Status};
 use crate::serve::store::LiveStore;
-use crate::serve::terminal::{TerminalStatus, size_of};
+use crate::serve::terminal::{TerminalStatus, log, size_of};
 use crate::sink::Codec;
 use crate::source::{OnBadFile, SourceSpec};
 use crate::sql::Session;
@@ -343,7 +343,10 @@ impl Readers {
             std::thread::spawn(move || {
                 let mut terminal = TerminalStatus::new(std::io::stderr(), size_of);
                 while !done.load(Ordering::Relaxed) {
-                    // A status that cannot be drawn must not end the run.
+                    let lines = log::held();
+                    if !lines.is_empty() {
+                        let _ = terminal.print(&lines);
+                    }
                     let _ = terminal.tick(now_ms(), || status.sample(&store, now_ms()));
                     std::thread::park_timeout(Duration::from_millis(100));
                 }
@@ -363,6 +366,14 @@ impl Readers {
         self.drawing.thread().unpark();
         let _ = self.drawing.join();
         runtime.block_on(self.server.stop());
+                if std::io::stderr().is_terminal() {
+                    log::hold();
+                }
+                // A status that cannot be drawn must not end the run.
         self.store
     }
 }
+                let lines = log::release();
+                if !lines.is_empty() {
+                    let _ = terminal.print(&lines);
+                }

@@ -3,9 +3,10 @@
 //!
 //! The rendering is a pure function of a sample and of the terminal's size. The block is drawn over the last one by moving the cursor up,
 //! so it must not be higher than the terminal: what had scrolled away could not be drawn over. Lines that are longer than the terminal are
-//! cut by the terminal itself (wrapping is off while drawing).
+//! cut by the terminal itself (wrapping is off while drawing). Lines of the log are written above it ([`log`]).
 
 mod block;
+pub mod log;
 mod words;
 
 use std::fmt::Write as _;
@@ -61,11 +62,10 @@ impl<W: Write> TerminalStatus<W> {
     pub fn show(&mut self, now_ms: u64, sample: &StatusSample) -> io::Result<()> {
         if let Some(size) = (self.size)(&self.out) {
             self.due_ms = now_ms + BLOCK_EVERY_MS;
-            self.erase()?;
             let block = render_block(sample, size);
-            self.drawn = block.lines().count();
             // Without wrapping, a line of the block is a line of the screen.
-            write!(self.out, "\x1b[?7l{block}\x1b[?7h")?;
+            self.draw_over("\x1b[?7l", &block, "\x1b[?7h")?;
+            self.drawn = block.lines().count();
         } else {
             self.due_ms = now_ms + LINE_EVERY_MS;
             writeln!(self.out, "{}", render_line(sample))?;
@@ -73,21 +73,24 @@ impl<W: Write> TerminalStatus<W> {
         self.out.flush()
     }
 
-    /// Writes a line that stays, above the block. The block comes back at the next tick.
-    pub fn print(&mut self, line: &str) -> io::Result<()> {
-        self.erase()?;
+    /// Writes lines that stay, above the block. The block comes back at the next tick.
+    pub fn print(&mut self, lines: &str) -> io::Result<()> {
+        self.draw_over("", lines, "")?;
         self.due_ms = 0;
-        writeln!(self.out, "{line}")?;
         self.out.flush()
     }
 
-    fn erase(&mut self) -> io::Result<()> {
+    /// Writes lines over the block and clears what is left of it.
+    ///
+    /// The screen is never cleared from its first line on: terminals that keep what is cleared would
+    /// fill their history with a block every half second.
+    fn draw_over(&mut self, before: &str, lines: &str, behind: &str) -> io::Result<()> {
         if self.drawn > 0 {
-            // Up to the block's first line, and clear from there to the end of the screen.
-            write!(self.out, "\x1b[{}F\x1b[J", self.drawn)?;
+            write!(self.out, "\x1b[{}F", self.drawn)?;
             self.drawn = 0;
         }
-        Ok(())
+        let lines = lines.replace('\n', "\x1b[K\n");
+        write!(self.out, "{before}{lines}\x1b[J{behind}")
     }
 }
 
@@ -169,14 +172,16 @@ mod tests {
         status.tick(1000, sample).unwrap();
         status.tick(1400, || panic!("it is not time yet")).unwrap();
         status.tick(1500, sample).unwrap();
-        status.print("a word").unwrap();
+        status.print("a warning\n").unwrap();
+        status.tick(1600, sample).unwrap();
         let block = render_block(&sample(), SIZE);
         let lines = block.lines().count();
-        let drawn = format!("\x1b[?7l{block}\x1b[?7h");
-        let up = format!("\x1b[{lines}F\x1b[J");
+        let drawn = block.replace('\n', "\x1b[K\n");
+        let drawn = format!("\x1b[?7l{drawn}\x1b[J\x1b[?7h");
+        let up = format!("\x1b[{lines}F");
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            format!("{drawn}{up}{drawn}{up}a word\n")
+            format!("{drawn}{up}{drawn}{up}a warning\x1b[K\n\x1b[J{drawn}")
         );
     }
 
