@@ -221,7 +221,7 @@ fn elements(array: &dyn Array, row: usize) -> Option<arrow::array::ArrayRef> {
 }
 
 /// How many bytes a value has, about.
-fn size(array: &dyn Array, row: usize) -> u64 {
+pub fn size(array: &dyn Array, row: usize) -> u64 {
     let bytes = match array.data_type() {
         _ if array.is_null(row) => 0,
         DataType::Utf8 => array.as_string::<i32>().value(row).len(),

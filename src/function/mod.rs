@@ -51,7 +51,7 @@ use std::sync::{Arc, LazyLock};
 use arrow::buffer::BooleanBuffer;
 use datafusion_expr::{AggregateUDF, ColumnarValue, ScalarUDF};
 
-pub use bounded::{TooLong, TooMuch, bounded};
+pub use bounded::{TooLong, TooMuch, bounded, size as value_bytes};
 pub use parse::ValueError;
 
 /// The function that gives null where the one called `name` fails, and the same value elsewhere, if

@@ -3,14 +3,15 @@
 //!
 //! A condition is bounded before it is planned (bytes and tokens, hence depth) and may call only
 //! functions whose value is no larger than their arguments, computed in time that is linear in them. The
-//! memory of a condition is then bounded by its length times the values of the rows it is evaluated on.
+//! memory of a condition is then bounded by the values of the rows it is evaluated on, which are few where
+//! they are long, times the number of `||` in it.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use datafusion_common::tree_node::TreeNode;
+use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_common::{DataFusionError, Result, plan_err};
-use datafusion_expr::Expr;
+use datafusion_expr::{BinaryExpr, Expr, Operator};
 use datafusion_sql::sqlparser::dialect::GenericDialect;
 use datafusion_sql::sqlparser::tokenizer::{Token, Tokenizer};
 
@@ -18,6 +19,9 @@ use datafusion_sql::sqlparser::tokenizer::{Token, Tokenizer};
 const BYTES_MAX: usize = 16 << 10;
 /// The most words, literals and operators. A chain of operators is a tree as deep as it is long.
 const TOKENS_MAX: usize = 1000;
+/// The most times that `||` makes a longer text of two: a value has at most so many times the bytes
+/// of its row, and as many are copied for each.
+const JOINS_MAX: usize = 16;
 
 /// DataFusion's functions that conditions may call.
 const FUNCTIONS: &str = "
@@ -68,7 +72,22 @@ pub(super) fn expression(expression: &Expr) -> Result<()> {
         refusal = part_of(part).err();
         Ok(refusal.is_some())
     })?;
-    refusal.map_or(Ok(()), Err)
+    if let Some(refusal) = refusal {
+        return Err(refusal);
+    }
+    let mut joins = 0;
+    expression.apply(|part| {
+        if let Expr::BinaryExpr(BinaryExpr { op, .. }) = part {
+            joins += usize::from(*op == Operator::StringConcat);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if joins > JOINS_MAX {
+        return plan_err!(
+            "it joins texts {joins} times with `||`, and a condition may do so {JOINS_MAX} times"
+        );
+    }
+    Ok(())
 }
 
 fn part_of(part: &Expr) -> Result<()> {

@@ -11,15 +11,19 @@
 
 mod allowed;
 
-use arrow::array::{AsArray, BooleanArray, BooleanBuilder, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, BooleanBuilder, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::DataType;
 use datafusion_common::{DFSchema, DataFusionError, exec_err};
 
+use crate::function::value_bytes;
 use crate::sql::Session;
 
 /// Rows that are evaluated together: what a condition computes for them is in memory at once.
 const SLICE_ROWS: usize = 1024;
+/// Bytes of the values that a condition reads in rows that are evaluated together, unless one row has
+/// more.
+const SLICE_BYTES: u64 = 4 << 20;
 
 /// A condition that cannot be asked of a view.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +78,11 @@ fn evaluate(
     let schema = DFSchema::try_from(rows.schema())?;
     let expression = session.expression(condition, &schema)?;
     allowed::expression(&expression)?;
+    let read = expression.column_refs();
+    let read = read
+        .iter()
+        .filter_map(|column| rows.column_by_name(column.name()));
+    let read: Vec<&dyn Array> = read.map(AsRef::as_ref).collect();
     let expression = session.physical(expression, &schema)?;
     match expression.data_type(&rows.schema())? {
         DataType::Boolean => {}
@@ -81,20 +90,36 @@ fn evaluate(
         other => return Ok(Err(other)),
     }
     let mut keep = BooleanBuilder::with_capacity(rows.num_rows());
-    for start in (0..rows.num_rows()).step_by(SLICE_ROWS) {
+    let mut start = 0;
+    while start < rows.num_rows() {
         if !go_on() {
             return exec_err!(
                 "it takes too long: it was given up after {start} of {} rows",
                 rows.num_rows()
             );
         }
-        let slice = rows.slice(start, SLICE_ROWS.min(rows.num_rows() - start));
+        let slice = rows.slice(start, slice_rows(&read, start, rows.num_rows()));
+        start += slice.num_rows();
         let value = expression.evaluate(&slice)?.into_array(slice.num_rows())?;
         for row in value.as_boolean() {
             keep.append_option(row);
         }
     }
     Ok(Ok(keep.finish()))
+}
+
+/// How many rows from `start` on are evaluated together: at least one.
+fn slice_rows(read: &[&dyn Array], start: usize, rows: usize) -> usize {
+    let end = rows.min(start + SLICE_ROWS);
+    let mut bytes = 0;
+    let full = (start..end).find(|row| {
+        bytes += read
+            .iter()
+            .map(|array| value_bytes(*array, *row))
+            .sum::<u64>();
+        bytes > SLICE_BYTES
+    });
+    full.unwrap_or(end).max(start + 1) - start
 }
 
 /// What DataFusion says, without its names for kinds of errors.
@@ -221,6 +246,8 @@ mod tests {
     #[test]
     fn a_condition_is_bounded_in_length_and_depth() {
         let chain = |term: &str, times: usize| vec![term; times].join(" OR ");
+        let chain_of_joins = |times: usize| "category || ".repeat(times) + "category = ''";
+        assert_eq!(kept(&chain_of_joins(16)), [0; 0]);
         assert_eq!(kept(&chain("posts > 4", 240)), [70, 5]);
         for (condition, why) in [
             (chain("posts>1", 500), "words and operators"),
@@ -228,11 +255,30 @@ mod tests {
             ("cast(".repeat(2000), "words and operators"),
             ("(".repeat(999), "nested"),
             ("NOT ".repeat(999), "NOT"),
+            (chain_of_joins(400), "joins texts 400 times"),
         ] {
             let error = filter(&Session::new(), &rows(), &condition, &|| true).unwrap_err();
             assert!(error.reason.contains(why), "{}", error.reason);
             assert!(error.to_string().len() < 1000, "{error}");
         }
+    }
+
+    #[test]
+    fn rows_with_long_values_are_evaluated_a_few_at_a_time() {
+        let text: ArrayRef = Arc::new(StringViewArray::from(vec!["x".repeat(1 << 20); 40]));
+        let number: ArrayRef = Arc::new(Int64Array::from(vec![1; 40]));
+        let rows = RecordBatch::try_from_iter([("text", text), ("number", number)]).unwrap();
+        let slices = |condition: &str| {
+            let count = std::cell::Cell::new(0);
+            let go_on = || {
+                count.set(count.get() + 1);
+                true
+            };
+            let kept = filter(&Session::new(), &rows, condition, &go_on).unwrap();
+            (kept.num_rows(), count.get())
+        };
+        assert_eq!(slices("text || text <> text"), (40, 10));
+        assert_eq!(slices("number = 1"), (40, 1));
     }
 
     #[test]
