@@ -95,6 +95,7 @@ pub(super) async fn post(
     let mut taken = Vec::new();
     let mut is_end = false;
     let mut stopping = None;
+    let mut interrupted = false;
     let mut can_stop = true;
     loop {
         let mut now = clock.now();
@@ -153,9 +154,12 @@ pub(super) async fn post(
                 let now = clock.now();
                 tally.requests += 1;
                 tally.latencies.add(1, now.saturating_sub(sent));
+                // Retries are used up while it is being stopped, too: without this, what failed would
+                // be sent again without a pause.
                 if let Err(GiveUp(why)) = lanes.settle(batch, answer, now, &mut tally)
-                    && stopping.is_none()
+                    && !matches!(stopping, Some(Stopping::GivenUp(_)))
                 {
+                    interrupted = stopping.is_some();
                     stopping = Some(Stopping::GivenUp(why));
                 }
             }
@@ -169,7 +173,7 @@ pub(super) async fn post(
     }
     requests.shutdown().await;
     target.finish().await?;
-    let interrupted = matches!(stopping, Some(Stopping::Interrupted(_)));
+    interrupted |= matches!(stopping, Some(Stopping::Interrupted(_)));
     let posted = Posted {
         target: name,
         tally,

@@ -268,6 +268,22 @@ fn an_interrupted_posting_sends_what_it_has_begun_and_reports() {
 }
 
 #[test]
+fn interrupted_where_nobody_listens_it_is_given_up_after_the_retries() {
+    let error = emulate_until(
+        "--to http://127.0.0.1:1/topics --posts 5000 --batch 500 --retries 3",
+        |_| 1,
+    )
+    .unwrap_err();
+    let EmulatorError::Undelivered { report, why } = error else {
+        panic!("{error}")
+    };
+    assert!(why.contains("tried 4 times"), "{why}");
+    assert!(report.is_interrupted());
+    let made: u64 = report.unsettled().iter().sum();
+    assert!(report.repeated() <= 4 * made, "no more than the retries");
+}
+
+#[test]
 fn interrupted_twice_it_ends_at_once() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     // It takes connections and never answers.
