@@ -3,8 +3,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use axum::body::{Body, HttpBody};
-use axum::http::header::CONTENT_LENGTH;
+use axum::body::{Body, BodyDataStream, HttpBody};
+use axum::http::header::{CONTENT_LENGTH, EXPECT};
 use axum::http::{Request, StatusCode};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -13,6 +13,9 @@ use serde::{Deserialize, Deserializer};
 
 /// The most records of one request.
 pub const RECORDS_MAX: usize = 10_000;
+
+/// The most bytes that are read of a body only to be forgotten.
+const DROPPED_MAX: usize = 64 << 20;
 
 /// Why a body was not read: the status and the sentence.
 pub type Unread = (StatusCode, String);
@@ -28,10 +31,16 @@ pub fn announced(request: &Request<Body>, bytes_max: usize) -> usize {
 pub async fn read(request: Request<Body>, bytes_max: usize) -> Result<Bytes, Unread> {
     let told = request.headers().get(CONTENT_LENGTH);
     let told = told.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if told.is_some_and(|length| length > bytes_max) {
+    // Who asks first has sent nothing, and is not asked to.
+    let asks_first = request.headers().contains_key(EXPECT);
+    let too_large_told = told.is_some_and(|length| length > bytes_max);
+    let mut pieces = request.into_body().into_data_stream();
+    if too_large_told && !asks_first {
+        drop_rest(&mut pieces).await;
+    }
+    if too_large_told {
         return Err(too_large(bytes_max));
     }
-    let mut pieces = request.into_body().into_data_stream();
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     while let Some(piece) = pieces.next().await {
@@ -40,6 +49,7 @@ pub async fn read(request: Request<Body>, bytes_max: usize) -> Result<Bytes, Unr
             (StatusCode::BAD_REQUEST, why)
         })?;
         if first.len() + all.len() + piece.len() > bytes_max {
+            drop_rest(&mut pieces).await;
             return Err(too_large(bytes_max));
         }
         if first.is_empty() && all.is_empty() {
@@ -54,6 +64,19 @@ pub async fn read(request: Request<Body>, bytes_max: usize) -> Result<Bytes, Unr
         all.extend_from_slice(&piece);
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// Reads and forgets what is left of a body that is too large, up to a bound.
+///
+/// Most clients send all before they read anything: closed meanwhile, they see a broken connection in
+/// the place of the answer.
+async fn drop_rest(pieces: &mut BodyDataStream) {
+    let mut dropped = 0;
+    while dropped < DROPPED_MAX
+        && let Some(Ok(piece)) = pieces.next().await
+    {
+        dropped += piece.len();
+    }
 }
 
 /// Reads a list of at most [`RECORDS_MAX`] elements; a longer one is not read to its end.

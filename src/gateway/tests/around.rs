@@ -60,6 +60,22 @@ async fn a_body_that_is_too_large_is_refused_told_or_not() {
     assert_eq!(gateway.post("/topics/pin", JSON, ONE).await.status, 200);
 }
 
+#[tokio::test]
+async fn a_client_that_sends_all_of_a_too_large_body_gets_the_answer() {
+    let gateway = Gateway::with(|config| config.limits.body_bytes = 64).await;
+    let body = "x".repeat(32 << 20);
+    let length = body.len();
+    for framed in [
+        format!("content-length: {length}\r\n\r\n{body}"),
+        format!("transfer-encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\n"),
+    ] {
+        let stream = TcpStream::connect(gateway.server.address()).await.unwrap();
+        let head = format!("POST /topics/pin HTTP/1.1\r\nhost: localhost\r\ncontent-type: {JSON}");
+        let answer = raw(stream, &format!("{head}\r\nconnection: close\r\n{framed}")).await;
+        assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    }
+}
+
 async fn raw(mut stream: TcpStream, text: &str) -> String {
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = String::new();
