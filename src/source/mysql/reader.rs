@@ -52,7 +52,7 @@ pub(super) async fn read(
             "" => None,
             token => Some(serde_json::from_str(token).map_err(|_| {
                 let why = format!("the position's token `{token}` is not a key; begin a new lake");
-                failed(&shared, &table, why)
+                failed(&shared, &self::table(&table), why)
             })?),
         };
         tables.push_back(Table {
@@ -65,6 +65,7 @@ pub(super) async fn read(
         });
     }
     let mut attempt = 0;
+    let mut has_read = false;
     loop {
         let before: Vec<u64> = tables.iter().map(|table| table.offset).collect();
         let stopped = match session(&shared, units, events, &mut tables).await {
@@ -73,16 +74,26 @@ pub(super) async fn read(
         };
         let went_on = tables.iter().map(|table| table.offset).ne(before);
         attempt = if went_on { 1 } else { attempt + 1 };
+        has_read |= went_on;
         match stopped {
             Stopped::For(error) => return Err(error),
             Stopped::By(place, error) if !error.is_fatal() || attempt >= ATTEMPTS => {
                 return Err(failed(&shared, &place, what_to_do(&error)));
             }
             Stopped::By(place, error) => {
-                tracing::warn!(
-                    "the connection to {} was lost at {place}: {error}; reading on in the database as it is now",
-                    shared.address.describe()
-                );
+                let source = shared.address.describe();
+                if has_read {
+                    tracing::warn!(
+                        "the connection to {source} was lost at {place}: {}; reading on in the \
+                         database as it is now",
+                        sentence(&error)
+                    );
+                } else {
+                    tracing::warn!(
+                        "{source} cannot be read at {place}, and is tried again: {}",
+                        sentence(&error)
+                    );
+                }
                 tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
             }
         }
@@ -104,25 +115,24 @@ async fn session(
     tables: &mut VecDeque<Table>,
 ) -> Result<(), Stopped> {
     let database = shared.address.database().to_owned();
-    let by = |place: &str| {
-        let place = place.to_owned();
-        move |error| Stopped::By(place, error)
-    };
-    let mut connection = shared.address.connect().await.map_err(by(&database))?;
+    let by = |place: String| move |error| Stopped::By(place, error);
+    let by_database = || by(format!("the database `{database}`"));
+    let mut connection = shared.address.connect().await.map_err(by_database())?;
     for statement in [
         "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
         "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
     ] {
         let done = connection.query_drop(statement).await;
-        done.map_err(by(&database))?;
+        done.map_err(by_database())?;
     }
     for table in tables.iter_mut() {
         let given = shared.address.key(&shared.opening.streams[table.stream]);
         let found = key::find(&mut connection, &database, &table.name, given).await;
-        let found = found.map_err(by(&table.name))?;
-        let key = found.map_err(|why| Stopped::For(failed(shared, &table.name, why)))?;
+        let found = found.map_err(by(self::table(&table.name)))?;
+        let key =
+            found.map_err(|why| Stopped::For(failed(shared, &self::table(&table.name), why)))?;
         let left = rows_left(&mut connection, &database, table, &key).await;
-        let left = left.map_err(by(&table.name))?;
+        let left = left.map_err(by(self::table(&table.name)))?;
         shared.left().insert(table.stream, left);
         table.key = Some(key);
     }
@@ -178,7 +188,7 @@ async fn page(
         return Ok(false);
     };
     let name = table.name.clone();
-    let by = |error| Stopped::By(name.clone(), error);
+    let by = |error| Stopped::By(self::table(&name), error);
     let (behind, params) = behind(&key, table.last.as_ref());
     // Without an index every page would sort the table again.
     let limit = if key.indexed { table.limit } else { u64::MAX };
@@ -194,7 +204,7 @@ async fn page(
         .position(|column| column.name_ref() == key.column.as_bytes())
     else {
         let why = format!("its column `{}` is gone", key.column);
-        return Err(Stopped::For(failed(shared, &name, why)));
+        return Err(Stopped::For(failed(shared, &self::table(&name), why)));
     };
     let writer = RowWriter::new(statement.columns());
     let mut rows = connection.exec_iter(&statement, params).await.map_err(by)?;
@@ -208,7 +218,7 @@ async fn page(
                 "its column `{}` holds no keys that can be read on behind",
                 key.column
             );
-            return Err(Stopped::For(failed(shared, &name, why)));
+            return Err(Stopped::For(failed(shared, &self::table(&name), why)));
         };
         if lines.last.as_ref() != Some(&value) {
             if lines.text.len() >= CHUNK_BYTES {
@@ -334,7 +344,8 @@ fn quoted(name: &str) -> String {
 fn what_to_do(error: &mysql_async::Error) -> String {
     let advice = match error {
         mysql_async::Error::Server(server) => match server.code {
-            1044 | 1045 | 1698 => "check the user and the password (MYSQL_PWD)",
+            1044 => "check the database's name, and GRANT the user what it needs there",
+            1045 | 1698 => "check the user and the password (MYSQL_PWD)",
             1049 => "check the database's name",
             1142 | 1143 => "GRANT SELECT on it to the user",
             _ => "this is what the server says",
@@ -342,15 +353,30 @@ fn what_to_do(error: &mysql_async::Error) -> String {
         mysql_async::Error::Io(_) => {
             "check that the server runs and can be reached from here, and whether it wants TLS (`tls=on`)"
         }
+        mysql_async::Error::Driver(mysql_async::DriverError::NoClientSslFlagFromServer) => {
+            "leave `tls=on` out, or set up TLS in the server"
+        }
         _ => "check that this is a MySQL or MariaDB server",
     };
-    format!("{error}; {advice}")
+    format!("{}; {advice}", sentence(error))
+}
+
+/// What is said, once: the library wraps an error of the network in two others of the same words.
+fn sentence(error: &mysql_async::Error) -> String {
+    const WRAPPED: &str = "Input/output error: ";
+    let text = error.to_string();
+    text.trim_start_matches(WRAPPED).to_owned()
+}
+
+/// A table as it is called in messages.
+fn table(name: &str) -> String {
+    format!("the table `{name}`")
 }
 
 fn failed(shared: &Shared, place: &str, why: String) -> SourceError {
     SourceError::Failed {
         source_name: shared.address.describe(),
-        place: format!("the table `{place}`"),
+        place: place.to_owned(),
         why,
     }
 }
@@ -358,6 +384,17 @@ fn failed(shared: &Shared, place: &str, why: String) -> SourceError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_of_the_network_is_told_once_and_with_what_to_do() {
+        let io = std::io::Error::other("Connection refused");
+        let error = mysql_async::Error::Io(mysql_async::IoError::Io(io));
+        assert_eq!(
+            what_to_do(&error),
+            "Connection refused; check that the server runs and can be reached from here, and \
+             whether it wants TLS (`tls=on`)"
+        );
+    }
 
     #[test]
     fn rows_of_the_last_key_are_given_up_at_the_end_of_a_full_page() {
