@@ -13,7 +13,10 @@ pub enum LakeError {
     Location { location: String, why: String },
 
     /// The store did not do what it was asked. Nothing is known to be wrong with the lake itself.
-    #[error("could not {action} `{path}` in the lake: {}; check that the store can be reached and may be written, then try again", chain(source.as_ref()))]
+    #[error(
+        "could not {action} `{path}` in the lake: {}; {}",
+        chain(source.as_ref()), what_to_do(action, source.as_ref())
+    )]
     Store {
         action: &'static str,
         path: String,
@@ -144,7 +147,14 @@ pub enum LakeError {
     ColumnType { column: String, data_type: String },
 
     /// deltalake-core could not read a table or maintain its log.
-    #[error("could not {action} the Delta table `{table}`: {}", chain(source.as_ref()))]
+    #[error(
+        "could not {action} the Delta table `{table}`: {}{}",
+        chain(source.as_ref()),
+        if *passing { "" } else {
+            "; if files in its `_delta_log` are damaged or missing, bring them back, or read the \
+             sources again into a new lake with --lake"
+        }
+    )]
     Delta {
         action: &'static str,
         table: String,
@@ -181,6 +191,27 @@ fn is_final(error: &(dyn Error + Send + Sync + 'static)) -> bool {
     })
 }
 
+/// What a person can do about a store that does not do what it is asked.
+fn what_to_do(action: &str, error: &(dyn Error + Send + Sync + 'static)) -> &'static str {
+    use object_store::Error::{NotFound, PermissionDenied, Unauthenticated};
+    /// Where keys are asked for when the environment has none.
+    const INSTANCE_METADATA: &str = "169.254.169.254";
+    match error.downcast_ref::<object_store::Error>() {
+        Some(NotFound { .. }) if action == "read" => {
+            "something else removed it: bring it back from a backup or an older version of the \
+             object, or read the sources again into a new lake with --lake"
+        }
+        Some(PermissionDenied { .. } | Unauthenticated { .. }) => {
+            "see that the lake may be read and written from here (S3: by the keys in \
+             AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), then start again"
+        }
+        _ if chain(error).contains(INSTANCE_METADATA) => {
+            "no keys for S3 were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        }
+        _ => "check that the store can be reached and may be written, then try again",
+    }
+}
+
 /// A moment as people read it, in UTC.
 pub(crate) fn date(ms: i64) -> String {
     let nanos = i128::from(ms) * 1_000_000;
@@ -211,4 +242,51 @@ fn chain(error: &dyn Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    #[test]
+    fn what_to_do_fits_what_the_store_said() {
+        let path = || "tables/pin/a.parquet".to_owned();
+        let store = |action, source| LakeError::Store {
+            action,
+            path: path(),
+            source: Box::new(source),
+        };
+        let gone = || object_store::Error::NotFound {
+            path: path(),
+            source: "404".into(),
+        };
+        let denied = object_store::Error::PermissionDenied {
+            path: path(),
+            source: "403".into(),
+        };
+        let generic = |why: &str| object_store::Error::Generic {
+            store: "S3",
+            source: why.to_owned().into(),
+        };
+        let errors = [
+            store("read", gone()),
+            store("write", gone()),
+            store("write", denied),
+            store(
+                "list",
+                generic("PUT http://169.254.169.254/latest/api/token"),
+            ),
+            store("list", generic("connection refused")),
+        ];
+        let told: Vec<String> = errors.iter().map(LakeError::to_string).collect();
+        expect![[r#"
+            could not read `tables/pin/a.parquet` in the lake: Object at location tables/pin/a.parquet not found: 404; something else removed it: bring it back from a backup or an older version of the object, or read the sources again into a new lake with --lake
+            could not write `tables/pin/a.parquet` in the lake: Object at location tables/pin/a.parquet not found: 404; check that the store can be reached and may be written, then try again
+            could not write `tables/pin/a.parquet` in the lake: The operation lacked the necessary privileges to complete for path tables/pin/a.parquet: 403; see that the lake may be read and written from here (S3: by the keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), then start again
+            could not list `tables/pin/a.parquet` in the lake: Generic S3 error: PUT http://169.254.169.254/latest/api/token; no keys for S3 were found: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+            could not list `tables/pin/a.parquet` in the lake: Generic S3 error: connection refused; check that the store can be reached and may be written, then try again
+        "#]]
+        .assert_eq(&(told.join("\n") + "\n"));
+    }
 }

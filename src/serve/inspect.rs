@@ -14,6 +14,7 @@ use url::form_urlencoded::byte_serialize;
 use super::client::{Fetched, fetch};
 use super::format::Format;
 use crate::delta::Epoch;
+use crate::redact::redact;
 
 /// A table on a screen has no use for more rows, unless they are asked for.
 const TABLE_ROWS: usize = 50;
@@ -132,7 +133,7 @@ fn ask(args: &InspectArgs, after: Option<Epoch>) -> Result<Option<Printable>, In
         true => args.at.clone(),
         false => format!("http://{}", args.at),
     };
-    let bad_address = || InspectError::Address(args.at.clone());
+    let bad_address = || InspectError::Address(redact(&args.at));
     let url = Url::parse(&base).map_err(|_| bad_address())?;
     let (Some(host), "http") = (url.host_str(), url.scheme()) else {
         return Err(bad_address());
@@ -140,7 +141,7 @@ fn ask(args: &InspectArgs, after: Option<Epoch>) -> Result<Option<Printable>, In
     let port = url.port().unwrap_or(80);
     let path = path(args, after);
     let nobody = |cause| InspectError::NobodyThere {
-        address: args.at.clone(),
+        address: redact(&args.at),
         cause,
     };
     // A literal IPv6 address stands in brackets in a URL, but not among socket addresses.
@@ -156,7 +157,7 @@ fn ask(args: &InspectArgs, after: Option<Epoch>) -> Result<Option<Printable>, In
     )
     .map_err(nobody)?;
     let not_pinflow = |fetched: &Fetched| InspectError::NotPinflow {
-        address: args.at.clone(),
+        address: redact(&args.at),
         status: fetched.status,
         path: path.clone(),
     };

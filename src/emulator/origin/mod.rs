@@ -88,6 +88,10 @@ impl FromStr for OriginAddress {
                      `mysql://user:password@host:3306/database`";
         match address.split_once(':') {
             None if address == "generated" => Ok(Self::Generated),
+            // An address may hold a password, and errors name the folder.
+            Some(("dir", path)) if path.contains("://") => {
+                Err("files come from a folder of this machine, as `dir:PATH`".to_owned())
+            }
             Some(("dir", path)) if !path.is_empty() => Ok(Self::Files(path.into())),
             Some(("mysql" | "mariadb", _)) => match address.parse() {
                 Ok(address) => Ok(Self::MySql(Box::new(address))),
