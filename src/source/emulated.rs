@@ -54,6 +54,16 @@ impl Emulated {
                 ))
             })
             .collect();
+        let posted = |name: &&String| Stream::ALL.iter().any(|stream| stream.name() == *name);
+        let unposted = opening.streams.iter().filter(|name| !posted(name));
+        let unposted: Vec<String> = unposted.map(|name| format!("`{name}`")).collect();
+        if !unposted.is_empty() && opening.process == 0 {
+            tracing::warn!(
+                "the emulator posts `pin`, `geo` and `user`, and nothing for {}: say with --source \
+                 where these records come from",
+                unposted.join(", ")
+            );
+        }
         let done_until: Vec<u64> = opening
             .streams
             .iter()

@@ -187,7 +187,7 @@ impl Place {
                 named("file")
             ),
             Why::NoTopic => format!(
-                "topic `{place}` belongs to no stream: the streams are {streams}; declare one, or send to a topic that ends in a stream's name"
+                "topic `{place}` belongs to no stream: the streams are {streams}; declare one, or send to a topic that is named like one, or like `anything.` and one"
             ),
             Why::Ending => format!(
                 "{} do not end in .json, .jsonl or .ndjson (or these with .gz or .zst); rename them",
