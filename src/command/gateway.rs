@@ -80,6 +80,18 @@ pub struct DoorArgs {
 }
 
 impl DoorArgs {
+    /// Refuses places for records that no gateway of this run takes in.
+    pub fn check_without_gateway(&self) -> Result<(), Failure> {
+        match (&self.topics_to, &self.streams_to) {
+            (None, None) => Ok(()),
+            _ => Err(
+                "--topics-to and --streams-to say where the gateway puts records, and there \
+                      is no --gateway; to read from Kafka or Kinesis, write --source"
+                    .into(),
+            ),
+        }
+    }
+
     /// The gateway that is asked for, with its log in `lake`.
     pub fn config(&self, lake: &str) -> Result<GatewayConfig, Failure> {
         let folder = match lake.strip_prefix("file://") {

@@ -16,9 +16,10 @@ use std::time::{Duration, Instant};
 use super::Failure;
 use super::run::RunArgs;
 use super::signals::{ENDED_BY_SIGNAL, Signals, say_stopping};
+use crate::definition::Definition;
 use crate::host::Machine;
 use crate::lake::Lake;
-use crate::runtime::{Outcome, STOP_WITHIN};
+use crate::runtime::{Outcome, STOP_WITHIN, planned};
 use crate::sink::Committer;
 
 /// How often it is looked whether a process has ended.
@@ -26,12 +27,21 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A process that was asked to end and has not after this time is killed.
 const KILL_AFTER: Duration = STOP_WITHIN.saturating_add(Duration::from_secs(2));
 
+/// The most processes of one machine: each is connected with all others.
+const PROCESSES_MAX: i64 = 64;
+
 /// Arguments of `launch`.
 #[derive(clap::Args)]
 pub struct LaunchArgs {
     /// Processes to start
-    #[arg(short = 'n', long, default_value_t = 2, value_name = "N")]
-    processes: usize,
+    #[arg(
+        short = 'n',
+        long,
+        default_value_t = 2,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=PROCESSES_MAX)
+    )]
+    processes: u16,
     /// What each of them runs; -w is the number of workers in each
     #[command(flatten)]
     run: RunArgs,
@@ -39,9 +49,8 @@ pub struct LaunchArgs {
 
 /// Starts the processes and waits for all of them.
 pub fn run(args: &LaunchArgs) -> Result<(), Failure> {
-    if args.processes == 0 {
-        return Err("there must be at least one process; write -n 1 or more".into());
-    }
+    // What is wrong with the file is said once, and not by each process.
+    planned(&Definition::load(&args.run.options().dataflow)?)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -67,7 +76,7 @@ async fn launch(args: &LaunchArgs) -> Result<(), Failure> {
     if let Some(why) = outcome.failure() {
         return Err(why.into());
     }
-    let mut processes = Processes::start(args.processes)?;
+    let mut processes = Processes::start(args.processes.into())?;
     let mut asked = false;
     loop {
         if processes.look()? {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
+
 use super::Failure;
 use super::address::Address;
 use super::gateway::{DoorArgs, log_folder};
@@ -26,6 +28,9 @@ use crate::serve::terminal::{TerminalStatus, log, size_of};
 use crate::sink::Codec;
 use crate::source::{OnBadFile, SourceSpec};
 use crate::sql::Session;
+
+/// The most worker threads of a process: each has queues and threads for the lake beside it.
+const WORKERS_MAX: i64 = 256;
 
 /// Arguments of `run`.
 #[derive(clap::Args, Clone, Debug)]
@@ -56,7 +61,7 @@ pub struct RunArgs {
     #[arg(long)]
     source_moved: bool,
     /// Keep every record as it came in a folder or s3://bucket/prefix, readable again with --source dir:
-    #[arg(long, value_name = "ARCHIVE")]
+    #[arg(long, value_name = "ARCHIVE", value_parser = NonEmptyStringValueParser::new())]
     archive: Option<String>,
     /// End when everything that is there now has been read; without it, new records are waited for
     #[arg(long)]
@@ -68,13 +73,19 @@ pub struct RunArgs {
     #[arg(long, value_name = "TEXT", default_value = "", value_parser = prefix)]
     prefix: String,
     /// Worker threads; each keeps its share of the state [default: one per core]
-    #[arg(short, long, value_name = "N")]
-    workers: Option<std::num::NonZeroUsize>,
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX))]
+    workers: Option<u16>,
     /// Milliseconds that an epoch stays open: the views are at most about this stale
     #[arg(long, value_name = "MS", default_value_t = 100)]
     tick: u64,
     /// Seconds between commits to the lake
-    #[arg(long, value_name = "S", default_value_t = 10.0)]
+    #[arg(
+        long,
+        value_name = "S",
+        default_value = "10",
+        value_parser = seconds,
+        allow_negative_numbers = true
+    )]
     commit_every: f64,
     /// Compression of data files [default: none on a local folder, zstd on S3]
     #[arg(long, value_enum)]
@@ -187,7 +198,7 @@ impl RunArgs {
             source_moved: self.source_moved,
             on_bad_file: self.on_bad_file.into(),
             bounded: self.bounded,
-            workers: self.workers.map_or(cores, std::num::NonZeroUsize::get),
+            workers: self.workers.map_or(cores, usize::from),
             cluster: (!self.addresses.is_empty()).then(|| Cluster {
                 process: self.process,
                 addresses: self.addresses.clone(),
@@ -217,6 +228,9 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
 fn run_on(runtime: &tokio::runtime::Runtime, args: &RunArgs) -> Result<(), Failure> {
     let outcome = Outcome::new(Arc::new(Machine(runtime.handle().clone())));
     let leader = args.process == 0;
+    if args.gateway.is_none() {
+        args.doors.check_without_gateway()?;
+    }
     stop_on_signals(&outcome)?;
     if !args.addresses.is_empty() {
         stop_with_launcher(&outcome);
@@ -297,6 +311,13 @@ fn open_gateway(
     Ok(gateway)
 }
 
+/// Reads `--commit-every`.
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok();
+    let seconds = seconds.filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
+    seconds.ok_or_else(|| "it is a number of seconds, such as 10 or 0.5".to_owned())
+}
+
 /// Reads `--prefix`.
 fn prefix(text: &str) -> Result<String, String> {
     check_prefix(text).map(|()| text.to_owned())
@@ -342,6 +363,10 @@ impl Readers {
             let (store, status, done) = (Arc::clone(store), Arc::clone(status), Arc::clone(&done));
             std::thread::spawn(move || {
                 let mut terminal = TerminalStatus::new(std::io::stderr(), size_of);
+                if std::io::stderr().is_terminal() {
+                    log::hold();
+                }
+                // A status that cannot be drawn must not end the run.
                 while !done.load(Ordering::Relaxed) {
                     let lines = log::held();
                     if !lines.is_empty() {
@@ -349,6 +374,10 @@ impl Readers {
                     }
                     let _ = terminal.tick(now_ms(), || status.sample(&store, now_ms()));
                     std::thread::park_timeout(Duration::from_millis(100));
+                }
+                let lines = log::release();
+                if !lines.is_empty() {
+                    let _ = terminal.print(&lines);
                 }
                 let _ = terminal.show(now_ms(), &status.sample(&store, now_ms()));
             })
@@ -366,14 +395,6 @@ impl Readers {
         self.drawing.thread().unpark();
         let _ = self.drawing.join();
         runtime.block_on(self.server.stop());
-                if std::io::stderr().is_terminal() {
-                    log::hold();
-                }
-                // A status that cannot be drawn must not end the run.
         self.store
     }
 }
-                let lines = log::release();
-                if !lines.is_empty() {
-                    let _ = terminal.print(&lines);
-                }
