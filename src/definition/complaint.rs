@@ -8,6 +8,7 @@ use datafusion_expr::LogicalPlan;
 use super::error::{DefinitionError, Place};
 use super::remedy::remedied;
 use super::statement::StatementText;
+use crate::nearest::nearest;
 
 /// How many ways to call a function are shown.
 const CALLS_SHOWN: usize = 4;
@@ -171,6 +172,9 @@ fn said(text: &StatementText, root: &str) -> (String, Option<Place>) {
     (what, place)
 }
 
+/// What can be called.
+const FUNCTION: &str = "function";
+
 /// What can be read from.
 const RELATION: &str = "stream, table or view";
 
@@ -189,7 +193,7 @@ impl<'a> Unknown<'a> {
     const KINDS: [(&'static str, &'static str); 3] = [
         ("No field named ", "column"),
         ("No relation named ", RELATION),
-        ("Invalid function '", "function"),
+        ("Invalid function '", FUNCTION),
     ];
 
     /// Reads `No field named x. Did you mean 'y'?\nValid fields are y, z.`; what comes behind the name may be missing.
@@ -215,10 +219,14 @@ impl<'a> Unknown<'a> {
         };
         // The names of columns are case-sensitive only in quotes: the one that was meant has capitals.
         let in_quotes = between("refer to the ", " column");
+        let name = &rest[..end];
+        let near = in_quotes.or_else(|| between("Did you mean '", "'?"));
         Some(Unknown {
             kind,
-            name: &rest[..end],
-            near: in_quotes.or_else(|| between("Did you mean '", "'?")),
+            name,
+            // DataFusion names the nearest function of all, however far it is.
+            near: near
+                .filter(|near| kind != FUNCTION || nearest(name, [*near].into_iter()).is_some()),
             all: between("Valid fields are ", "\n")
                 .or_else(|| between("Valid relations are ", "\n")),
         })
@@ -234,6 +242,14 @@ impl<'a> Unknown<'a> {
             (Some(near), None) => Some(format!("did you mean `{near}`?")),
             (None, Some(all)) if self.kind == RELATION => Some(format!("above it there are {all}")),
             (None, Some(all)) => Some(format!("there are {all}")),
+            (None, None) if self.kind == FUNCTION && self.name == "mod" => {
+                Some("write a % b".to_owned())
+            }
+            (None, None) if self.kind == FUNCTION => Some(
+                "there are DataFusion's scalar functions, and pinflow's own such as parse_count; \
+                 docs/sql.md has the aggregates and what is missing"
+                    .to_owned(),
+            ),
             (None, None) => None,
         }
     }

@@ -41,7 +41,7 @@ impl Definition {
             let place = text.place_in_file(next.span.start.line, next.span.start.column);
             let what =
                 format!("the statement could end before `{next}`, which does not go on with it");
-            return Err(text.error_at(place, what, Some("is a semicolon missing?")));
+            return Err(text.error_at(place, what, Some("is a semicolon or a comma missing?")));
         }
         match parsed {
             Statement::CreateExternalTable(create) => self.add_stream(text, create),

@@ -81,7 +81,7 @@ fn mistakes_in_a_query() {
         CREATE VIEW v AS SELECT k v g FROM t
         the statement could end before `g`, which does not go on with it
            column 29
-         help: is a semicolon missing?
+         help: is a semicolon or a comma missing?
 
         CREATE VIEW v AS
         Expected: SELECT, VALUES, or a subquery in the query body, found: EOF
@@ -97,5 +97,8 @@ fn mistakes_in_a_query() {
         "CREATE VIEW v AS SELECT k FROM t UNION SELECT k, v FROM t",
         "CREATE VIEW v AS SELECT k v g FROM t",
         "CREATE VIEW v AS",
+        "CREATE VIEW v AS SELECT mod(k, 3) AS m FROM t",
+        "CREATE VIEW v AS SELECT json_get(g, 'a') AS m FROM t",
+        "CREATE VIEW v AS SELECT uper(g) AS m FROM t",
     ]));
 }

@@ -341,7 +341,7 @@ fn a_syntax_error_in_a_later_line() {
         expect![[r#"
             the statement could end before `GROUP`, which does not go on with it
                at: x.sql, line 7, column 1
-             help: is a semicolon missing?"#]],
+             help: is a semicolon or a comma missing?"#]],
     );
 }
 
@@ -747,7 +747,7 @@ CREATE MATERIALIZED VIEW w AS SELECT k FROM b;",
         expect![[r#"
             the statement could end before `MATERIALIZED`, which does not go on with it
                at: x.sql, line 6, column 8
-             help: is a semicolon missing?"#]],
+             help: is a semicolon or a comma missing?"#]],
     );
 }
 
