@@ -1,10 +1,12 @@
 //! `replay`: a fixture through the dataflow, in memory.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use super::Failure;
 use crate::definition::Definition;
 use crate::runtime::replay::{Input, Options};
+use crate::serve::format::{Answer, Format, table};
 use crate::source::{Opening, Read, SourceSpec};
 
 /// Records that are read of a fixture at once.
@@ -25,10 +27,16 @@ pub struct ReplayArgs {
     /// Worker threads
     #[arg(short, long, default_value_t = 1, value_name = "N")]
     workers: usize,
-    /// Rows of each view that are printed, at most
-    #[arg(long, default_value_t = 20, value_name = "N")]
-    limit: usize,
+    /// Rows of each view that are printed, at most [default: 20 in a table, else all]
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// How to print the rows; long values are whole in all but the table
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
 }
+
+/// Rows of a table.
+const TABLE_ROWS: usize = 20;
 
 /// Runs the fixture to its end and prints the views.
 pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
@@ -51,12 +59,23 @@ pub fn run(args: &ReplayArgs) -> Result<(), Failure> {
             continue;
         }
         let rows = replay.at(view, epoch)?;
-        println!("{view}: {} rows", rows.num_rows());
-        print!(
-            "{}",
-            crate::serve::format::table(&rows.slice(0, rows.num_rows().min(args.limit)))?
-        );
-        println!();
+        let row_count = rows.num_rows();
+        let limit = args.limit.unwrap_or(match args.format {
+            Format::Table => TABLE_ROWS,
+            _ => usize::MAX,
+        });
+        let rows = &rows.slice(0, row_count.min(limit));
+        let text = match args.format {
+            Format::Table => format!("{view}: {row_count} rows\n{}\n", table(rows)?).into_bytes(),
+            format => Answer {
+                view,
+                epoch,
+                row_count: row_count as u64,
+                rows,
+            }
+            .render(format)?,
+        };
+        std::io::stdout().write_all(&text)?;
     }
     if let Some(only) = &args.view {
         replay.at(only, epoch)?;

@@ -130,3 +130,45 @@ fn while_the_lake_is_away_health_says_so_and_the_run_can_be_ended() {
     assert!(process.0.wait().unwrap().success());
     assert_eq!(said, "ended before there was anything to read\n");
 }
+
+#[test]
+fn a_replay_as_json_has_all_rows_and_whole_reasons() {
+    let world = world(40, "--layout lines --seed 5 --broken 0.5");
+    let replay = format!("replay {} dead_letters", source(&world).display());
+    let text = finish(&format!("{replay} --format json"));
+    let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let rows = answer["rows"].as_array().unwrap();
+    assert!(rows.len() > 20, "{text}");
+    assert_eq!(answer["row_count"], rows.len());
+    assert!(!text.contains('…'), "{text}");
+    assert!(finish(&replay).contains('…'), "a table is cut");
+}
+
+#[test]
+fn numbers_that_make_no_sense_are_refused_as_arguments() {
+    for arguments in [
+        "run --commit-every nan",
+        "run --commit-every 1e",
+        "run --commit-every -1",
+        "run --workers 0",
+        "run --workers 100000",
+        "launch -n 0",
+        "launch -n 100000",
+    ] {
+        let output = pinflow(arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {said}");
+        assert!(
+            said.starts_with("error: invalid value"),
+            "{arguments}: {said}"
+        );
+    }
+}
+
+#[test]
+fn launch_says_once_what_is_wrong_with_the_dataflow_file() {
+    let output = pinflow("launch -n 3 nowhere.sql").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(said.matches("error:").count(), 1, "{said}");
+}
