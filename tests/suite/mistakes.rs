@@ -87,6 +87,21 @@ fn mistakes_in_a_query() {
         Expected: SELECT, VALUES, or a subquery in the query body, found: EOF
            column 17
 
+        CREATE VIEW v AS SELECT mod(k, 3) AS m FROM t
+        there is no function `mod` here
+           column 25
+         help: write a % b
+
+        CREATE VIEW v AS SELECT json_get(g, 'a') AS m FROM t
+        there is no function `json_get` here
+           column 25
+         help: there are DataFusion's scalar functions, and pinflow's own such as parse_count; docs/sql.md has the aggregates and what is missing
+
+        CREATE VIEW v AS SELECT uper(g) AS m FROM t
+        there is no function `uper` here
+           column 25
+         help: did you mean `upper`?
+
     "#]].assert_eq(&told(&[
         "CREATE VIEW v AS SELECT k FROM t a JOIN t b ON a.k = b.k",
         "CREATE VIEW v AS SELECT k, count(*) FROM t GROUP BY g",
