@@ -17,6 +17,7 @@ pub mod subquery;
 mod times;
 pub mod using;
 pub mod using_names;
+pub mod walk;
 mod written_order;
 
 use std::borrow::Cow;

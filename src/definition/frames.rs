@@ -3,26 +3,24 @@
 //! A rank is the same in every frame. DataFusion gives windows without one a frame in RANGE, which
 //! it refuses for byte strings and for differences of timestamps; in ROWS it takes any order.
 
-use std::ops::ControlFlow;
-
 use datafusion_sql::sqlparser::ast::{
-    Expr, Query, VisitMut, VisitorMut, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowType,
+    Expr, Query, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowType,
 };
+
+use crate::sql::walk::{Rewrite, walk};
 
 /// The functions that number rows.
 const RANKS: [&str; 3] = ["rank", "dense_rank", "row_number"];
 
 /// Writes the frame into every rank of a query that has none.
 pub(super) fn spell_out(query: &mut Query) {
-    let _ = query.visit(&mut Ranks);
+    walk(query, &mut Ranks);
 }
 
 struct Ranks;
 
-impl VisitorMut for Ranks {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+impl Rewrite for Ranks {
+    fn post_expr(&mut self, expr: &mut Expr) {
         if let Expr::Function(call) = expr
             && let Some(WindowType::WindowSpec(window)) = &mut call.over
             && window.window_frame.is_none()
@@ -37,6 +35,5 @@ impl VisitorMut for Ranks {
                 end_bound: Some(WindowFrameBound::CurrentRow),
             });
         }
-        ControlFlow::Continue(())
     }
 }

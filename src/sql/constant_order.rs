@@ -4,15 +4,19 @@
 //! column in an aggregate too, and for one of the table that is read, which depends on how the
 //! table was declared.
 
-use std::ops::ControlFlow;
+use datafusion_sql::sqlparser::ast::{Expr, FunctionArgumentClause, FunctionArguments, Query};
 
-use datafusion_sql::sqlparser::ast::{
-    Expr, FunctionArgumentClause, FunctionArguments, Query, visit_expressions_mut,
-};
+use super::walk::{Rewrite, walk};
 
 /// Puts such numbers in parentheses, where the planner leaves them alone.
 pub fn keep_constants(query: &mut Query) {
-    let _: ControlFlow<()> = visit_expressions_mut(query, |expr| {
+    walk(query, &mut Constants);
+}
+
+struct Constants;
+
+impl Rewrite for Constants {
+    fn post_expr(&mut self, expr: &mut Expr) {
         if let Expr::Function(call) = expr
             && let FunctionArguments::List(arguments) = &mut call.args
         {
@@ -26,6 +30,5 @@ pub fn keep_constants(query: &mut Query) {
                 }
             }
         }
-        ControlFlow::Continue(())
-    });
+    }
 }

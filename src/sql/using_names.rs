@@ -5,38 +5,34 @@
 //! with the relation that it begins with, which has them; that this is the merged column then is
 //! [`super::using`]'s business.
 
-use std::ops::ControlFlow;
-
 use datafusion_sql::sqlparser::ast::{
     Expr, GroupByExpr, Ident, JoinConstraint, JoinOperator, Query, Select, SelectItem, TableFactor,
-    VisitMut, VisitorMut,
 };
+
+use super::walk::{Rewrite, walk};
 
 /// Qualifies the merged columns of all SELECTs in `query`.
 pub fn qualify(query: &mut Query) {
-    let _ = query.visit(&mut EverySelect);
+    walk(query, &mut EverySelect);
 }
 
 struct EverySelect;
 
-impl VisitorMut for EverySelect {
-    type Break = ();
-
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+impl Rewrite for EverySelect {
+    fn pre_select(&mut self, select: &mut Select) {
         let Some(mut names) = Qualify::of(select) else {
-            return ControlFlow::Continue(());
+            return;
         };
         for item in &mut select.projection {
             if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-                expr.visit(&mut names)?;
+                walk(expr, &mut names);
             }
         }
-        select.selection.visit(&mut names)?;
-        select.having.visit(&mut names)?;
+        walk(&mut select.selection, &mut names);
+        walk(&mut select.having, &mut names);
         if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
-            exprs.visit(&mut names)?;
+            walk(exprs, &mut names);
         }
-        ControlFlow::Continue(())
     }
 }
 
@@ -86,27 +82,22 @@ impl Qualify {
     }
 }
 
-impl VisitorMut for Qualify {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+impl Rewrite for Qualify {
+    fn pre_query(&mut self, _query: &mut Query) {
         self.depth += 1;
-        ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<()> {
+    fn post_query(&mut self, _query: &mut Query) {
         self.depth -= 1;
-        ControlFlow::Continue(())
     }
 
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn post_expr(&mut self, expr: &mut Expr) {
         if let Expr::Identifier(name) = expr
             && self.depth == 0
             && self.columns.contains(&normal(name))
         {
             *expr = Expr::CompoundIdentifier(vec![self.relation.clone(), name.clone()]);
         }
-        ControlFlow::Continue(())
     }
 }
 
