@@ -2,8 +2,9 @@
 //!
 //! The model is weaker than any file system that is in use, so what survives here survives there:
 //! of the bytes written since a file was synced, and of the names changed since a folder was, any
-//! subset may be on disk; a write may be there in part, or as zeros. Only a rename is whole or not
-//! at all.
+//! subset may be on disk; a write may be there in part, or as zeros. Only a rename and a cut are
+//! whole or not at all. What a sync that failed was about stays uncertain, whatever later syncs say,
+//! until it is written again.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -56,6 +57,24 @@ impl Image {
         image
     }
 
+    /// The folder as programs saw it after the first `until` calls.
+    pub fn seen(&self, ops: &[Op], until: usize) -> Image {
+        let mut disk = Disk::of(self);
+        for (at, op) in ops[..until].iter().enumerate() {
+            disk.apply(at, op);
+        }
+        let mut image = Image::default();
+        // Nothing is drawn.
+        let mut chance = Chance::new(0);
+        disk.survive(ROOT, Path::new(""), Fate::Kept, &mut chance, &mut image);
+        image
+    }
+
+    /// The files in it, by path.
+    pub fn files(&self) -> &BTreeMap<PathBuf, Vec<u8>> {
+        &self.files
+    }
+
     /// Makes the folder, in a place that is empty.
     pub fn write(&self, place: &Path) {
         for folder in &self.folders {
@@ -105,9 +124,13 @@ impl Fate {
     }
 }
 
-/// A write: where in the file, and what.
+/// A change of a file's bytes.
 #[derive(Clone, Debug)]
-struct Change(u64, Vec<u8>);
+enum Change {
+    /// Where in the file, and what.
+    Write(u64, Vec<u8>),
+    Cut(u64),
+}
 
 /// A change of a folder's names.
 #[derive(Clone, Debug)]
@@ -133,6 +156,9 @@ enum Node {
 }
 
 const ROOT: usize = 0;
+
+/// The number of a call that no sync brings to disk.
+const NEVER: usize = usize::MAX;
 
 #[derive(Debug)]
 struct Disk {
@@ -187,22 +213,44 @@ impl Node {
 
 impl Change {
     fn apply(&self, bytes: &mut Vec<u8>) {
-        let Change(at, new) = self;
-        let at = *at as usize;
-        if bytes.len() < at + new.len() {
-            bytes.resize(at + new.len(), 0);
+        match self {
+            Change::Write(at, new) => {
+                let at = *at as usize;
+                if bytes.len() < at + new.len() {
+                    bytes.resize(at + new.len(), 0);
+                }
+                bytes[at..at + new.len()].copy_from_slice(new);
+            }
+            Change::Cut(length) => bytes.resize(*length as usize, 0),
         }
-        bytes[at..at + new.len()].copy_from_slice(new);
     }
 
     /// As it is when the power went while it was under way.
     fn torn(&self, chance: &mut Chance) -> Change {
-        let Change(at, bytes) = self;
+        let Change::Write(at, bytes) = self else {
+            return self.clone();
+        };
         match chance.below(3) {
-            0 => Change(*at, vec![0; bytes.len()]),
-            1 => Change(*at, bytes[..chance.below(bytes.len().max(1))].to_vec()),
+            0 => Change::Write(*at, vec![0; bytes.len()]),
+            1 => Change::Write(*at, bytes[..chance.below(bytes.len().max(1))].to_vec()),
             _ => self.clone(),
         }
+    }
+
+    /// What is left of an older write when this was done behind it.
+    fn leaves_of(&self, at: u64, old: &[u8]) -> Vec<Change> {
+        let (from, to) = match self {
+            Change::Write(at, new) => (*at, at + new.len() as u64),
+            Change::Cut(length) => (*length, u64::MAX),
+        };
+        let end = at + old.len() as u64;
+        let piece = |from: u64, to: u64| {
+            let bytes = &old[(from - at) as usize..(to - at) as usize];
+            (!bytes.is_empty()).then(|| Change::Write(from, bytes.to_vec()))
+        };
+        let before = piece(at, from.clamp(at, end));
+        let behind = piece(to.clamp(at, end), end);
+        before.into_iter().chain(behind).collect()
     }
 }
 
@@ -238,7 +286,7 @@ impl Disk {
             }
         }
         for node in &mut disk.nodes {
-            node.sync(usize::MAX);
+            node.sync(NEVER);
         }
         disk
     }
@@ -271,10 +319,25 @@ impl Disk {
         node
     }
 
-    fn change_bytes(&mut self, at: usize, file: u64, change: Change) {
+    /// What was done to an open file's bytes and is not on disk for certain.
+    fn pending(&mut self, file: u64) -> &mut Vec<(usize, Change)> {
         let Node::File { pending, .. } = &mut self.nodes[self.open[&file]] else {
             panic!("a folder was written to");
         };
+        pending
+    }
+
+    fn change_bytes(&mut self, at: usize, file: u64, change: Change) {
+        let pending = self.pending(file);
+        for (at, old) in std::mem::take(pending) {
+            match &old {
+                Change::Write(place, bytes) if at == NEVER => {
+                    let left = change.leaves_of(*place, bytes).into_iter();
+                    pending.extend(left.map(|left| (NEVER, left)));
+                }
+                _ => pending.push((at, old.clone())),
+            }
+        }
         pending.push((at, change));
     }
 
@@ -287,11 +350,24 @@ impl Disk {
                 let node = self.add(at, path, Node::file());
                 self.open.insert(*file, node);
             }
+            Op::Open { file, path } => {
+                let node = self.find(path);
+                self.open.insert(*file, node);
+            }
             Op::Write {
                 file,
                 at: place,
                 bytes,
-            } => self.change_bytes(at, *file, Change(*place, bytes.clone())),
+            } => self.change_bytes(at, *file, Change::Write(*place, bytes.clone())),
+            Op::Cut { file, length } => self.change_bytes(at, *file, Change::Cut(*length)),
+            Op::SyncFailed { file } => {
+                for (at, change) in self.pending(*file) {
+                    // A file system keeps a journal of lengths.
+                    if matches!(change, Change::Write(..)) {
+                        *at = NEVER;
+                    }
+                }
+            }
             Op::Sync { file, since } => self.nodes[self.open[file]].sync(*since),
             Op::SyncFolder(path, since) => {
                 let node = self.find(path);
@@ -367,7 +443,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::super::tape::Tape;
-    use super::super::{Whole, make_folders, sync_folder};
+    use super::super::{File, Whole, make_folders, replace, sync_folder};
     use super::*;
 
     /// All that power failures may leave of what `write` does to a folder, as the bytes of the file
@@ -427,5 +503,42 @@ mod tests {
         };
         // The folder `a` itself was never synced into its own.
         assert_eq!(left_of(write, "a/b/c"), set(&[None, Some("x")]));
+    }
+
+    #[test]
+    fn what_a_sync_failed_on_is_uncertain_until_it_is_written_again() {
+        let failing = |again: bool| {
+            let root = tempfile::tempdir().unwrap();
+            let tape = Tape::record(root.path());
+            let place = root.path().join("a");
+            let file = File::open_or_create(&place).unwrap();
+            sync_folder(root.path()).unwrap();
+            file.write_all_at(b"ab", 0).unwrap();
+            tape.fail_sync(|_| true);
+            file.sync().unwrap_err();
+            if again {
+                file.write_all_at(b"ab", 0).unwrap();
+            }
+            file.sync().unwrap();
+            let ops = tape.ops();
+            let mut chance = Chance::new(7);
+            let images = (0..100).map(|_| Image::default().after(&ops, ops.len(), &mut chance));
+            let bytes = images.map(|image| image.files[Path::new("a")].clone());
+            bytes.collect::<BTreeSet<_>>().len()
+        };
+        assert!(failing(false) > 1);
+        assert_eq!(failing(true), 1);
+    }
+
+    #[test]
+    fn a_file_that_was_cut_has_its_old_or_its_new_length_until_it_is_synced() {
+        let write = |root: &Path| {
+            let place = root.join("a");
+            replace(&place, b"abcd".to_vec()).unwrap();
+            let file = File::open(&place).unwrap();
+            file.cut(2).unwrap();
+        };
+        let all = set(&[None, Some("abcd"), Some("ab")]);
+        assert_eq!(left_of(write, "a"), all);
     }
 }

@@ -11,12 +11,15 @@
 //! written to a file of its own, synced, given its name, and then the folder is synced ([`Whole`]).
 
 #[cfg(test)]
+pub(crate) mod cases;
+#[cfg(test)]
 pub(crate) mod image;
 #[cfg(test)]
 pub(crate) mod tape;
 
 use std::fs;
 use std::io::{self, IoSlice, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,6 +43,9 @@ pub(crate) struct File {
     id: u64,
     #[cfg(test)]
     path: PathBuf,
+    /// Of how many failed syncs whoever has it open has heard.
+    #[cfg(test)]
+    heard: AtomicU64,
 }
 
 impl File {
@@ -47,18 +53,63 @@ impl File {
     pub fn create_new(path: &Path) -> io::Result<File> {
         let mut options = fs::File::options();
         let file = options.create_new(true).write(true).open(path)?;
-        Ok(File::opened(path, file))
+        Ok(File::opened(path, file, true))
+    }
+
+    /// Opens a file as it is.
+    pub fn open(path: &Path) -> io::Result<File> {
+        let file = fs::File::options().write(true).open(path)?;
+        Ok(File::opened(path, file, false))
+    }
+
+    /// Opens a file as it is, or makes it if it is not there.
+    pub fn open_or_create(path: &Path) -> io::Result<File> {
+        let is_new = cfg!(test) && !path.exists();
+        let mut options = fs::File::options();
+        let file = options
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)?;
+        Ok(File::opened(path, file, is_new))
     }
 
     #[cfg_attr(not(test), expect(unused_variables, reason = "only the tape asks"))]
-    fn opened(path: &Path, file: fs::File) -> File {
+    fn opened(path: &Path, file: fs::File, is_new: bool) -> File {
         File {
             file,
             #[cfg(test)]
-            id: tape::created(path),
+            id: tape::opened(path, is_new),
             #[cfg(test)]
             path: path.to_owned(),
+            #[cfg(test)]
+            heard: AtomicU64::new(tape::failures(path)),
         }
+    }
+
+    /// How many bytes the file has.
+    pub fn length(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// Writes all bytes at this place of the file.
+    pub fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
+        self.file.write_all_at(bytes, at)?;
+        #[cfg(test)]
+        self.note(|file| Op::Write {
+            file,
+            at,
+            bytes: bytes.to_vec(),
+        });
+        Ok(())
+    }
+
+    /// Cuts the file to so many bytes.
+    pub fn cut(&self, length: u64) -> io::Result<()> {
+        self.file.set_len(length)?;
+        #[cfg(test)]
+        self.note(|file| Op::Cut { file, length });
+        Ok(())
     }
 
     /// Writes these buffers at the beginning of a file that nothing was written to.
@@ -90,8 +141,11 @@ impl File {
     /// the kernel has forgotten about them, so that syncing again succeeds and means nothing.
     pub fn sync(&self) -> io::Result<()> {
         #[cfg(test)]
-        let since = tape::begin_sync(&self.path)?;
+        let since = tape::begin_sync(&self.path, &self.heard)
+            .inspect_err(|_| self.note(|file| Op::SyncFailed { file }))?;
         self.file.sync_data()?;
+        #[cfg(test)]
+        tape::end_sync(&self.path, &self.heard)?;
         #[cfg(test)]
         self.note(|file| Op::Sync { file, since });
         Ok(())
@@ -167,6 +221,50 @@ pub(crate) fn is_unfinished(name: &str) -> bool {
     name.starts_with('.') && name.ends_with(UNFINISHED)
 }
 
+/// Replaces a file, or makes it, so that its name leads to the old or the new bytes whatever
+/// happens, and to the new ones when this returns.
+pub(crate) fn replace(place: &Path, bytes: Vec<u8>) -> io::Result<()> {
+    let whole = Whole::write(place, &[bytes.into()])?;
+    whole.synced()?.replace(place)?;
+    place.parent().map_or(Ok(()), sync_folder)
+}
+
+/// Removes the files of a folder that were being written when their writers ended; there must be no
+/// other writer.
+pub(crate) fn remove_unfinished(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(is_unfinished) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a folder and those above it, where they are missing, and returns when they are on disk:
+/// those too that someone else made and did not sync.
+pub(crate) fn make_durable_folders(path: &Path) -> io::Result<()> {
+    make_folders(path)?;
+    let path = std::path::absolute(path)?;
+    for above in path.ancestors().skip(1) {
+        match sync_folder(above) {
+            // Behind a mount point, or not ours to read: then it was there before.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::PermissionDenied
+                        | io::ErrorKind::InvalidInput
+                        | io::ErrorKind::Unsupported
+                ) =>
+            {
+                break;
+            }
+            synced => synced?,
+        }
+    }
+    Ok(())
+}
+
 /// Makes a folder and those above it, where they are missing.
 pub(crate) fn make_folders(path: &Path) -> io::Result<()> {
     #[cfg(test)]
@@ -203,10 +301,25 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes a folder and everything in it. After a power failure any part of it may be there.
+pub(crate) fn remove_folder(path: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => remove_folder(&entry.path())?,
+            false => remove(&entry.path())?,
+        }
+    }
+    fs::remove_dir(path)?;
+    #[cfg(test)]
+    note(path, || Op::Remove(path.to_owned()));
+    Ok(())
+}
+
 /// Returns when the names in a folder are on disk as they are.
 pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     #[cfg(test)]
-    let since = tape::begin_sync(path)?;
+    let since = tape::begin_sync(path, &AtomicU64::new(tape::failures(path)))?;
     fs::File::open(path)?.sync_all()?;
     #[cfg(test)]
     note(path, || Op::SyncFolder(path.to_owned(), since));

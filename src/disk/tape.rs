@@ -3,8 +3,10 @@
 //! A test records a folder of its own; other tests of the same process do not notice. It may also
 //! have syncs fail there.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// One call to the operating system, after it succeeded. Files have numbers, since names change.
@@ -18,14 +20,27 @@ pub(crate) enum Op {
         file: u64,
         path: PathBuf,
     },
+    /// A file that is there was opened.
+    Open {
+        file: u64,
+        path: PathBuf,
+    },
     Write {
         file: u64,
         at: u64,
         bytes: Vec<u8>,
     },
+    Cut {
+        file: u64,
+        length: u64,
+    },
     Sync {
         file: u64,
         since: usize,
+    },
+    /// A sync failed: no later one says anything about what was written until now.
+    SyncFailed {
+        file: u64,
     },
     SyncFolder(PathBuf, usize),
     Link(PathBuf, PathBuf),
@@ -45,6 +60,8 @@ struct Recording {
     ops: Mutex<Vec<Op>>,
     /// The next sync of such a path fails.
     failing: Mutex<Option<IsPath>>,
+    /// How many syncs of a path have failed.
+    failed: Mutex<BTreeMap<PathBuf, u64>>,
 }
 
 /// Tells paths.
@@ -70,28 +87,55 @@ pub(super) fn note(path: &Path, op: impl FnOnce() -> Op) {
     }
 }
 
+/// How many syncs of `path` have failed: whoever opens it now will not hear of these.
+pub(super) fn failures(path: &Path) -> u64 {
+    let tape = recording(path);
+    tape.map_or(0, |tape| {
+        *locked(&tape.failed).entry(path.to_owned()).or_default()
+    })
+}
+
 /// Begins a sync of `path`: answers how much has been noted by now, or the failure that the test
-/// wants. As with a real disk, the next sync says yes.
-pub(super) fn begin_sync(path: &Path) -> io::Result<usize> {
+/// wants. As with a real disk, it is told once to each who had the file open, and the next sync
+/// says yes. `heard` is of how many failures the caller knows.
+pub(super) fn begin_sync(path: &Path, heard: &AtomicU64) -> io::Result<usize> {
     let Some(tape) = recording(path) else {
         return Ok(0);
     };
-    match locked(&tape.failing).take_if(|fails| fails(path)) {
-        Some(_) => Err(io::Error::from_raw_os_error(
-            rustix::io::Errno::IO.raw_os_error(),
-        )),
-        None => Ok(locked(&tape.ops).len()),
+    let mut failed = locked(&tape.failed);
+    let count = failed.entry(path.to_owned()).or_default();
+    if locked(&tape.failing).take_if(|fails| fails(path)).is_some() {
+        *count += 1;
+    }
+    if heard.swap(*count, Ordering::SeqCst) < *count {
+        return Err(failure());
+    }
+    Ok(locked(&tape.ops).len())
+}
+
+/// Ends a sync: one of another who has the file open may have failed meanwhile.
+pub(super) fn end_sync(path: &Path, heard: &AtomicU64) -> io::Result<()> {
+    let count = failures(path);
+    match heard.swap(count, Ordering::SeqCst) < count {
+        true => Err(failure()),
+        false => Ok(()),
     }
 }
 
-/// Notes that a file was made, and gives it a number.
-pub(super) fn created(path: &Path) -> u64 {
-    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-    let file = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let path_of = || path.to_owned();
-    note(path, || Op::Create {
-        file,
-        path: path_of(),
+fn failure() -> io::Error {
+    io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error())
+}
+
+/// Notes that a file was opened or made, and gives it a number.
+pub(super) fn opened(path: &Path, is_new: bool) -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let file = NEXT.fetch_add(1, Ordering::Relaxed);
+    note(path, || {
+        let path = path.to_owned();
+        match is_new {
+            true => Op::Create { file, path },
+            false => Op::Open { file, path },
+        }
     });
     file
 }
@@ -103,6 +147,7 @@ impl Tape {
             root: root.to_owned(),
             ops: Mutex::default(),
             failing: Mutex::default(),
+            failed: Mutex::default(),
         });
         locked(&TAPES).push(Arc::clone(&tape));
         Tape(tape)
@@ -128,12 +173,14 @@ impl Tape {
         for op in &mut ops {
             match op {
                 Op::MakeFolder(path) | Op::Create { path, .. } => below(path),
+                Op::Open { path, .. } => below(path),
                 Op::SyncFolder(path, _) | Op::Remove(path) => below(path),
                 Op::Link(from, to) | Op::Rename(from, to) => {
                     below(from);
                     below(to);
                 }
-                Op::Write { .. } | Op::Sync { .. } | Op::Promise(_) => {}
+                Op::Write { .. } | Op::Cut { .. } => {}
+                Op::Sync { .. } | Op::SyncFailed { .. } | Op::Promise(_) => {}
             }
         }
         ops

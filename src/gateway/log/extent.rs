@@ -9,17 +9,16 @@
 //! # Invariants
 //! 1. A log that has less than these say is refused with the number of records that are missing.
 
-use std::fs::File;
-use std::io::Write;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::LogError;
-use super::layout::{segment_path, sync_folder};
+use super::layout::{partition_folder, segment_path};
+use super::repair::starts;
 use super::view::{Segment, View};
 use crate::decode::count_records;
+use crate::disk::{self, File};
 
 /// What to do about a log that has lost something.
 const HELP: &str = "restore the log from a copy; or, to go on without them, remove `_extent` and `_acknowledged` from its folder \
@@ -80,13 +79,9 @@ impl Extent {
 
     /// Writes it down; it is durable when this returns.
     pub(super) fn write(&self, root: &Path) -> Result<(), LogError> {
-        let (path, new) = (path(root), root.join("_extent.new"));
+        let path = path(root);
         let text = serde_json::to_vec(self).expect("texts and numbers are always JSON");
-        let mut file = File::create(&new).map_err(LogError::at(&new))?;
-        let written = file.write_all(&text).and_then(|()| file.sync_all());
-        written.map_err(LogError::at(&new))?;
-        std::fs::rename(&new, &path).map_err(LogError::at(&path))?;
-        sync_folder(root).map_err(LogError::at(root))
+        disk::replace(&path, text).map_err(LogError::at(&path))
     }
 
     /// Compares it with the files, after all writes were done again.
@@ -107,14 +102,28 @@ impl Extent {
 }
 
 impl Partition {
+    /// Where the first file begins that is there behind the one at `start`.
+    fn file_behind(&self, root: &Path, start: u64) -> Result<Option<u64>, LogError> {
+        let folder = partition_folder(root, &self.topic, self.partition);
+        if !folder.is_dir() {
+            return Ok(None);
+        }
+        let starts = starts(&folder, &self.topic, self.partition)?;
+        Ok(starts.range(start + 1..).next().copied())
+    }
+
     fn check(&self, root: &Path) -> Result<(), LogError> {
         let mut is_first = true;
         for (number, &(start, bytes, sum)) in self.files.iter().enumerate() {
             let path = segment_path(root, &self.topic, self.partition, start);
             let behind = self.files.get(number + 1).map(|next| next.0);
             let meta = std::fs::metadata(&path);
-            // Whoever wants room may remove the oldest files.
-            if let (Err(_), Some(next), true) = (&meta, behind, is_first) {
+            // Whoever wants room may remove the oldest files; more may have come since this was written.
+            if meta.is_err()
+                && is_first
+                && let Some(next) =
+                    behind.map_or_else(|| self.file_behind(root, start), |next| Ok(Some(next)))?
+            {
                 let count = next - start;
                 tracing::warn!("{} was removed, with {count} records", path.display());
                 continue;
@@ -171,11 +180,7 @@ impl Acknowledged {
     /// Opens what notes it.
     pub(super) fn open(root: &Path) -> Result<Acknowledged, LogError> {
         let path = root.join("_acknowledged");
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path);
+        let file = File::open_or_create(&path);
         file.map(Acknowledged).map_err(LogError::at(&path))
     }
 

@@ -65,11 +65,6 @@ pub(super) fn parse_segment(name: &str, topic: &str, partition: u32) -> Option<u
         .flatten()
 }
 
-/// Makes a folder's entries durable: a file that was made in it is there after a power failure.
-pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    std::fs::File::open(folder)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

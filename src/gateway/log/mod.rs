@@ -17,11 +17,14 @@
 //! 3. A file is complete and synced before the one that follows it is made.
 //! 4. Offsets are line numbers: they begin at 0 and have no gap; a file's name is the offset of its first line.
 //! 5. After any error of the file system nothing is taken in: what is on disk is unknown until the log is opened again, which is tried every second.
+//!    A sync that failed says nothing when it is repeated, so what was not synced is written again.
 //! 6. A log that lacks something which was acknowledged is not opened: see `extent`.
 //!
 //! An append that was *not* answered, because the process ended, may be there all the same: whoever sends it again makes a copy.
 //! Open the log before anything reads it after a crash; opening is the repair.
 
+#[cfg(test)]
+mod crash;
 mod error;
 mod extent;
 mod layout;
@@ -38,6 +41,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
@@ -46,9 +50,11 @@ pub use layout::check_topic;
 pub use reader::{Cursor, Most};
 pub use view::Topic;
 
-use layout::{FULL_AT, partition_folder, sync_folder, topics_folder, wal_folder};
+use layout::{FULL_AT, partition_folder, topics_folder, wal_folder};
 use topics::{Broken, Topics};
 use view::View;
+
+use crate::disk;
 
 /// How the log is kept.
 #[derive(Clone, Debug)]
@@ -63,6 +69,8 @@ pub struct LogOptions {
     pub queue_bytes: usize,
     /// Topics that may be made on first use.
     pub topics_max: usize,
+    /// How often it is tried to open a log again that has failed.
+    pub reopen_every: Duration,
 }
 
 impl Default for LogOptions {
@@ -73,6 +81,7 @@ impl Default for LogOptions {
             wal_bytes: 64 << 20,
             queue_bytes: 64 << 20,
             topics_max: 1000,
+            reopen_every: Duration::from_secs(1),
         }
     }
 }
@@ -114,16 +123,15 @@ impl Log {
     /// Opens the log in `root`, makes the folder if there is none, and repairs what a crash has left. Blocks.
     pub fn open(root: &Path, options: LogOptions) -> Result<Log, LogError> {
         for folder in [root, &topics_folder(root), &wal_folder(root)] {
-            std::fs::create_dir_all(folder).map_err(LogError::at(folder))?;
+            disk::make_folders(folder).map_err(LogError::at(folder))?;
         }
         let lock = lock(root)?;
-        if let Some(parent) = root
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
-            sync_folder(parent).map_err(LogError::at(parent))?;
+        for folder in [&topics_folder(root), &wal_folder(root)] {
+            disk::make_durable_folders(folder).map_err(LogError::at(folder))?;
         }
-        sync_folder(root).map_err(LogError::at(root))?;
+        for folder in [root, &wal_folder(root)] {
+            disk::remove_unfinished(folder).map_err(LogError::at(folder))?;
+        }
         let repaired = repair::repair(root)?;
         let topics = Arc::new(Topics::new(repaired.topics));
         let (queue, jobs) = mpsc::channel();
@@ -185,23 +193,27 @@ impl Log {
             });
         }
         let partitions = partitions.unwrap_or(self.options.partitions).max(1);
-        self.make_folders(name, partitions)?;
+        let partitions = self.make_folders(name, partitions)?;
         let topic = Arc::new(Topic::new(name, vec![View::default(); partitions as usize]));
         self.topics.insert(&topic);
         Ok(topic)
     }
 
-    /// The folders appear all at once, so that a topic never has fewer partitions than it was made with.
-    fn make_folders(&self, name: &str, partitions: u32) -> Result<(), LogError> {
+    /// The folders appear all at once, so that a topic never has fewer partitions than it was made
+    /// with: as many as are answered, where an attempt before this one failed behind that.
+    fn make_folders(&self, name: &str, partitions: u32) -> Result<u32, LogError> {
         let all = topics_folder(&self.root);
         let (made, wanted) = (all.join(format!(".{name}")), all.join(name));
-        for partition in 0..partitions {
-            let folder = made.join(format!("partition={partition}"));
-            std::fs::create_dir_all(&folder).map_err(LogError::at(&folder))?;
+        if !wanted.is_dir() {
+            for partition in 0..partitions {
+                let folder = made.join(format!("partition={partition}"));
+                disk::make_folders(&folder).map_err(LogError::at(&folder))?;
+            }
+            disk::sync_folder(&made).map_err(LogError::at(&made))?;
+            disk::rename(&made, &wanted).map_err(LogError::at(&wanted))?;
         }
-        sync_folder(&made).map_err(LogError::at(&made))?;
-        std::fs::rename(&made, &wanted).map_err(LogError::at(&wanted))?;
-        sync_folder(&all).map_err(LogError::at(&all))
+        disk::sync_folder(&all).map_err(LogError::at(&all))?;
+        Ok(repair::count_partitions(&wanted)?.unwrap_or(partitions))
     }
 
     /// Appends whole lines and answers, once they are durable and readable, with the offset of the first.

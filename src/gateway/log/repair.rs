@@ -1,22 +1,23 @@
 //! What opening a log does: everything that was durable becomes readable again, and everything else is as if it had never been.
 //!
-//! The order matters. The writes are synced before they are done again, because a crash of the process alone leaves them in the system's memory, and
-//! what readers see must be durable. They are forgotten only after the files that they went into are synced.
+//! The order matters. The writes are durable before they are done again, because what readers see
+//! must be: a crash of the process alone leaves them in the system's memory. They are written once
+//! more for that, since after a sync that failed the next one says yes whatever is on disk. They are
+//! forgotten only after the files that they went into are synced.
 
+use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, read_dir};
-use std::os::unix::fs::FileExt;
+use std::fs::read_dir;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::extent::{self, Extent, Partition};
-use super::layout::{
-    parse_segment, partition_folder, segment_path, sync_folder, topics_folder, wal_folder,
-};
+use super::layout::{parse_segment, partition_folder, segment_path, topics_folder, wal_folder};
 use super::view::{Segment, Topic, View};
 use super::wal::{Entry, Replayed, Wal, replay, wal_path};
 use super::{LogError, place};
 use crate::decode::{count_records, last_newline};
+use crate::disk::{self, File};
 
 /// What opening a log finds.
 pub(super) struct Repaired {
@@ -56,9 +57,10 @@ fn replay_writes(root: &Path, extent: &Extent) -> Result<u64, LogError> {
     let mut found: BTreeMap<u64, Replayed> = BTreeMap::new();
     for number in numbers(root)? {
         let path = wal_path(&wal_folder(root), number);
-        let file = File::open(&path).map_err(LogError::at(&path))?;
-        file.sync_all().map_err(LogError::at(&path))?;
         let bytes = std::fs::read(&path).map_err(LogError::at(&path))?;
+        if !bytes.is_empty() {
+            disk::replace(&path, bytes.clone()).map_err(LogError::at(&path))?;
+        }
         let replayed = replay(&bytes, number, |entry| open.apply(entry))?;
         if replayed.stranded > 0 {
             return Err(LogError::Damaged {
@@ -82,7 +84,7 @@ fn forget_writes(root: &Path, last: u64) -> Result<Wal, LogError> {
     let folder = wal_folder(root);
     for number in numbers(root)? {
         let path = wal_path(&folder, number);
-        std::fs::remove_file(&path).map_err(LogError::at(&path))?;
+        disk::remove(&path).map_err(LogError::at(&path))?;
     }
     Wal::begin(&folder, last + 1).map_err(LogError::at(&folder))
 }
@@ -95,62 +97,110 @@ fn numbers(root: &Path) -> Result<BTreeSet<u64>, LogError> {
         .collect())
 }
 
-/// The partitions' files that writes are done again in.
+/// The partitions' files that writes are done again in, one of each partition at a time.
 struct Files<'a> {
     root: &'a Path,
-    open: BTreeMap<PathBuf, File>,
-    folders: BTreeSet<PathBuf>,
+    partitions: BTreeMap<PathBuf, Writes>,
+}
+
+/// A partition in which writes are done again.
+struct Writes {
+    /// Where its last file began when the log was opened.
+    last: Option<u64>,
+    open: Option<Open>,
+}
+
+/// A file in which writes are done again.
+struct Open {
+    start: u64,
+    path: PathBuf,
+    file: File,
 }
 
 impl<'a> Files<'a> {
     fn new(root: &'a Path) -> Self {
         Files {
             root,
-            open: BTreeMap::new(),
-            folders: BTreeSet::new(),
+            partitions: BTreeMap::new(),
         }
     }
 
     fn apply(&mut self, entry: Entry<'_>) -> Result<(), LogError> {
-        let path = segment_path(self.root, entry.topic, entry.partition, entry.start);
-        if !self.open.contains_key(&path) {
-            let folder = partition_folder(self.root, entry.topic, entry.partition);
-            std::fs::create_dir_all(&folder).map_err(LogError::at(&folder))?;
-            let file = File::options()
-                .create(true)
-                .truncate(false)
-                .read(true)
-                .write(true)
-                .open(&path)
-                .map_err(LogError::at(&path))?;
-            self.folders
-                .extend(folder.ancestors().take(3).map(Path::to_owned));
-            self.open.insert(path.clone(), file);
-        }
-        let file = &self.open[&path];
-        let length = file.metadata().map_err(LogError::at(&path))?.len();
+        let Entry {
+            topic,
+            partition,
+            start,
+            ..
+        } = entry;
+        let folder = partition_folder(self.root, topic, partition);
+        let writes = match self.partitions.entry(folder.clone()) {
+            MapEntry::Occupied(known) => known.into_mut(),
+            MapEntry::Vacant(place) => {
+                disk::make_durable_folders(&folder).map_err(LogError::at(&folder))?;
+                let last = starts(&folder, topic, partition)?.last().copied();
+                place.insert(Writes { last, open: None })
+            }
+        };
+        let open = match writes.open.take() {
+            Some(open) if open.start == start => open,
+            before => {
+                // A file is complete and synced before the one that follows it is made.
+                before.map_or(Ok(()), |open| open.sync(&folder))?;
+                let path = segment_path(self.root, topic, partition, start);
+                if Some(start) < writes.last && !path.exists() {
+                    // Whoever wanted room has removed it: it was there before the last one was.
+                    return Ok(());
+                }
+                let file = File::open_or_create(&path).map_err(LogError::at(&path))?;
+                Open { start, path, file }
+            }
+        };
+        let open = writes.open.insert(open);
+        open.write(entry)
+    }
+
+    fn sync(self) -> Result<(), LogError> {
+        let mut partitions = self.partitions.into_iter();
+        partitions.try_for_each(|(folder, writes)| match writes.open {
+            Some(open) => open.sync(&folder),
+            None => Ok(()),
+        })
+    }
+}
+
+impl Open {
+    fn write(&self, entry: Entry<'_>) -> Result<(), LogError> {
+        let length = self.file.length().map_err(LogError::at(&self.path))?;
         if length < entry.position {
             return Err(LogError::Damaged {
-                place: path.display().to_string(),
+                place: self.path.display().to_string(),
                 why: format!(
                     "has {length} bytes where {} were durable; restore the file, or move the log away and begin another one",
                     entry.position
                 ),
             });
         }
-        file.write_all_at(entry.lines, entry.position)
-            .map_err(LogError::at(&path))
+        let written = self.file.write_all_at(entry.lines, entry.position);
+        written.map_err(LogError::at(&self.path))
     }
 
-    fn sync(self) -> Result<(), LogError> {
-        for (path, file) in &self.open {
-            file.sync_all().map_err(LogError::at(path))?;
-        }
-        for folder in &self.folders {
-            sync_folder(folder).map_err(LogError::at(folder))?;
-        }
-        Ok(())
+    fn sync(self, folder: &Path) -> Result<(), LogError> {
+        self.file.sync().map_err(LogError::at(&self.path))?;
+        disk::sync_folder(folder).map_err(LogError::at(folder))
     }
+}
+
+/// Where the files of a partition begin.
+pub(super) fn starts(
+    folder: &Path,
+    topic: &str,
+    partition: u32,
+) -> Result<BTreeSet<u64>, LogError> {
+    let names = names(folder)?;
+    let starts = names
+        .iter()
+        .filter_map(|name| parse_segment(name, topic, partition));
+    Ok(starts.collect())
 }
 
 /// The topics and how far they go.
@@ -161,21 +211,30 @@ fn read_topics(root: &Path, extent: &Extent) -> Result<BTreeMap<String, Arc<Topi
         if name.starts_with('.') {
             // A topic that was being made; nothing is in it.
             let unfinished = folder.join(&name);
-            std::fs::remove_dir_all(&unfinished).map_err(LogError::at(&unfinished))?;
+            disk::remove_folder(&unfinished).map_err(LogError::at(&unfinished))?;
             continue;
         }
-        let count = names(&folder.join(&name))?
-            .iter()
-            .filter_map(|entry| entry.strip_prefix("partition=")?.parse::<u32>().ok())
-            .map(|partition| partition + 1)
-            .max();
+        let place = folder.join(&name);
+        // A process that ended may have made it and not synced its name.
+        disk::sync_folder(&place).map_err(LogError::at(&place))?;
+        let count = count_partitions(&place)?;
         let Some(count) = count else { continue };
         let views = (0..count)
             .map(|partition| read_partition(root, &name, partition, extent))
             .collect::<Result<Vec<_>, _>>()?;
         topics.insert(name.clone(), Arc::new(Topic::new(&name, views)));
     }
+    disk::sync_folder(&folder).map_err(LogError::at(&folder))?;
     Ok(topics)
+}
+
+/// How many partitions a topic's folder has.
+pub(super) fn count_partitions(folder: &Path) -> Result<Option<u32>, LogError> {
+    let names = names(folder)?;
+    let numbers = names
+        .iter()
+        .filter_map(|entry| entry.strip_prefix("partition=")?.parse::<u32>().ok());
+    Ok(numbers.max().map(|last| last + 1))
 }
 
 fn read_partition(
@@ -185,11 +244,10 @@ fn read_partition(
     extent: &Extent,
 ) -> Result<View, LogError> {
     let folder = partition_folder(root, topic, partition);
-    std::fs::create_dir_all(&folder).map_err(LogError::at(&folder))?;
-    let starts: BTreeSet<u64> = names(&folder)?
-        .iter()
-        .filter_map(|name| parse_segment(name, topic, partition))
-        .collect();
+    if !folder.exists() {
+        disk::make_durable_folders(&folder).map_err(LogError::at(&folder))?;
+    }
+    let starts = starts(&folder, topic, partition)?;
     let mut view = View::default();
     for &start in &starts {
         let path = segment_path(root, topic, partition, start);
@@ -229,13 +287,9 @@ fn read_last(path: &Path) -> Result<Last, LogError> {
             bytes = bytes.len() - whole,
             "half a record at the end of a file of the log was cut"
         );
-        let file = File::options()
-            .write(true)
-            .open(path)
-            .map_err(LogError::at(path))?;
-        file.set_len(whole as u64)
-            .and_then(|()| file.sync_all())
-            .map_err(LogError::at(path))?;
+        let file = File::open(path).map_err(LogError::at(path))?;
+        let cut = file.cut(whole as u64).and_then(|()| file.sync());
+        cut.map_err(LogError::at(path))?;
     }
     Ok(Last {
         bytes: whole as u64,

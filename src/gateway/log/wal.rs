@@ -13,11 +13,10 @@
 //! 1. A frame that does not check ends the file: it was being written, nobody was told that it is there, and nothing of it is in any partition. If whole
 //!    frames follow it, it was damaged later, and the log is refused: each frame is synced before the next is written.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::layout::sync_folder;
+use crate::disk::{self, File};
 
 const MAGIC: u32 = 0x316c_6670;
 const HEADER: usize = 20;
@@ -55,8 +54,8 @@ impl Wal {
     /// Begins a file; its name is durable when this returns.
     pub fn begin(folder: &Path, number: u64) -> io::Result<Wal> {
         let path = wal_path(folder, number);
-        let file = File::options().create_new(true).write(true).open(&path)?;
-        sync_folder(folder)?;
+        let file = File::create_new(&path)?;
+        disk::sync_folder(folder)?;
         Ok(Wal {
             path,
             file,
@@ -97,8 +96,8 @@ impl Wal {
             return Ok(());
         }
         seal(&mut self.frame, self.number);
-        self.file.write_all(&self.frame)?;
-        self.file.sync_data()?;
+        self.file.write_all_at(&self.frame, self.len)?;
+        self.file.sync()?;
         self.len += self.frame.len() as u64;
         self.frame.clear();
         // A group that was unusually large must not hold its memory for ever.

@@ -1,8 +1,6 @@
 //! The one thread that writes the log: it takes all appends that wait, makes them durable with one sync, lets readers see them, and answers.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -12,15 +10,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use super::extent::{Acknowledged, Extent};
-use super::layout::{partition_folder, segment_path, sync_folder, wal_folder};
+use super::layout::{partition_folder, segment_path, wal_folder};
 use super::repair::{Repaired, repair};
 use super::topics::{Broken, Topics};
 use super::view::{Segment, Topic};
 use super::wal::{Entry, Wal};
 use super::{Append, Job, LogError, LogOptions};
-
-/// How often a log that has failed is opened again.
-const REOPEN_EVERY: Duration = Duration::from_secs(1);
+use crate::disk::{self, File};
 
 /// A group is full when it has so many bytes; what follows waits for the next sync.
 const GROUP_BYTES: usize = 8 << 20;
@@ -59,6 +55,7 @@ pub(super) struct Writer {
     root: PathBuf,
     segment_bytes: u64,
     wal_bytes: u64,
+    reopen_every: Duration,
     wal: Wal,
     parts: BTreeMap<(String, u32), Part>,
     growing: watch::Sender<u64>,
@@ -94,6 +91,7 @@ impl Writer {
             root: root.to_owned(),
             segment_bytes: options.segment_bytes.max(1),
             wal_bytes: options.wal_bytes.max(1),
+            reopen_every: options.reopen_every,
             wal,
             parts: BTreeMap::new(),
             growing,
@@ -112,7 +110,7 @@ impl Writer {
             let mut bytes = 0;
             let mut job = match self.broken.get() {
                 None => jobs.recv().ok(),
-                Some(_) => match jobs.recv_timeout(REOPEN_EVERY) {
+                Some(_) => match jobs.recv_timeout(self.reopen_every) {
                     Ok(job) => Some(job),
                     Err(RecvTimeoutError::Disconnected) => None,
                     Err(RecvTimeoutError::Timeout) => {
@@ -128,7 +126,11 @@ impl Writer {
                         group.push(append);
                     }
                     #[cfg(test)]
-                    Some(Job::Crash) => return,
+                    Some(Job::Crash) => {
+                        // A process that is gone does nothing more: what is being synced is.
+                        let _ = self.sync_failed();
+                        return;
+                    }
                     Some(Job::Close) | None => {
                         ends = true;
                         break;
@@ -186,9 +188,10 @@ impl Writer {
         }
     }
 
-    /// Opens the log again after an error, as a new process would: a disk that was full may have room. Not more often than [`REOPEN_EVERY`].
+    /// Opens the log again after an error, as a new process would: a disk that was full may have room. Not more often than
+    /// [`LogOptions::reopen_every`] says.
     fn reopen(&mut self) {
-        if self.reopened.elapsed() < REOPEN_EVERY {
+        if self.reopened.elapsed() < self.reopen_every {
             return;
         }
         match self.try_to_reopen() {
@@ -357,8 +360,8 @@ impl Part {
             Some(file) => file,
             None => File::open(&self.path).map_err(LogError::at(&self.path))?,
         };
-        file.sync_all().map_err(LogError::at(&self.path))?;
-        sync_folder(&self.folder).map_err(LogError::at(&self.folder))?;
+        file.sync().map_err(LogError::at(&self.path))?;
+        disk::sync_folder(&self.folder).map_err(LogError::at(&self.folder))?;
         self.start = self.next;
         self.position = 0;
         self.sum = Some(0);
@@ -371,13 +374,8 @@ impl Part {
         let file = match &self.file {
             Some(file) => file,
             None => {
-                let opened = File::options()
-                    .create(true)
-                    .truncate(false)
-                    .write(true)
-                    .open(&self.path)
-                    .map_err(LogError::at(&self.path))?;
-                self.file.insert(opened)
+                let opened = File::open_or_create(&self.path);
+                self.file.insert(opened.map_err(LogError::at(&self.path))?)
             }
         };
         file.write_all_at(&self.pending, self.position)
@@ -409,14 +407,14 @@ impl Part {
 impl Dirty {
     fn sync(self, root: &Path) -> Result<(), LogError> {
         for (path, file) in &self.files {
-            file.sync_all().map_err(LogError::at(path))?;
+            file.sync().map_err(LogError::at(path))?;
         }
         for folder in &self.folders {
-            sync_folder(folder).map_err(LogError::at(folder))?;
+            disk::sync_folder(folder).map_err(LogError::at(folder))?;
         }
         self.extent.write(root)?;
-        std::fs::remove_file(&self.wal).map_err(LogError::at(&self.wal))?;
+        disk::remove(&self.wal).map_err(LogError::at(&self.wal))?;
         let folder = wal_folder(root);
-        sync_folder(&folder).map_err(LogError::at(&folder))
+        disk::sync_folder(&folder).map_err(LogError::at(&folder))
     }
 }

@@ -1,29 +1,13 @@
 //! Power failures: after one at any moment, the lake opens with every commit that was reported.
 
 use super::*;
+use crate::disk::cases::{in_memory, seeds};
 use crate::disk::image::{Chance, Image, promised};
 use crate::disk::tape::Tape;
 use futures::FutureExt;
 use std::collections::HashSet;
 use std::panic::AssertUnwindSafe;
 use std::time::Instant;
-
-/// How many images are tried, and from which seed, unless `PINFLOW_CASES` and `PINFLOW_SEED` say
-/// otherwise.
-const CASES: u64 = 100;
-const SEED: u64 = 1;
-
-fn number_of(variable: &str, default: u64) -> u64 {
-    let said = std::env::var(variable).ok();
-    said.map_or(default, |text| text.parse().expect("a whole number"))
-}
-
-/// A folder whose syncs cost nothing, where there is memory to have files in.
-fn in_memory() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm")
-        .or_else(|_| tempfile::tempdir())
-        .unwrap()
-}
 
 /// What the tables hold after commit `n`: pins 0 to 9, then two more with each commit; of those one
 /// goes again with every third commit. The view is there from commit 2 on.
@@ -126,12 +110,8 @@ async fn after_a_power_failure_at_any_moment_a_lake_opens_with_every_commit_that
     let ops = tape.ops();
     drop(tape);
 
-    let (cases, seed) = (
-        number_of("PINFLOW_CASES", CASES),
-        number_of("PINFLOW_SEED", SEED),
-    );
     let (mut seen, started) = (HashSet::new(), Instant::now());
-    for case in seed..seed + cases {
+    for case in seeds() {
         let mut chance = Chance::new(case);
         let until = chance.below(ops.len() + 1);
         let image = Image::default().after(&ops, until, &mut chance);
@@ -149,7 +129,8 @@ async fn after_a_power_failure_at_any_moment_a_lake_opens_with_every_commit_that
         );
     }
     println!(
-        "{cases} power failures in a history of {} calls, {} different images, {:?}",
+        "{} power failures in a history of {} calls, {} different images, {:?}",
+        seeds().count(),
         ops.len(),
         seen.len(),
         started.elapsed()
