@@ -31,6 +31,7 @@ pub mod serve;
 pub mod sink;
 pub mod source;
 pub mod sql;
+pub mod trouble;
 pub mod varint;
 
 pub use delta::{Diff, Epoch};

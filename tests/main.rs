@@ -14,6 +14,7 @@
 //! * `directory`, `archive`, `mysql`: the sources for files and for MariaDB, and the raw archive;
 //! * `bucket`: the same with a lake and a source in S3;
 //! * `cluster`, `cluster_histories`: the same on several processes, and what may happen to them;
+//! * `stops`: how the program ends, and how its health is, while something is away;
 //! * `served`: what a running program answers over HTTP and on its terminal;
 //! * `kafka`: the source against a real Apache Kafka;
 //! * `kinesis*`: the source against two implementations of Kinesis, one in this process;
@@ -62,6 +63,7 @@ mod suite {
     mod served;
     mod sources;
     mod statements;
+    mod stops;
     mod tape;
     mod types;
     pub mod unread;

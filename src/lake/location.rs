@@ -4,6 +4,7 @@ use super::LakeError;
 use super::local::Local;
 use super::retrying::Retrying;
 use crate::redact::redact;
+use crate::trouble::Troubles;
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
@@ -117,9 +118,12 @@ impl Lake {
         }
     }
 
-    /// The store of a source or an archive at `location`, rooted there.
-    pub fn bucket(location: &str) -> Result<Arc<dyn ObjectStore>, LakeError> {
-        Ok(Lake::open_within(location, BUCKET_PATIENCE)?.rooted)
+    /// The store of a source or an archive at `location`, rooted there. What it asks again is noted
+    /// in `troubles`.
+    pub fn bucket(location: &str, troubles: &Troubles) -> Result<Arc<dyn ObjectStore>, LakeError> {
+        let lake = Lake::open_within(location, BUCKET_PATIENCE)?;
+        let store = lake.store.noting(troubles.clone());
+        Ok(Arc::new(PrefixStore::new(store, lake.root)))
     }
 
     /// Where the lake is, for people.

@@ -32,6 +32,8 @@ use object_store::{
     PutResult, Result,
 };
 
+use crate::trouble::{Troubles, Trying};
+
 /// The first pause; each one is twice as long as the one before, up to the last.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
@@ -42,6 +44,7 @@ pub struct Retrying {
     /// For how long a call is repeated.
     patience: Duration,
     given_up: Arc<AtomicU64>,
+    troubles: Troubles,
 }
 
 impl Retrying {
@@ -51,7 +54,13 @@ impl Retrying {
             inner,
             patience,
             given_up: Arc::default(),
+            troubles: Troubles::default(),
         }
+    }
+
+    /// The same store, which notes in `troubles` what it asks again.
+    pub fn noting(self, troubles: Troubles) -> Self {
+        Retrying { troubles, ..self }
     }
 
     /// How many calls the store did not answer well in all that time.
@@ -59,8 +68,9 @@ impl Retrying {
         self.given_up.load(Ordering::SeqCst)
     }
 
-    fn tries(&self) -> Tries {
+    fn tries(&self, what: &str, path: &Path) -> Tries {
         Tries {
+            trying: self.troubles.trying(format!("{what} `{path}`")),
             until: Instant::now() + self.patience,
             pause: PAUSES.0,
             given_up: Arc::clone(&self.given_up),
@@ -80,7 +90,7 @@ impl Retrying {
         path: &Path,
         call: impl Fn() -> BoxFuture<'a, Result<T>> + Send,
     ) -> Result<T> {
-        let mut tries = self.tries();
+        let mut tries = self.tries(what, path);
         loop {
             match call().await {
                 Err(error) if tries.another(&error).await => {
@@ -103,7 +113,7 @@ impl Retrying {
             prefix: prefix.cloned(),
             behind: offset.cloned(),
             objects: None,
-            tries: self.tries(),
+            tries: self.tries("list", &prefix.cloned().unwrap_or_default()),
         };
         stream::try_unfold(listing, |mut listing| async move {
             Ok(listing.next().await?.map(|object| (object, listing)))
@@ -144,12 +154,19 @@ async fn remove(store: Arc<dyn ObjectStore>, path: Path) -> Result<()> {
 
 /// What is left of a call's patience.
 struct Tries {
+    trying: Trying,
     until: Instant,
     pause: Duration,
     given_up: Arc<AtomicU64>,
 }
 
 impl Tries {
+    /// It went well so far.
+    fn renew(&mut self, patience: Duration) {
+        self.trying.succeeded();
+        (self.until, self.pause) = (Instant::now() + patience, PAUSES.0);
+    }
+
     /// Waits a little before another try; `false` if there is to be none.
     async fn another(&mut self, error: &Error) -> bool {
         if is_refusal(error) {
@@ -159,6 +176,7 @@ impl Tries {
             self.given_up.fetch_add(1, Ordering::SeqCst);
             return false;
         }
+        self.trying.failed(Instant::now(), &error.to_string());
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSES.1);
         true
@@ -192,7 +210,7 @@ impl Listing {
             match objects.try_next().await {
                 Ok(Some(object)) => {
                     self.behind = Some(object.location.clone());
-                    self.tries = self.store.tries();
+                    self.tries.renew(self.store.patience);
                     return Ok(Some(object));
                 }
                 Ok(None) => return Ok(None),

@@ -15,7 +15,7 @@ pub(super) fn open_archive(
     mine: impl Fn(&str, &str) -> bool,
     runtime: &Handle,
 ) -> Result<SharedArchive, RunError> {
-    let storage = Storage::at(location)?;
+    let storage = Storage::at(location, &opening.troubles)?;
     let (name, streams) = (location.to_owned(), opening.streams.clone());
     let options = ArchiveOptions::default();
     let mut archive = Archive::open(storage, name, streams, runtime.clone(), options);

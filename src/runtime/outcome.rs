@@ -10,7 +10,6 @@
 //! 1. The first reason to fail stays.
 //! 2. Once a run was asked to stop, no call to the lake is waited for longer than [`COMMIT_WITHIN`].
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +17,7 @@ use tokio::sync::watch;
 
 use crate::host::Host;
 use crate::lake::LakeError;
+use crate::trouble::{Trouble, Troubles};
 
 /// After this time a run that was asked to stop ends, whatever is away.
 pub const STOP_WITHIN: Duration = Duration::from_secs(10);
@@ -41,8 +41,8 @@ struct Inner {
     /// Since when the run is to end.
     stopping: watch::Sender<Option<Instant>>,
     ending: Mutex<Ending>,
-    /// What is being tried again, by the number of the attempt.
-    troubles: Mutex<BTreeMap<u64, Trouble>>,
+    /// What is being tried again.
+    troubles: Troubles,
 }
 
 #[derive(Debug, Default)]
@@ -55,19 +55,6 @@ struct Ending {
     abandoned: bool,
 }
 
-/// Something that does not work at the moment, and is tried again.
-#[derive(Clone, Debug)]
-pub struct Trouble {
-    /// What is tried, as it follows "could not".
-    pub what: String,
-    /// What the last attempt said.
-    pub error: String,
-    /// When the first attempt failed.
-    since: Instant,
-    /// For how long it has been failing.
-    pub lasts: Duration,
-}
-
 impl Outcome {
     /// Of a run on this machine that goes well so far.
     pub fn new(host: Arc<dyn Host>) -> Self {
@@ -75,7 +62,7 @@ impl Outcome {
             host,
             stopping: watch::Sender::new(None),
             ending: Mutex::default(),
-            troubles: Mutex::default(),
+            troubles: Troubles::default(),
         }))
     }
 
@@ -103,6 +90,11 @@ impl Outcome {
         if let Some(left) = age.and_then(|age| within.checked_sub(age)) {
             self.0.host.sleep(left).await;
         }
+    }
+
+    /// Returns once the run was asked to end so long ago that it waits for no store any more.
+    pub async fn out_of_time(&self) {
+        self.stopped_for(COMMIT_WITHIN).await;
     }
 
     /// Ends the run well, and then with this sentence: what was read before is still committed.
@@ -149,13 +141,12 @@ impl Outcome {
 
     /// What is being tried again, what fails for longest first.
     pub fn troubles(&self) -> Vec<Trouble> {
-        let now = self.0.host.instant();
-        let mut troubles: Vec<Trouble> = self.lock_troubles().values().cloned().collect();
-        for trouble in &mut troubles {
-            trouble.lasts = now - trouble.since;
-        }
-        troubles.sort_by_key(|trouble| trouble.since);
-        troubles
+        self.0.troubles.list(self.0.host.instant())
+    }
+
+    /// Where others say what they try again.
+    pub fn noting(&self) -> Troubles {
+        self.0.troubles.clone()
     }
 
     /// Watches the calling thread until what is returned is dropped: if it panics, the run fails. Its messages would be waited for without
@@ -176,13 +167,30 @@ impl Outcome {
         let mut last = None;
         let done = self.attempt(what, action, &mut last, COMMIT_WITHIN).await;
         if done.is_none() {
-            let said = last.map_or(String::new(), |error| format!(": {error}"));
-            self.fail(format!(
-                "could not {what} within {} s after the run was asked to stop{said}; what is not committed will be read again by the next run",
-                COMMIT_WITHIN.as_secs()
-            ));
+            self.too_late(what, last.as_deref());
         }
         done
+    }
+
+    /// Waits as long for work that is tried again elsewhere.
+    pub async fn waiting<T>(&self, what: &str, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.out_of_time() => {
+                let troubles = self.troubles();
+                self.too_late(what, troubles.first().map(|trouble| trouble.error.as_str()));
+                None
+            }
+            done = work => Some(done),
+        }
+    }
+
+    fn too_late(&self, what: &str, last: Option<&str>) {
+        let said = last.map_or(String::new(), |error| format!(": {error}"));
+        self.fail(format!(
+            "could not {what} within {} s after the run was asked to stop{said}; what is not committed will be read again by the next run",
+            COMMIT_WITHIN.as_secs()
+        ));
     }
 
     /// The same for what need not be done once the run was asked to stop: `None` then, and nothing failed.
@@ -203,7 +211,7 @@ impl Outcome {
         within: Duration,
     ) -> Option<T> {
         let mut pause = Duration::from_millis(50);
-        let mut trying = Trying::new(self);
+        let mut trying = self.0.troubles.trying(what);
         loop {
             let tried = tokio::select! {
                 biased;
@@ -221,7 +229,7 @@ impl Outcome {
             };
             tracing::warn!("could not {what}, trying again in {pause:?}: {error}");
             let said = error.to_string();
-            trying.failed(what, &said);
+            trying.failed(self.0.host.instant(), &said);
             *last = Some(said);
             self.pause(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
@@ -243,49 +251,6 @@ impl Outcome {
 
     fn ending(&self) -> MutexGuard<'_, Ending> {
         self.0.ending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_troubles(&self) -> MutexGuard<'_, BTreeMap<u64, Trouble>> {
-        self.0
-            .troubles
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// An action that may be in trouble; the trouble is over when it is dropped.
-struct Trying<'a> {
-    outcome: &'a Outcome,
-    number: Option<u64>,
-}
-
-impl<'a> Trying<'a> {
-    fn new(outcome: &'a Outcome) -> Self {
-        Trying {
-            outcome,
-            number: None,
-        }
-    }
-
-    fn failed(&mut self, what: &str, error: &str) {
-        let mut troubles = self.outcome.lock_troubles();
-        let next = troubles.keys().last().map_or(0, |last| last + 1);
-        let number = *self.number.get_or_insert(next);
-        let trouble = troubles.entry(number).or_insert_with(|| Trouble {
-            what: what.to_owned(),
-            error: String::new(),
-            lasts: Duration::ZERO,
-            since: self.outcome.0.host.instant(),
-        });
-        error.clone_into(&mut trouble.error);
-    }
-}
-
-impl Drop for Trying<'_> {
-    fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.outcome.lock_troubles().remove(&number);
-        }
     }
 }
 
@@ -376,6 +341,8 @@ mod tests {
             why.starts_with("could not commit within 8 s after"),
             "{why}"
         );
+        let work = outcome.waiting("write the archive", std::future::pending::<()>());
+        assert_eq!(runtime.block_on(work), None);
     }
 
     #[test]

@@ -182,6 +182,7 @@ pub fn run(
 
     let opening = Opening {
         unread: Unread::of(&streams),
+        troubles: outcome.noting(),
         on_bad_file: options.on_bad_file,
         streams: streams.clone(),
         bounded: options.bounded,

@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 pub use crate::checkpoint::Position;
+pub use crate::trouble::Troubles;
 pub use directory::{Directory, Storage, stream_of_topic};
 pub use emulated::Emulated;
 pub use kafka::KafkaSource;
@@ -192,6 +193,8 @@ pub struct Opening {
     pub on_bad_file: OnBadFile,
     /// Notes what the source has and nobody reads.
     pub unread: Unread,
+    /// Notes what does not work at the moment and is tried again.
+    pub troubles: Troubles,
 }
 
 impl Opening {
@@ -199,6 +202,7 @@ impl Opening {
     pub fn whole(streams: Vec<String>) -> Self {
         Opening {
             unread: Unread::of(&streams),
+            troubles: Troubles::default(),
             on_bad_file: OnBadFile::Fail,
             streams,
             bounded: true,

@@ -127,7 +127,8 @@ impl SourceSpec {
                     address: redact(&format!("dir:{location}")),
                     why,
                 };
-                let storage = Storage::at(location).map_err(|error| refused(error.to_string()))?;
+                let storage = Storage::at(location, &opening.troubles)
+                    .map_err(|error| refused(error.to_string()))?;
                 if matches!(&storage, Storage::Folder(folder) if !folder.is_dir()) {
                     return Err(refused("there is no such folder".to_owned()));
                 }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -51,6 +51,8 @@ struct Faults {
     one_in: AtomicU64,
     /// How many there were.
     done: AtomicU64,
+    /// Whether requests are taken and never answered.
+    silent: AtomicBool,
 }
 
 /// What becomes of an answer.
@@ -159,11 +161,15 @@ impl S3 {
                 let (service, requests) = (service.clone(), Arc::clone(&requests));
                 let faults = Arc::clone(&faults);
                 let service = service_fn(move |request: hyper::Request<Incoming>| {
+                    let silent = faults.silent.load(Ordering::Relaxed);
                     let fault = faults.next(requests.fetch_add(1, Ordering::Relaxed) + 1);
                     let cuts = fault == Fault::BreaksOff && request.method() == Method::GET;
                     let answer =
                         (fault != Fault::Refused).then(|| Service::call(&service, request));
                     async move {
+                        if silent {
+                            std::future::pending::<()>().await;
+                        }
                         let Some(answer) = answer else {
                             let mut answer = hyper::Response::new(s3s::Body::empty());
                             *answer.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -207,6 +213,11 @@ impl S3 {
     /// From now on every n-th request is answered by 503, and as many reads break off half-way.
     pub fn spoil(&self, one_in: u64) {
         self.faults.one_in.store(one_in, Ordering::Relaxed);
+    }
+
+    /// From now on it takes requests and answers none.
+    pub fn fall_silent(&self) {
+        self.faults.silent.store(true, Ordering::Relaxed);
     }
 
     /// How many answers were bad so far.

@@ -132,8 +132,14 @@ impl Actor for Committing {
     }
 
     async fn end(&mut self) {
-        if let Some(tidying) = self.tidying.take() {
-            let _ = tidying.await;
+        let Some(tidying) = self.tidying.take() else {
+            return;
+        };
+        // What is left is removed after a later commit.
+        tokio::select! {
+            biased;
+            _ = tidying => {}
+            () = self.config.outcome.out_of_time() => {}
         }
     }
 }

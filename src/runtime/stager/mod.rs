@@ -208,8 +208,11 @@ impl Stager {
 
     /// How far the archive is, once it is written.
     async fn marks(&self, sealing: Sealing) -> Option<Vec<Bound>> {
-        let sealed = sealing.written().await;
-        let sealed = sealed.map_err(|error| self.config.outcome.fail(error.to_string()));
+        let outcome = &self.config.outcome;
+        let sealed = outcome.waiting("write the archive", sealing.written());
+        let sealed = sealed
+            .await?
+            .map_err(|error| outcome.fail(error.to_string()));
         let marks = sealed.ok()?.positions.into_iter();
         let bound = |(partition, position)| Bound {
             partition,

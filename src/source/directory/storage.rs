@@ -22,6 +22,7 @@ use super::layout::year;
 use crate::lake::{Lake, LakeError};
 use crate::operator::route::hash_bytes;
 use crate::source::unread::Tally;
+use crate::trouble::Troubles;
 pub(super) use local::Look;
 
 /// Times of file systems tick coarsely: a folder whose time is older than this has not changed since.
@@ -102,12 +103,15 @@ pub(super) struct Passed {
 pub(super) type StorageFailure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Storage {
-    /// What `location` names: a folder, which need not be there yet, or `s3://bucket/prefix`.
-    pub fn at(location: &str) -> Result<Self, LakeError> {
+    /// What `location` names: a folder, which need not be there yet, or `s3://bucket/prefix`. What is asked again is noted in `troubles`.
+    pub fn at(location: &str, troubles: &Troubles) -> Result<Self, LakeError> {
         if !location.contains("://") {
             return Ok(Storage::Folder(PathBuf::from(location)));
         }
-        Ok(Storage::Bucket(Lake::bucket(location)?, Path::default()))
+        Ok(Storage::Bucket(
+            Lake::bucket(location, troubles)?,
+            Path::default(),
+        ))
     }
 
     /// Whether objects appear whole and never change by themselves.

@@ -83,8 +83,9 @@ impl KafkaSource {
         let statuses = Arc::new(Mutex::new(Vec::new()));
         let (asks, asked) = crossbeam_channel::unbounded();
         let (inboxes, pumps): (Vec<_>, Vec<_>) = (0..threads(plans.len()))
-            .map(|_| {
+            .map(|number| {
                 let (send, inbox) = crossbeam_channel::unbounded();
+                let trying = || opening.troubles.trying(format!("read {name}"));
                 let pump = Pump {
                     source_name: name.clone(),
                     consumer: Arc::clone(&consumer),
@@ -95,6 +96,7 @@ impl KafkaSource {
                     keeper: asks.clone(),
                     partitions: Vec::new(),
                     statistics: 0,
+                    trying: (number == 0).then(trying),
                 };
                 (send, pump)
             })

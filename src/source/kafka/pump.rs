@@ -19,6 +19,7 @@ use super::ready::{Fetched, Ready};
 use super::status::Status;
 use crate::kafka::{Context, Health};
 use crate::source::SourceError;
+use crate::trouble::Trying;
 
 /// How long to wait for messages or room before the client's events are served.
 const TURN: Duration = Duration::from_millis(20);
@@ -92,6 +93,8 @@ pub(super) struct Pump {
     pub(super) keeper: Sender<Ask>,
     pub(super) partitions: Vec<Partition>,
     pub(super) statistics: u64,
+    /// Of the first pump: tells that the brokers cannot be reached.
+    pub(super) trying: Option<Trying>,
 }
 
 impl Pump {
@@ -123,7 +126,14 @@ impl Pump {
                 return Err(format!("librdkafka cannot go on: {code}"));
             }
         }
-        if let Some(trouble) = self.health.trouble()
+        let trouble = self.health.trouble();
+        if let Some(trying) = &mut self.trying {
+            match &trouble {
+                Some(trouble) => trying.failed(trouble.since, &trouble.what),
+                None => trying.succeeded(),
+            }
+        }
+        if let Some(trouble) = trouble
             && trouble.refused
             && trouble.since.elapsed() > REFUSED
         {

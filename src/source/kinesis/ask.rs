@@ -1,5 +1,7 @@
 //! The questions about streams and shards, asked again while an answer may still come.
 
+use std::time::Instant;
+
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 
@@ -7,6 +9,7 @@ use super::aggregated::HashRange;
 use super::lineage::Shard;
 use super::retry::{Backoff, Verdict, judge};
 use crate::source::SourceError;
+use crate::trouble::Troubles;
 
 /// While the source is opened, a server that does not answer is given up after so many tries; later it is waited for.
 const OPENING_TRIES: u32 = 5;
@@ -18,6 +21,7 @@ const NAMES_SHOWN: usize = 20;
 pub struct Asking {
     client: Client,
     source_name: String,
+    troubles: Troubles,
     settled: bool,
 }
 
@@ -33,11 +37,12 @@ pub struct Summary {
 }
 
 impl Asking {
-    /// Asks through `client`, for the source of that name.
-    pub fn new(client: Client, source_name: String) -> Self {
+    /// Asks through `client`, for the source of that name; what is asked again is noted in `troubles`.
+    pub fn new(client: Client, source_name: String, troubles: Troubles) -> Self {
         Asking {
             client,
             source_name,
+            troubles,
             settled: false,
         }
     }
@@ -166,6 +171,8 @@ impl Asking {
         R: std::fmt::Debug,
     {
         let mut backoff = Backoff::new(place.len() as u64);
+        let what = || format!("look up {place} of {}", self.source_name);
+        let mut trying = self.troubles.trying(what());
         loop {
             let (verdict, why) = match request().await {
                 Ok(answer) => return Ok(answer),
@@ -176,11 +183,9 @@ impl Asking {
                 return Err(self.failed(place, why));
             }
             let pause = backoff.pause();
+            trying.failed(Instant::now(), &why);
             if backoff.tries() % 30 == 5 {
-                tracing::warn!(
-                    "{place} of {} cannot be looked up, trying on: {why}",
-                    self.source_name
-                );
+                tracing::warn!("could not {}, trying on: {why}", what());
             }
             tokio::time::sleep(pause).await;
         }

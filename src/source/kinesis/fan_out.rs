@@ -58,7 +58,7 @@ pub async fn subscribe(reader: &mut Reader, consumer_arn: &str) -> Result<Ending
                                 (_, why) => break Some(why),
                             },
                         };
-                    reader.backoff.reset();
+                    reader.works();
                     let bytes = event
                         .records()
                         .iter()

@@ -44,7 +44,7 @@ pub async fn poll(reader: &mut Reader) -> Result<Ending, SourceError> {
             .limit(limit);
         match request.send().await {
             Ok(answer) => {
-                reader.backoff.reset();
+                reader.works();
                 let bytes: usize = answer
                     .records()
                     .iter()

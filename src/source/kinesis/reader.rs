@@ -14,6 +14,7 @@ use super::queue::Inlet;
 use super::retry::Backoff;
 use crate::kinesis::OnLostRecords;
 use crate::source::SourceError;
+use crate::trouble::Trying;
 
 /// When the source was opened.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +62,8 @@ pub struct Reader {
     pub poll: Duration,
     /// The pauses after errors.
     pub backoff: Backoff,
+    /// Says that the shard cannot be read.
+    pub trying: Trying,
     /// Whether to begin with the oldest record although some were read: others were lost.
     pub oldest: bool,
 }
@@ -157,10 +160,19 @@ impl Reader {
         Ok(None)
     }
 
+    /// The server has answered well.
+    pub fn works(&mut self) {
+        self.backoff.reset();
+        self.trying.succeeded();
+    }
+
     /// Waits after an error that may pass.
     pub async fn wait(&mut self, why: &str) {
         let pause = self.backoff.pause();
         // Being throttled now and then is normal; said at the fifth time in a row, and seldom after that.
+        if self.backoff.tries() >= 5 {
+            self.trying.failed(Instant::now(), why);
+        }
         if self.backoff.tries() % 30 == 5 {
             tracing::warn!(
                 "{} of {} cannot be read, trying on: {why}",

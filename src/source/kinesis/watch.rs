@@ -78,7 +78,7 @@ impl Watch {
             .max()
             .unwrap_or(opened.wall_ms);
         Watch {
-            asking: Asking::new(client, address.describe()),
+            asking: Asking::new(client, address.describe(), opening.troubles.clone()),
             address,
             opening,
             inlet,

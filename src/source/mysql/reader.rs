@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use mysql_async::prelude::Queryable;
@@ -13,6 +13,7 @@ use super::key::{self, Key, KeyValue};
 use super::{Event, Shared, UNIT};
 use crate::mysql::RowWriter;
 use crate::source::{Chunk, Position, SourceError};
+use crate::trouble::Trying;
 
 /// Chunks are about this long.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -66,9 +67,11 @@ pub(super) async fn read(
     }
     let mut attempt = 0;
     let mut has_read = false;
+    let troubles = &shared.opening.troubles;
+    let mut trying = troubles.trying(format!("read {}", shared.address.describe()));
     loop {
         let before: Vec<u64> = tables.iter().map(|table| table.offset).collect();
-        let stopped = match session(&shared, units, events, &mut tables).await {
+        let stopped = match session(&shared, units, events, &mut tables, &mut trying).await {
             Ok(()) => return Ok(()),
             Err(stopped) => stopped,
         };
@@ -94,6 +97,7 @@ pub(super) async fn read(
                         sentence(&error)
                     );
                 }
+                trying.failed(Instant::now(), &format!("{place}: {}", sentence(&error)));
                 tokio::time::sleep(Duration::from_millis(100 << attempt)).await;
             }
         }
@@ -113,6 +117,7 @@ async fn session(
     units: usize,
     events: &Sender<Event>,
     tables: &mut VecDeque<Table>,
+    trying: &mut Trying,
 ) -> Result<(), Stopped> {
     let database = shared.address.database().to_owned();
     let by = |place: String| move |error| Stopped::By(place, error);
@@ -136,6 +141,7 @@ async fn session(
         shared.left().insert(table.stream, left);
         table.key = Some(key);
     }
+    trying.succeeded();
     while let Some(mut table) = tables.pop_front() {
         let page = page(&mut connection, shared, units, events, &mut table).await;
         let stream = table.stream;

@@ -69,20 +69,26 @@ fn what_waits_stays_within_the_budget() {
 fn a_broker_that_is_gone_is_waited_for() {
     let cluster = cluster(&[("pin", 1)]);
     send(&cluster, "pin", 0, numbered(0, 0, 10));
-    let mut source = KafkaSource::open(&address(&cluster, ""), pin(false)).unwrap();
+    let opening = pin(false);
+    let troubles = opening.troubles.clone();
+    let troubled = || !troubles.list(Instant::now()).is_empty();
+    let mut source = KafkaSource::open(&address(&cluster, ""), opening).unwrap();
     read_until(&mut source, |chunk| chunk.end.offset == 10);
     wait_for("the lag is known", || source.lag()[0].records == Some(0));
+    wait_for("all is well", || !troubled());
     cluster.broker_down(1).unwrap();
     wait_for("the trouble shows", || {
         let lag = source.lag().remove(0);
-        lag.records.is_none() && lag.seconds.is_some()
+        lag.records.is_none() && lag.seconds.is_some() && troubled()
     });
     assert!(matches!(source.read(1), Ok(Read::Idle)));
     cluster.broker_up(1).unwrap();
     send(&cluster, "pin", 0, numbered(0, 10, 20));
     let chunks = read_until(&mut source, |chunk| chunk.end.offset == 20);
     assert_eq!(records(&chunks, "pin/partition=0"), expected(0, 10, 20));
-    wait_for("all is well", || source.lag()[0].records == Some(0));
+    wait_for("all is well", || {
+        source.lag()[0].records == Some(0) && !troubled()
+    });
 }
 
 #[test]

@@ -144,6 +144,7 @@ impl Watch {
             Start::Time(ms) => from == From::Start && ms > now_ms(),
             Start::Earliest => false,
         };
+        let what = format!("read {kinesis}/{shard} of {}", self.address.describe());
         let seed = hash_bytes(shard.as_bytes()) ^ self.opened.wall_ms as u64;
         Ok(Some(Reader {
             client: self.asking.client().clone(),
@@ -159,6 +160,7 @@ impl Watch {
             on_lost: self.address.on_lost_records,
             poll: self.address.poll,
             backoff: Backoff::new(seed),
+            trying: self.opening.troubles.trying(what),
             oldest: false,
         }))
     }
