@@ -12,6 +12,7 @@
 //! * `statements`: the program where its dataflow file was changed, or is not there;
 //! * `sources`: the program and its source: bad files, files in the wrong place, another source;
 //! * `directory`, `archive`, `mysql`: the sources for files and for MariaDB, and the raw archive;
+//! * `late_puts`: the archive while puts of an earlier process are on their way;
 //! * `bucket`: the same with a lake and a source in S3;
 //! * `cluster`, `cluster_histories`: the same on several processes, and what may happen to them;
 //! * `stops`: how the program ends, and how its health is, while something is away;
@@ -51,6 +52,7 @@ mod suite {
     mod kinesis_faults;
     mod kinesis_reshard;
     mod lake;
+    mod late_puts;
     mod mistakes;
     mod mysql;
     mod names;

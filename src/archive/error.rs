@@ -20,6 +20,11 @@ pub enum ArchiveError {
         path: String,
         why: String,
     },
+    /// Someone else writes there.
+    #[error(
+        "`{path}` in the archive {archive} is being written by another process; end that one first, or use another archive"
+    )]
+    Locked { archive: String, path: String },
     /// Records came out of their order.
     #[error(
         "offset {came} of `{partition}` came when {expected} was to come next; the archive was not continued (this is a bug: please report it)"

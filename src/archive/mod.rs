@@ -19,6 +19,12 @@
 //! After a crash the archive may hold more than the checkpoint knows. [`Archive::recover`] cuts the marked object where the mark says, and deletes
 //! what begins behind it; the source then delivers the same records again.
 //!
+//! # Late writers
+//! A process that is stopped for a while, or a request that is slow, may write after its successor did. What a checkpoint vouches for must not be
+//! shortened by that. In a folder a partition is locked by the process that writes it, for as long as it lives. In a bucket every put names the version
+//! that it replaces, so that one which comes late is refused by the store; one that came before ours is taken over if ours goes on with it, and ends the
+//! run otherwise: the next start cuts it off.
+//!
 //! # Invariants
 //! 1. Objects of a partition do not overlap, and up to the committed offset they hold every offset that was appended.
 //! 2. Whatever the checkpoint's position says was written before the checkpoint is.
@@ -41,9 +47,10 @@ use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
 use crate::source::{Chunk, Position, Storage, position_key, tombstone};
+use crate::trouble::Troubles;
 pub use error::ArchiveError;
 use name::Folder;
-use part::{Object, Part, split_lines};
+use part::{Object, Part, Stored, split_lines};
 pub use seal::{Sealed, Sealing, Written};
 use target::Target;
 
@@ -124,6 +131,12 @@ impl Archive {
         }
     }
 
+    /// The same archive, which notes in `troubles` what it tries again.
+    pub fn noting(mut self, troubles: Troubles) -> Self {
+        self.target.troubles = troubles;
+        self
+    }
+
     /// Makes the archive what it was at the checkpoint with these positions, as far as it is `mine` (stream, partition): to be called before anything
     /// is appended, by each process for the partitions that it reads.
     pub async fn recover(
@@ -145,7 +158,8 @@ impl Archive {
             let mark = positions.get(&format!("{MARK}{key}")).and_then(range);
             if let Some((start, end)) = mark {
                 part.sealed = Some(end);
-                part.prepared = Arc::new(OnceCell::new_with(Some(())));
+                let lock = self.target.lock(&part.folder.path).await?;
+                part.prepared = Arc::new(OnceCell::new_with(Some(lock)));
                 let roll = self.options.roll_records;
                 recover::recover(&self.target, &mut part, start, end, roll).await?;
             }
@@ -323,19 +337,20 @@ impl Archive {
         };
         let (target, unwritten) = (self.target.clone(), Arc::clone(&self.unwritten));
         let (prepared, folder) = (Arc::clone(&part.prepared), Arc::clone(&part.folder));
-        let longest = Arc::clone(&object.written);
+        let stored = Arc::clone(&object.stored);
         unwritten.fetch_add(written.bytes, Ordering::Relaxed);
         self.writes.push(self.runtime.spawn(async move {
             let records = written.end - written.start;
             let result = async {
                 let prepare = || recover::prepare(&target, &folder);
-                prepared.get_or_try_init(prepare).await?;
-                let mut longest = longest.lock().await;
-                if *longest >= records {
+                let _lock = prepared.get_or_try_init(prepare).await?;
+                let mut stored = stored.lock().await;
+                if stored.records >= records {
                     return Ok(None);
                 }
-                target.put(&written.path, text).await?;
-                *longest = records;
+                let Stored { version, .. } = &mut *stored;
+                target.put(&written.path, text, version).await?;
+                stored.records = records;
                 Ok(Some(written.clone()))
             };
             let result = result.await;

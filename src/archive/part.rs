@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::name::Folder;
+use super::target::{Lock, Version};
 
 /// Text that is shorter is copied: a slice keeps all of the buffer that it is a part of.
 const COPY_BELOW: usize = 64 << 10;
@@ -16,8 +17,8 @@ pub(super) struct Part {
     /// `<stream>/<partition>`, as positions name it.
     pub key: String,
     pub folder: Arc<Folder>,
-    /// What must be done before anything is written.
-    pub prepared: Arc<OnceCell<()>>,
+    /// What must be done before anything is written; then nobody else writes there.
+    pub prepared: Arc<OnceCell<Lock>>,
     /// Behind the last record that was in a seal.
     pub sealed: Option<u64>,
     pub open: Object,
@@ -43,8 +44,17 @@ pub(super) struct Object {
     pub since_ms: Option<i64>,
     /// How many records it was given to be written with.
     pub given: u64,
-    /// How many records it was written with. Whoever writes it holds this, so that what is shorter never replaces what is longer.
-    pub written: Arc<Mutex<u64>>,
+    /// As what it was written. Whoever writes it holds this, so that what is shorter never replaces what is longer.
+    pub stored: Arc<Mutex<Stored>>,
+}
+
+/// An object as it was written.
+#[derive(Default)]
+pub(super) struct Stored {
+    /// How many records it has.
+    pub records: u64,
+    /// What the next put replaces.
+    pub version: Version,
 }
 
 impl Object {

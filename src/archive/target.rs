@@ -1,32 +1,101 @@
-//! Writing objects so that they are there, or not: never in part, and not lost once written.
+//! Writing objects so that they are there, or not: never in part, not lost once written, and never in
+//! place of what someone else wrote meanwhile.
 
-use std::fs::{self, File};
-use std::io::{self, IoSlice, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
-use object_store::{ObjectStoreExt, PutPayload};
+use object_store::{
+    Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion,
+};
 
 use super::ArchiveError;
+use crate::disk::{self, Whole};
 use crate::source::Storage;
+use crate::trouble::{Troubles, Trying};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// For how long a put whose answer was bad is repeated; the pauses grow from the first to the last.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// Where an archive is.
 #[derive(Clone)]
 pub(super) struct Target {
     storage: Storage,
     name: String,
+    /// Notes which puts are tried again.
+    pub(super) troubles: Troubles,
 }
+
+/// Which version of an object in a bucket was seen last; `None` if there was none. In a folder the
+/// lock takes its place.
+pub(super) type Version = Option<UpdateVersion>;
+
+/// While this is held, no other process of this machine writes the objects of a folder.
+#[derive(Debug)]
+pub(super) struct Lock(#[expect(dead_code, reason = "it is held")] Option<fs::File>);
 
 impl Target {
     pub(super) fn new(storage: Storage, name: String) -> Self {
-        Target { storage, name }
+        Target {
+            storage,
+            name,
+            troubles: Troubles::default(),
+        }
     }
 
-    /// Writes an object, in place of one that may be there. In a folder it is on disk when this returns.
-    pub(super) async fn put(&self, path: &str, text: Vec<Bytes>) -> Result<(), ArchiveError> {
+    pub(super) fn is_bucket(&self) -> bool {
+        matches!(self.storage, Storage::Bucket(..))
+    }
+
+    /// Sees to it that no other process of this machine writes in `folder`, which is there then.
+    pub(super) async fn lock(&self, folder: &str) -> Result<Lock, ArchiveError> {
+        let Storage::Folder(root) = &self.storage else {
+            return Ok(Lock(None));
+        };
+        let place = root.join(folder);
+        let locked = blocking(move || lock_folder(&place)).await;
+        match locked.map_err(|error| self.failed("lock", folder, error))? {
+            Some(lock) => Ok(lock),
+            None => Err(ArchiveError::Locked {
+                archive: self.name.clone(),
+                path: folder.to_owned(),
+            }),
+        }
+    }
+
+    /// Writes an object, in place of `version` or of an object that it goes on with. In a folder it is on disk when this returns.
+    pub(super) async fn put(
+        &self,
+        path: &str,
+        text: Vec<Bytes>,
+        version: &mut Version,
+    ) -> Result<(), ArchiveError> {
+        self.write(path, text, version, starts_with).await
+    }
+
+    /// The same for an object that is cut: in place of `version` only.
+    pub(super) async fn replace(
+        &self,
+        path: &str,
+        text: Vec<Bytes>,
+        version: &mut Version,
+    ) -> Result<(), ArchiveError> {
+        self.write(path, text, version, |_, _| false).await
+    }
+
+    async fn write(
+        &self,
+        path: &str,
+        text: Vec<Bytes>,
+        version: &mut Version,
+        goes_on: fn(&[Bytes], &[u8]) -> bool,
+    ) -> Result<(), ArchiveError> {
         let written: Result<(), Failure> = match &self.storage {
             Storage::Folder(root) => {
                 let place = root.join(path);
@@ -34,8 +103,9 @@ impl Target {
             }
             Storage::Bucket(store, _) => match self.at(path) {
                 Ok(at) => {
-                    let put = store.put(&at, PutPayload::from_iter(text)).await;
-                    put.map(|_| ()).map_err(Into::into)
+                    let what = format!("write `{path}` in the archive {}", self.name);
+                    let trying = self.troubles.trying(what);
+                    put_version(store.as_ref(), &at, text, version, goes_on, trying).await
                 }
                 Err(error) => Err(error),
             },
@@ -43,28 +113,22 @@ impl Target {
         written.map_err(|error| self.failed("write", path, error))
     }
 
-    /// An object's bytes; `None` if it is not there.
-    pub(super) async fn get(&self, path: &str) -> Result<Option<Bytes>, ArchiveError> {
-        let read: Result<Option<Bytes>, Failure> = match &self.storage {
+    /// An object's bytes and version; `None` if it is not there.
+    pub(super) async fn get(&self, path: &str) -> Result<Option<(Bytes, Version)>, ArchiveError> {
+        let read: Result<Option<(Bytes, Version)>, Failure> = match &self.storage {
             Storage::Folder(root) => {
                 let place = root.join(path);
                 blocking(move || match fs::read(place) {
-                    Ok(bytes) => Ok(Some(bytes.into())),
+                    Ok(bytes) => Ok(Some((bytes.into(), None))),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                     Err(error) => Err(error),
                 })
                 .await
             }
-            Storage::Bucket(store, _) => {
-                async {
-                    match store.get(&self.at(path)?).await {
-                        Ok(object) => Ok(Some(object.bytes().await?)),
-                        Err(object_store::Error::NotFound { .. }) => Ok(None),
-                        Err(error) => Err(error.into()),
-                    }
-                }
-                .await
-            }
+            Storage::Bucket(store, _) => match self.at(path) {
+                Ok(at) => get_version(store.as_ref(), &at).await.map_err(Into::into),
+                Err(error) => Err(error),
+            },
         };
         read.map_err(|error| self.failed("read", path, error))
     }
@@ -74,8 +138,8 @@ impl Target {
         let deleted: Result<(), Failure> = match &self.storage {
             Storage::Folder(root) => {
                 let place = root.join(path);
-                blocking(move || match fs::remove_file(&place) {
-                    Ok(()) => sync_folder(&place),
+                blocking(move || match disk::remove(&place) {
+                    Ok(()) => place.parent().map_or(Ok(()), disk::sync_folder),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                     Err(error) => Err(error),
                 })
@@ -184,40 +248,110 @@ async fn blocking<T: Send + 'static>(
     Ok(tokio::task::spawn_blocking(work).await??)
 }
 
-/// Writes a hidden file, syncs it, and gives it its name.
-fn put_file(place: &Path, text: &[Bytes]) -> io::Result<()> {
-    let folder = place.parent().unwrap_or(Path::new("."));
-    let made = !folder.exists();
-    fs::create_dir_all(folder)?;
-    let name = place.file_name().unwrap_or_default().to_string_lossy();
-    let hidden: PathBuf = folder.join(format!(".{name}.writing"));
-    let mut file = File::create(&hidden)?;
-    let mut slices: Vec<IoSlice> = text.iter().map(|part| IoSlice::new(part)).collect();
-    let mut left = &mut slices[..];
-    while !left.is_empty() {
-        match file.write_vectored(&left[..left.len().min(512)]) {
-            Ok(0) if left.iter().all(|part| part.is_empty()) => break,
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => IoSlice::advance_slices(&mut left, written),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+/// `None` if another process has it.
+fn lock_folder(place: &Path) -> io::Result<Option<Lock>> {
+    disk::make_durable_folders(place)?;
+    let folder = fs::File::open(place)?;
+    let lock = match folder.try_lock() {
+        Ok(()) => Some(folder),
+        Err(fs::TryLockError::WouldBlock) => return Ok(None),
+        Err(fs::TryLockError::Error(error)) => {
+            tracing::debug!("{} cannot be locked: {error}", place.display());
+            None
         }
-    }
-    file.sync_data()?;
-    fs::rename(&hidden, place)?;
-    sync_folder(place)?;
-    if made {
-        for above in folder.ancestors().skip(1).take(3) {
-            File::open(above).and_then(|folder| folder.sync_all()).ok();
-        }
-    }
-    Ok(())
+    };
+    disk::remove_unfinished(place)?;
+    Ok(Some(Lock(lock)))
 }
 
-/// Makes a name that came or went durable.
-fn sync_folder(place: &Path) -> io::Result<()> {
-    match place.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
+/// Writes an object to the disk, in a folder that was locked.
+fn put_file(place: &Path, text: &[Bytes]) -> io::Result<()> {
+    Whole::write(place, text)?.synced()?.replace(place)?;
+    place.parent().map_or(Ok(()), disk::sync_folder)
+}
+
+/// Whether an object with this text goes on with one that has these bytes.
+fn starts_with(text: &[Bytes], mut bytes: &[u8]) -> bool {
+    for part in text {
+        let (begin, rest) = bytes.split_at(part.len().min(bytes.len()));
+        if !part.starts_with(begin) {
+            return false;
+        }
+        bytes = rest;
+    }
+    bytes.is_empty()
+}
+
+async fn get_version(
+    store: &dyn ObjectStore,
+    at: &object_store::path::Path,
+) -> Result<Option<(Bytes, Version)>, Error> {
+    match store.get(at).await {
+        Ok(object) => {
+            let version = UpdateVersion {
+                e_tag: object.meta.e_tag.clone(),
+                version: object.meta.version.clone(),
+            };
+            Ok(Some((object.bytes().await?, Some(version))))
+        }
+        Err(Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts an object in place of `version`, or of one that it `goes_on` with. A put whose answer was
+/// lost is repeated; whether it was done shows then.
+async fn put_version(
+    store: &dyn ObjectStore,
+    at: &object_store::path::Path,
+    text: Vec<Bytes>,
+    version: &mut Version,
+    goes_on: fn(&[Bytes], &[u8]) -> bool,
+    mut trying: Trying,
+) -> Result<(), Failure> {
+    let (until, mut pause) = (Instant::now() + PATIENCE, PAUSES.0);
+    let size: usize = text.iter().map(Bytes::len).sum();
+    loop {
+        let mode = match version {
+            None => PutMode::Create,
+            // A store that names no versions.
+            Some(version) if version.e_tag.is_none() => PutMode::Overwrite,
+            Some(version) => PutMode::Update(version.clone()),
+        };
+        let payload = PutPayload::from_iter(text.iter().cloned());
+        let put = store.put_opts(at, payload, PutOptions::from(mode)).await;
+        match put {
+            Ok(done) => {
+                *version = Some(done.into());
+                return Ok(());
+            }
+            Err(
+                Error::AlreadyExists { .. } | Error::Precondition { .. } | Error::NotFound { .. },
+            ) => {}
+            Err(error @ (Error::Generic { .. } | Error::JoinError { .. })) => {
+                if Instant::now() + pause > until {
+                    return Err(error.into());
+                }
+                tracing::debug!("could not write {at}, asking again: {error}");
+                trying.failed(Instant::now(), &error.to_string());
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSES.1);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        *version = match get_version(store, at).await? {
+            None => None,
+            Some((bytes, there)) if starts_with(&text, &bytes) && bytes.len() == size => {
+                *version = there;
+                return Ok(());
+            }
+            Some((bytes, there)) if goes_on(&text, &bytes) => there,
+            Some(_) => {
+                return Err(
+                    "someone else has written it since it was read: another pinflow, or a late request of one that has ended".into(),
+                );
+            }
+        };
     }
 }

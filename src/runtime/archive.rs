@@ -18,7 +18,8 @@ pub(super) fn open_archive(
     let storage = Storage::at(location, &opening.troubles)?;
     let (name, streams) = (location.to_owned(), opening.streams.clone());
     let options = ArchiveOptions::default();
-    let mut archive = Archive::open(storage, name, streams, runtime.clone(), options);
+    let archive = Archive::open(storage, name, streams, runtime.clone(), options);
+    let mut archive = archive.noting(opening.troubles.clone());
     runtime
         .block_on(archive.recover(&opening.positions, mine))
         .map_err(|error| RunError::Failed(error.to_string()))?;
