@@ -9,6 +9,7 @@
 //! * `names`: what columns are called, and what relations may be called;
 //! * `fixtures`: a recorded world whose answers another engine has computed;
 //! * `lake`: the program itself over files: restarts, kills, bad records;
+//! * `dead_letters`: dead letters that are sent in again;
 //! * `statements`: the program where its dataflow file was changed, or is not there;
 //! * `sources`: the program and its source: bad files, files in the wrong place, another source;
 //! * `directory`, `archive`, `mysql`: the sources for files and for MariaDB, and the raw archive;
@@ -42,6 +43,7 @@ mod suite {
     mod bucket;
     mod cluster;
     mod cluster_histories;
+    mod dead_letters;
     mod directory;
     mod fixtures;
     mod foreign;

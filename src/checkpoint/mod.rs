@@ -17,9 +17,11 @@
 //!    ([`Checkpoint::touched`]), so a table's own `txn` tells whether it is behind, even, or was
 //!    changed behind our back.
 pub mod as_json;
+mod came;
 mod made_by;
 mod recover;
 
+pub use came::{Came, EPOCHS_TAG};
 pub use made_by::{Difference, MadeBy, Relation};
 pub use recover::{Found, Recovery, recover};
 

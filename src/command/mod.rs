@@ -3,6 +3,7 @@
 pub(crate) mod address;
 mod bench;
 mod check;
+mod dead_letters;
 mod emulate;
 mod gateway;
 mod inspect;
@@ -31,6 +32,8 @@ enum Subcommand {
     Inspect(crate::serve::inspect::InspectArgs),
     /// Run a dataflow over a fixture in memory and print its views
     Replay(replay::ReplayArgs),
+    /// Look at the records that could not become rows, and send them in again
+    DeadLetters(dead_letters::DeadLettersArgs),
     /// Check a dataflow file
     Check(check::CheckArgs),
     /// Print the dataflow that a file becomes
@@ -63,6 +66,7 @@ impl Command {
             Subcommand::Run(args) => run::run(args),
             Subcommand::Launch(args) => launch::run(&args),
             Subcommand::Inspect(args) => inspect::run(&args),
+            Subcommand::DeadLetters(args) => dead_letters::run(&args),
             Subcommand::Bench(args) => bench::run(&args),
             Subcommand::Replay(args) => replay::run(&args),
             Subcommand::Check(args) => check::check(&args),

@@ -30,7 +30,7 @@ use crate::source::{OnBadFile, SourceSpec};
 use crate::sql::Session;
 
 /// The most worker threads of a process: each has queues and threads for the lake beside it.
-const WORKERS_MAX: i64 = 256;
+pub(super) const WORKERS_MAX: i64 = 256;
 
 /// Arguments of `run`.
 #[derive(clap::Args, Clone, Debug)]
@@ -196,6 +196,7 @@ impl RunArgs {
             source: self.source(),
             archive: self.archive.clone(),
             source_moved: self.source_moved,
+            retry: None,
             on_bad_file: self.on_bad_file.into(),
             bounded: self.bounded,
             workers: self.workers.map_or(cores, usize::from),

@@ -72,3 +72,70 @@ fn sentence(error: &DataFusionError) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StringViewArray};
+    use datafusion_expr::ScalarUDF;
+    use datafusion_physical_expr::expressions::cast;
+
+    use super::*;
+    use crate::function;
+
+    /// Texts of which each operation below reads some, and refuses the others.
+    fn texts() -> RecordBatch {
+        let texts = [
+            "7",
+            "",
+            "x",
+            "'",
+            "string",
+            "Cannot cast string '",
+            "2020-01-01",
+            "12k",
+            "-1",
+            "1e400",
+            "a text that is longer than the views of texts hold by themselves, and no number",
+        ];
+        let texts: ArrayRef = Arc::new(StringViewArray::from_iter_values(texts));
+        RecordBatch::try_from_iter_with_nullable([("t", texts, true)]).unwrap()
+    }
+
+    fn operations(rows: &RecordBatch) -> Vec<Expr> {
+        let schema = rows.schema();
+        let column = || Arc::new(Column::new("t", 0)) as Expr;
+        let casts = [DataType::Int64, DataType::Float64, DataType::Date32];
+        let casts = casts.map(|to| cast(column(), &schema, to).unwrap());
+        let called = |function: ScalarUDF| {
+            let options = Arc::default();
+            let call =
+                ScalarFunctionExpr::try_new(Arc::new(function), vec![column()], &schema, options);
+            Arc::new(call.unwrap()) as Expr
+        };
+        let parsers = function::all().into_iter();
+        let parsers = parsers
+            .filter(|f| f.name().starts_with("parse_"))
+            .map(called);
+        casts.into_iter().chain(parsers).collect()
+    }
+
+    #[test]
+    fn what_is_said_of_many_rows_is_what_is_said_of_each_alone() {
+        let rows = texts();
+        for operation in operations(&rows) {
+            let alone = |row: usize| operation.evaluate(&rows.slice(row, 1)).err();
+            let failing: BooleanBuffer = (0..rows.num_rows())
+                .map(|row| alone(row).is_some())
+                .collect();
+            assert!(failing.count_set_bits() > 3, "{operation}");
+            let errors = errors_of(&operation, &rows, &failing, alone);
+            let errors = errors.unwrap_or_else(|| panic!("{operation} says nothing"));
+            let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            let each = failing.set_indices().filter_map(alone);
+            let each: Vec<String> = each.map(|error| error.to_string()).collect();
+            assert_eq!(errors, each, "{operation}");
+        }
+    }
+}

@@ -77,6 +77,12 @@ pub fn refusals(
     ours.refusals(values, rows)
 }
 
+/// The time in microseconds since 1970 that a text says, as `parse_timestamp` reads it; or what is
+/// wrong with it.
+pub fn timestamp_us(text: &str) -> Result<i64, &'static str> {
+    parse_timestamp::micros(text)
+}
+
 /// Every scalar function of this module.
 pub fn all() -> Vec<ScalarUDF> {
     [

@@ -103,6 +103,11 @@ fn timestamps(instants: Vec<i64>, nulls: Option<NullBuffer>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::new(instants.into(), nulls))
 }
 
+/// What `parse_timestamp(text)` gives for one text.
+pub(super) fn micros(text: &str) -> Result<i64, &'static str> {
+    parse(text, Order::Unsaid)
+}
+
 /// `YYYY-MM-DD HH:MM:SS` by position: almost every timestamp. All else goes to [`parse_any`].
 #[inline]
 fn parse(text: &str, order: Order) -> Result<i64, &'static str> {

@@ -41,7 +41,7 @@ pub fn table(plan: &Plan, table: usize) -> Result<(), Unbuildable> {
         hashed(&row)?;
         let group = plan.groups.iter().find(|group| group.contains(&table));
         if let Some(group) = group {
-            keyed_group(plan, group, &vec![0; plan.tables.len()])?;
+            keyed_group(plan, group, &vec![Vec::new(); plan.tables.len()])?;
         }
         Ok(())
     };

@@ -21,16 +21,19 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use timely::dataflow::operators::core::Concat;
 use timely::dataflow::operators::core::probe::{Handle as ProbeHandle, Probe};
+use timely::dataflow::operators::core::{Concat, Concatenate};
 use timely::dataflow::{Scope, StreamVec};
 
 pub use clock::{Closed, EpochClock, Tick};
-pub use ingest::{Heard, IngestConfig, IntakeEvent, Intaken, dead_letter_schema, restored_letters};
+pub use ingest::{
+    About, Heard, IngestConfig, IntakeEvent, Intaken, dead_letter_schema, restored_letters,
+};
 pub use messages::{
     CommitPart, Finished, Gathered, RestoredRows, StageTask, StagedChange, StagerHandle, ViewEvent,
 };
 
+use crate::checkpoint::Came;
 use crate::delta::{Delta, Epoch};
 use crate::operator::fault::Faults;
 use crate::operator::keyed::{FileId, KeyedCounters, KeyedGroup, TableShape, keyed};
@@ -47,8 +50,8 @@ pub const FILE_ROWS_MAX: usize = 128 * 1024;
 pub struct WorkerConfig {
     /// Streams, cleaning and the source.
     pub ingest: IngestConfig,
-    /// For each table how many data files it had at the start.
-    pub restored_files: Vec<FileId>,
+    /// For each table the data files that it had at the start: when their records came.
+    pub restored_files: Vec<Vec<Came>>,
     /// Faults of views.
     pub faults: Faults,
     /// Counters of the keyed state.
@@ -101,7 +104,7 @@ pub fn served_views(plan: &Plan) -> Vec<(String, SchemaRef, Vec<usize>)> {
 pub fn keyed_group(
     plan: &Plan,
     tables: &[usize],
-    restored_files: &[FileId],
+    restored_files: &[Vec<Came>],
 ) -> Result<(KeyedGroup, Vec<NodeId>), ArrowError> {
     let shape = |&index: &usize| {
         let table = &plan.tables[index];
@@ -111,11 +114,11 @@ pub fn keyed_group(
             schema: Arc::clone(&table.schema),
             key: table.key.clone(),
             kept: kept.filter(|column| !table.key.contains(column)).collect(),
+            restored: restored_files[index].clone(),
         }
     };
-    let first_files: Vec<FileId> = tables.iter().map(|&table| restored_files[table]).collect();
     let shapes = tables.iter().map(shape).collect();
-    let mut group = KeyedGroup::new(shapes, &first_files, FILE_ROWS_MAX)?;
+    let mut group = KeyedGroup::new(shapes, FILE_ROWS_MAX)?;
     let mut readers = Vec::new();
     for (id, node) in plan.nodes.iter().enumerate() {
         if let Op::Keyed { members, presence } = &node.op
@@ -160,6 +163,8 @@ pub fn build<'scope>(
     let mut keyed_streams: BTreeMap<NodeId, StreamVec<'scope, Epoch, Delta>> = BTreeMap::new();
     let mut appended = Vec::new();
     let mut superseded = Vec::new();
+    let mut dead = vec![ingested.dead];
+    let restored_counts: Vec<FileId> = restored_files.iter().map(|f| f.len() as FileId).collect();
     for (tables, rows) in plan.groups.iter().zip(ingested.rows) {
         let (group, readers) = keyed_group(&plan, tables, &restored_files)?;
         let streams = keyed(
@@ -167,12 +172,13 @@ pub fn build<'scope>(
             boundaries.clone(),
             group,
             readers.len(),
-            restored_files.clone(),
+            restored_counts.clone(),
             Arc::clone(&counters),
         );
         keyed_streams.extend(readers.into_iter().zip(streams.readers));
         appended.push(streams.appended);
         superseded.push(unroute(streams.superseded));
+        dead.push(streams.undecided);
     }
 
     let nodes = views::render(
@@ -188,7 +194,8 @@ pub fn build<'scope>(
         .iter()
         .map(|view| nodes[view.node].clone())
         .collect();
-    views.push(ingested.dead.clone());
+    let dead = scope.concatenate(dead);
+    views.push(dead.clone());
     for (view, stream) in views.into_iter().enumerate() {
         let published = publish::publish(stream, view, serving_workers, events.clone());
         published.clone().probe_with(&views_probe);
@@ -199,7 +206,7 @@ pub fn build<'scope>(
         let (staged, marks) = stage::stage(
             appended,
             superseded,
-            ingested.dead,
+            dead,
             boundaries.clone(),
             plan.tables.len(),
             stager,

@@ -25,6 +25,7 @@ mod planned;
 mod reload;
 pub mod replay;
 mod restore;
+mod retry;
 mod run;
 #[cfg(test)]
 mod simulation;
@@ -35,4 +36,5 @@ mod worker;
 pub use outcome::{Outcome, STOP_WITHIN};
 pub use planned::planned;
 pub use replay::{Replay, ReplayError, replay};
-pub use run::{Cluster, RunError, RunOptions, RunSummary, run};
+pub use retry::Selection;
+pub use run::{Cluster, RetryOptions, RunError, RunOptions, RunSummary, run};

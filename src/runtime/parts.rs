@@ -18,10 +18,12 @@ use super::keeper::Keeper;
 use super::outcome::Outcome;
 use super::pace::Pace;
 use super::restore::{Found, made_by};
+use super::retry::Retried;
 use super::run::RunOptions;
 use super::stager::{FileNumbers, StagedTable, Stager, StagerConfig};
 use super::worker::{LakeEnds, WorkerShared};
 use crate::archive::SharedArchive;
+use crate::checkpoint::{Came, EPOCHS_TAG, StagedFile};
 use crate::definition::Definition;
 use crate::delta::Delta;
 use crate::host::Host;
@@ -53,6 +55,8 @@ pub(super) struct Parts {
     pub(super) found: Found,
     pub(super) intake: Arc<Intake>,
     pub(super) archive: Option<SharedArchive>,
+    /// The dead letters that are sent in again, if that is what the run is for.
+    pub(super) retried: Option<Retried>,
     /// Unique to this run of this process.
     pub(super) run_id: u64,
     /// How many tasks may wait for a stager; a worker that has more waits too. `None`: any number.
@@ -147,7 +151,7 @@ impl Parts {
                 path: paths::table(&self.options.prefix, &table.name),
                 schema: Arc::clone(&table.schema),
                 key: table.key.clone(),
-                restored: files.clone(),
+                restored: files.iter().cloned().map(|file| self.dated(file)).collect(),
             });
         let dead = StagedTable {
             path: paths::DEAD_LETTERS.to_owned(),
@@ -156,6 +160,13 @@ impl Parts {
             restored: Vec::new(),
         };
         tables.chain([dead]).collect()
+    }
+
+    /// The file with a tag that says when its records came; at the latest when nothing is known.
+    fn dated(&self, mut file: StagedFile) -> StagedFile {
+        let came = || Came::until(self.found.epoch).to_string();
+        file.tags.entry(EPOCHS_TAG.to_owned()).or_insert_with(came);
+        file
     }
 
     fn view_targets(&self) -> Vec<Target> {
@@ -192,6 +203,7 @@ impl Parts {
             views: self.view_targets(),
             found: self.found.clone(),
             archive: self.archive.clone(),
+            retried: self.retried.as_ref().map(|retried| retried.change.clone()),
             made_by: made_by(&self.definition, &self.plan),
             options: options.clone(),
             numbers: FileNumbers::new(self.run_id, u64::MAX),
@@ -282,6 +294,8 @@ impl Parts {
             options: parquet.clone(),
             // The first worker of each process looks after what the process archives.
             archive: self.archive.clone().filter(|_| worker == 0),
+            restored: self.found.epoch,
+            retried: self.retried.as_ref().map(|retried| retried.came),
             numbers: FileNumbers::new(
                 self.run_id.wrapping_add(self.process() as u64),
                 index as u64,

@@ -211,6 +211,7 @@ fn empty_chunk(stream: usize, first_offset: u64) -> Chunk {
             offset: first_offset,
             token: String::new(),
         },
+        retry: None,
     }
 }
 
@@ -239,7 +240,7 @@ pub fn replay(
     );
     let replayed = run_workers(workers, None, move |worker| {
         let (plan, faults, counters, events) = shared.clone();
-        let restored_files = vec![0; plan.tables.len()];
+        let restored_files = vec![Vec::new(); plan.tables.len()];
         let config = WorkerConfig {
             ingest: IngestConfig {
                 plan,

@@ -91,13 +91,14 @@ pub fn made_by(definition: &Definition, plan: &Plan) -> MadeBy {
     made
 }
 
-/// Reads what `recovered` means for this definition; refuses a lake whose tables were made by another one.
+/// Reads what `recovered` means for this definition; refuses a lake whose tables were made by another one, unless that gives the `same_rows`.
 pub fn found(
     recovered: Option<Recovered>,
     definition: &Definition,
     plan: &Plan,
     prefix: &str,
     lake: &str,
+    same_rows: bool,
 ) -> Result<Found, String> {
     let mut found = Found {
         tables: vec![Vec::new(); plan.tables.len()],
@@ -111,10 +112,12 @@ pub fn found(
     for (table, files) in plan.tables.iter().zip(&mut found.tables) {
         let path = paths::table(prefix, &table.name);
         if let Some(state) = recovered.tables.get(&path) {
-            if let Some(difference) = then.difference(&now, &table.name) {
+            let difference = then.difference(&now, &table.name).filter(|_| !same_rows);
+            if let Some(difference) = difference {
                 return Err(format!(
                     "the lake {lake} holds a table `{}` that other statements made, so its rows would not be this one's: {difference}\n \
-                     help: give this dataflow a lake of its own with --lake, or restore the statement in {}",
+                     help: give this dataflow a lake of its own with --lake, or restore the statement in {}; where both give the same rows, \
+                     as after a mistake was mended that made dead letters, send those in again with `pinflow dead-letters retry --same-rows`",
                     table.name, definition.file
                 ));
             }

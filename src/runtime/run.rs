@@ -17,6 +17,8 @@ use super::outcome::Outcome;
 use super::parts::{Parts, STAGER_QUEUE};
 use super::planned::planned;
 use super::restore::{Found, found};
+use super::retry::{self, Selection};
+use super::stager::FileNumbers;
 use super::threads;
 use crate::archive::SharedArchive;
 use crate::definition::{Definition, DefinitionError};
@@ -62,6 +64,8 @@ pub struct RunOptions {
     pub archive: Option<String>,
     /// Whether the lake's positions are of this source, although they name another one.
     pub source_moved: bool,
+    /// The dead letters to send in again, instead of reading the source.
+    pub retry: Option<RetryOptions>,
     /// What to do about a file that cannot be read on.
     pub on_bad_file: OnBadFile,
     /// Whether to end when the source has nothing more.
@@ -80,6 +84,16 @@ pub struct RunOptions {
     pub limits: IntakeLimits,
 }
 
+/// Which dead letters are sent in again, and over which rows.
+#[derive(Clone, Debug, Default)]
+pub struct RetryOptions {
+    /// Which ones.
+    pub selection: Selection,
+    /// Whether statements of tables may differ from those that made the lake's rows, because they
+    /// give the same rows of the same records.
+    pub same_rows: bool,
+}
+
 /// What a run did.
 #[derive(Clone, Debug, Default)]
 pub struct RunSummary {
@@ -91,6 +105,8 @@ pub struct RunSummary {
     pub epoch: Epoch,
     /// The last commit; its number is 0 if there was none.
     pub committed: Committed,
+    /// Dead letters that were sent in again.
+    pub retried: u64,
     /// From the start of the workers to the last commit.
     pub elapsed: Duration,
 }
@@ -161,7 +177,7 @@ pub fn run(
     let run_id = host.now_ms() as u64 ^ u64::from(std::process::id()) << 40;
     let lake = Lake::open(&options.lake)?;
     let writer = writer(run_id);
-    let opening = open_lake(&lake, writer, &definition, &plan, &options.prefix, outcome);
+    let opening = open_lake(&lake, writer, &definition, &plan, &options, outcome);
     let Some((committer, mut found)) = runtime.block_on(opening)? else {
         return Ok(abandoned(None));
     };
@@ -193,10 +209,30 @@ pub fn run(
     };
     let unread = opening.unread.clone();
     status.set_unread(move || unread.list().into_iter().map(unread_sample).collect());
+    let mut retried = None;
     let (asked, handle, place) = (options.clone(), runtime.clone(), lake.location());
-    let opened = unless_stopped(outcome, move || {
-        open_source(&asked, opening, &place, &handle)
-    });
+    let opened = if let Some(retry) = &options.retry {
+        let numbers = FileNumbers::new(run_id, u64::MAX - 1);
+        let selection = &retry.selection;
+        let letters = retry::retried(
+            &lake,
+            &mut found,
+            selection,
+            &streams,
+            numbers,
+            host.now_ms(),
+        );
+        let Some((letters, source)) = runtime.block_on(letters)? else {
+            return Ok(abandoned(restored));
+        };
+        retried = Some(letters);
+        let source: Box<dyn Source> = Box::new(source);
+        Some(Ok((source, None, found.positions.clone())))
+    } else {
+        unless_stopped(outcome, move || {
+            open_source(&asked, opening, &place, &handle)
+        })
+    };
     let Some(opened) = opened else {
         return Ok(abandoned(restored));
     };
@@ -212,6 +248,7 @@ pub fn run(
     let intake = Arc::new(intake);
     let started = Instant::now();
     let cluster = options.cluster.clone();
+    let letters = retried.as_ref().map_or(0, |retried| retried.letters);
     let parts = Parts {
         options,
         definition,
@@ -223,6 +260,7 @@ pub fn run(
         found,
         intake,
         archive,
+        retried,
         run_id,
         stager_queue: Some(STAGER_QUEUE),
         outcome: outcome.clone(),
@@ -238,6 +276,7 @@ pub fn run(
             abandoned: outcome.is_abandoned(),
             epoch: store.epoch(),
             committed: commits.last(),
+            retried: letters,
             elapsed: started.elapsed(),
         }),
     }
@@ -268,7 +307,7 @@ pub(super) async fn open_lake(
     writer: String,
     definition: &Definition,
     plan: &Plan,
-    prefix: &str,
+    options: &RunOptions,
     outcome: &Outcome,
 ) -> Result<Option<(Committer, Found)>, RunError> {
     let opening = outcome.retrying_until_stopped("open the lake", async || {
@@ -278,7 +317,14 @@ pub(super) async fn open_lake(
         let failure = outcome.failure().map(RunError::Failed);
         return failure.map_or(Ok(None), Err);
     };
-    let found = found(recovered, definition, plan, prefix, &lake.location());
+    let found = found(
+        recovered,
+        definition,
+        plan,
+        &options.prefix,
+        &lake.location(),
+        options.retry.as_ref().is_some_and(|retry| retry.same_rows),
+    );
     Ok(Some((committer, found.map_err(RunError::Failed)?)))
 }
 

@@ -205,7 +205,7 @@ impl WorkerShared {
             },
             restored_files: self.tables[..self.plan.tables.len()]
                 .iter()
-                .map(|table| table.restored.len() as u32)
+                .map(StagedTable::restored_came)
                 .collect(),
             faults: self.faults.clone(),
             counters: Arc::clone(&self.counters),

@@ -1,6 +1,7 @@
 //! Data files: put where no table names them yet, read back, and rewritten without some of their
 //! rows.
 
+use super::log;
 use super::parquet::{Encoded, ParquetOptions, decode, encode};
 use crate::checkpoint::StagedFile;
 use crate::lake::{Lake, LakeError};
@@ -42,6 +43,12 @@ impl Lake {
             modified_ms: facts.now_ms,
             data_change: true,
         })
+    }
+
+    /// The files of `table` at its last commit; `None` if there is no such table.
+    pub async fn files_of(&self, table: &str) -> Result<Option<Vec<StagedFile>>, LakeError> {
+        let loaded = log::load(self, table).await?;
+        Ok(loaded.map(|loaded| loaded.files))
     }
 
     /// The rows of the data file `file` of `table`, in the dataflow's types; only the columns

@@ -130,6 +130,7 @@ impl Emulated {
                         offset: self.offsets[stream],
                         token: token.clone(),
                     },
+                    retry: None,
                 });
             }
         }

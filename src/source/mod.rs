@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-pub use crate::checkpoint::Position;
+pub use crate::checkpoint::{Came, Position};
 pub use crate::trouble::Troubles;
 pub use directory::{Directory, Storage, stream_of_topic};
 pub use emulated::Emulated;
@@ -48,6 +48,17 @@ pub struct Chunk {
     pub deletes: Vec<Delete>,
     /// Where the partition is to be read on.
     pub end: Position,
+    /// What is known of the records if they were dead letters and are sent in again.
+    pub retry: Option<Retry>,
+}
+
+/// What is known of dead letters that are sent in again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// When their records came first.
+    pub came: Came,
+    /// The table that they could not become rows of; `None` if of any.
+    pub table: Option<String>,
 }
 
 /// The deletion of a key: a tombstone.

@@ -80,6 +80,7 @@ pub(super) fn chunk(stream: usize, partition: &str, first: u64, records: u64) ->
             offset: first + records,
             token: String::new(),
         },
+        retry: None,
     }
 }
 

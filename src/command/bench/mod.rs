@@ -266,6 +266,7 @@ fn run_once(
         .build()?;
     let options = RunOptions {
         source_moved: false,
+        retry: None,
         on_bad_file: crate::source::OnBadFile::Fail,
         dataflow: args.dataflow.clone(),
         lake: lake.display().to_string(),

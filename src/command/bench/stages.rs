@@ -75,7 +75,7 @@ struct Stages<'a> {
 
 impl<'a> Stages<'a> {
     fn new(definition: &'a Definition, plan: &'a Arc<Plan>) -> Result<Self, Failure> {
-        let no_files = vec![0; plan.tables.len()];
+        let no_files = vec![Vec::new(); plan.tables.len()];
         let groups = plan
             .groups
             .iter()
@@ -131,6 +131,7 @@ impl<'a> Stages<'a> {
                 hashes: hash_rows(&rows)?,
                 rows: PickedRows::all(rows),
                 file: None,
+                retried: None,
             });
             self.tables += started.elapsed();
         }

@@ -16,7 +16,8 @@
 //! # Invariants
 //! 1. Between epochs `before == present` and `dirty` is clear, for every table.
 //! 2. A slot's `file` names the data file (or the one being filled) that holds the key's row of that table, exactly when it is present.
-//! 3. Rows of one table apply in the order (partition, offset); the last of a key wins.
+//! 3. Rows of one table apply in the order (partition, offset); the last of a key wins. A record that was a dead letter counts as one of the time when it
+//!    came first (`retried`).
 
 use std::sync::Arc;
 
@@ -27,10 +28,12 @@ use serde::{Deserialize, Serialize};
 
 use super::column::KeptColumn;
 use super::readers::{Gathered, Moment, Place, Reader, ReaderMember, Selection};
+use super::retried::Verdict;
 use super::rows::{DELETED, KeyedRows};
 use super::slots::Slots;
 use super::table::{Change, TableState};
 use crate::bits::Bits;
+use crate::checkpoint::Came;
 use crate::delta::{Delta, WireBatch};
 use crate::plan::{Member, Presence};
 use crate::segmented::Segmented;
@@ -71,6 +74,8 @@ pub struct TableShape {
     pub key: Vec<usize>,
     /// The columns to keep, as indices into `schema`.
     pub kept: Vec<usize>,
+    /// For each file that the table had at the start, when its records came.
+    pub restored: Vec<Came>,
 }
 
 /// Everything an epoch did.
@@ -84,6 +89,8 @@ pub struct Outcome {
     pub superseded: Vec<Superseded>,
     /// Records that changed nothing.
     pub duplicates: u64,
+    /// Dead letters that were sent in again, and are letters again.
+    pub undecided: Vec<RecordBatch>,
 }
 
 /// The tables of a group.
@@ -97,12 +104,8 @@ pub struct KeyedGroup {
 }
 
 impl KeyedGroup {
-    /// An empty group. New files are numbered from `first_file` (per table of the group) and closed after about `file_rows_max` rows.
-    pub fn new(
-        shapes: Vec<TableShape>,
-        first_files: &[FileId],
-        file_rows_max: usize,
-    ) -> Result<Self, ArrowError> {
+    /// An empty group. New files are numbered behind those that were restored, and closed after about `file_rows_max` rows.
+    pub fn new(shapes: Vec<TableShape>, file_rows_max: usize) -> Result<Self, ArrowError> {
         let key_types: Vec<DataType> = shapes[0]
             .key
             .iter()
@@ -110,22 +113,21 @@ impl KeyedGroup {
             .collect();
         let tables = shapes
             .into_iter()
-            .zip(first_files)
-            .map(|(shape, &open_file)| {
+            .map(|shape| {
                 let kept = shape
                     .kept
                     .iter()
                     .map(|&column| KeptColumn::new(shape.schema.field(column).data_type()))
                     .collect::<Result<Vec<_>, _>>()?;
                 Ok(TableState {
-                    shape,
                     kept,
                     present: Bits::default(),
                     before: Bits::default(),
                     dirty: Bits::default(),
                     hashes: Segmented::default(),
                     files: Segmented::default(),
-                    open_file,
+                    open_file: shape.restored.len() as FileId,
+                    shape,
                     open_rows: 0,
                 })
             })
@@ -205,8 +207,9 @@ impl KeyedGroup {
         };
         let mut changes: Vec<Vec<Change>> = vec![Vec::new(); self.tables.len()];
         for (batch, input) in inputs.iter().enumerate() {
+            let undecided = &mut outcome.undecided;
             outcome.duplicates +=
-                self.find_changes(batch as u32, input, &mut changes[input.table])?;
+                self.find_changes(batch as u32, input, &mut changes[input.table], undecided)?;
         }
         for (table, changes) in self.tables.iter_mut().zip(&mut changes) {
             table.drop_overtaken(changes);
@@ -275,6 +278,7 @@ impl KeyedGroup {
         batch: u32,
         input: &KeyedRows,
         changes: &mut Vec<Change>,
+        undecided: &mut Vec<RecordBatch>,
     ) -> Result<u64, ArrowError> {
         let mut slots = std::mem::take(&mut self.scratch);
         let keys = self.tables[input.table]
@@ -288,6 +292,7 @@ impl KeyedGroup {
         let table = &mut self.tables[input.table];
         table.resize(len);
         let mut duplicates = 0;
+        let mut unknown: Vec<u64> = Vec::new();
         for (row, (&slot, &hash)) in slots.iter().zip(&input.hashes).enumerate() {
             let at = slot as usize;
             // What is there already is not added, and what is not is not deleted.
@@ -299,6 +304,19 @@ impl KeyedGroup {
                 duplicates += 1;
                 continue;
             }
+            if let Some(retried) = &input.retried {
+                match table.verdict(at, retried) {
+                    Verdict::Replaced => {}
+                    Verdict::Stays => {
+                        duplicates += 1;
+                        continue;
+                    }
+                    Verdict::Unknown => {
+                        unknown.push(row as u64);
+                        continue;
+                    }
+                }
+            }
             table.present.set(at, hash != DELETED);
             table.dirty.set(at, true);
             table.hashes[at] = hash;
@@ -307,6 +325,9 @@ impl KeyedGroup {
                 batch,
                 row: input.rows.place(row),
             });
+        }
+        if let Some(retried) = input.retried.as_ref().filter(|_| !unknown.is_empty()) {
+            undecided.push(retried.letters(&unknown)?);
         }
         self.scratch = slots;
         Ok(duplicates)

@@ -11,6 +11,7 @@ mod dictionary;
 mod group;
 mod integers;
 mod readers;
+mod retried;
 mod rows;
 mod slots;
 mod table;
@@ -25,6 +26,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 pub use group::{Appended, FileId, KeyedGroup, Outcome, Superseded, TableShape};
+pub use retried::Retried;
 pub use rows::{DELETED, KeyedRows, PickedRows};
 
 use super::epochs::Stash;
@@ -40,6 +42,8 @@ pub struct KeyedStreams<'scope> {
     pub appended: StreamVec<'scope, Epoch, Appended>,
     /// Keys to take out of files, addressed to the worker that rewrites the file.
     pub superseded: StreamVec<'scope, Epoch, Routed<Superseded>>,
+    /// Letters that were sent in again and are letters again: it is not known whether they are newer than the rows that are there.
+    pub undecided: StreamVec<'scope, Epoch, Delta>,
 }
 
 /// Counters of a group, shared by all workers of a process.
@@ -79,6 +83,8 @@ pub fn keyed<'scope>(
     let (superseded_output, superseded) = builder.new_output::<Vec<Routed<Superseded>>>();
     let mut appended_output = OutputBuilder::from(appended_output);
     let mut superseded_output = OutputBuilder::from(superseded_output);
+    let (undecided_output, undecided) = builder.new_output::<Vec<Delta>>();
+    let mut undecided_output = OutputBuilder::from(undecided_output);
 
     builder.build(move |capabilities| {
         let ports = capabilities.len();
@@ -136,6 +142,12 @@ pub fn keyed<'scope>(
                         .session(&capabilities[readers])
                         .give_container(&mut appended);
                 }
+                if !outcome.undecided.is_empty() {
+                    undecided_output
+                        .activate()
+                        .session(&capabilities[readers + 2])
+                        .give_iterator(outcome.undecided.into_iter().map(Delta::insert));
+                }
                 let mut superseded: Vec<_> = outcome
                     .superseded
                     .into_iter()
@@ -164,5 +176,6 @@ pub fn keyed<'scope>(
         readers: streams,
         appended,
         superseded,
+        undecided,
     }
 }

@@ -11,6 +11,7 @@ use arrow::error::ArrowError;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::group::FileId;
+use super::retried::Retried;
 use crate::delta::{WireBatch, take_rows};
 
 /// In the place of a row's hash: the row has no more than a key, which is deleted.
@@ -31,6 +32,8 @@ pub struct KeyedRows {
     pub hashes: Vec<u64>,
     /// The data file the rows were read from, when the state is restored; such rows are not staged again.
     pub file: Option<FileId>,
+    /// What is known of records that were dead letters; such rows come alone.
+    pub retried: Option<Retried>,
 }
 
 /// Rows of a batch, in its order.

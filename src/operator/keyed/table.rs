@@ -11,6 +11,7 @@ use arrow::error::ArrowError;
 use super::column::KeptColumn;
 use super::group::{Appended, FileId, TableShape};
 use super::readers::Moment;
+use super::retried::{Retried, Verdict};
 use super::rows::KeyedRows;
 use crate::bits::Bits;
 use crate::delta::take_rows;
@@ -43,6 +44,16 @@ impl TableState {
             Moment::Before => self.before.get(slot as usize),
             Moment::Now => self.present.get(slot as usize),
         }
+    }
+
+    /// What becomes of the row in `slot`, if there is one, when a record of its key is sent in again.
+    pub(super) fn verdict(&self, slot: usize, retried: &Retried) -> Verdict {
+        // A row of this epoch was sent in again too, and came before.
+        if !self.present.get(slot) || self.dirty.get(slot) {
+            return Verdict::Replaced;
+        }
+        let restored = self.shape.restored.get(self.files[slot] as usize);
+        retried.verdict(restored.copied())
     }
 
     pub(super) fn resize(&mut self, slots: usize) {

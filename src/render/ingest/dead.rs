@@ -7,7 +7,7 @@
 //! gathered as columns: their records are views of the chunk, which nothing copies, and their
 //! reasons are written one behind the other.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::{self, Display, Write as _};
 use std::sync::Arc;
 
 use arrow::array::{
@@ -42,6 +42,61 @@ pub fn dead_letter_schema() -> SchemaRef {
         Field::new(TEXT, DataType::Utf8View, true),
         Field::new(RECORD, DataType::BinaryView, true),
     ]))
+}
+
+/// What is wrong, beside that the record cannot become a row of a table.
+const NO_ROW: (&str, &str) = ("the record cannot become a row of `", "`: ");
+const NO_KEY: (&str, &str) = (
+    "the record has no key: a column of the primary key of `",
+    "` is null; send it again with the key",
+);
+const NO_DELETE: &str = "the tombstone deletes nothing from ";
+
+/// The reason of a record that cannot become a row of `table`: why, and what to do.
+pub(super) fn no_row(table: &str, why: impl Display) -> impl Display {
+    let (before, after) = NO_ROW;
+    fmt::from_fn(move |f| write!(f, "{before}{table}{after}{why}"))
+}
+
+/// The reason of a record without a key of `table`.
+pub(super) fn no_key(table: &str) -> impl Display {
+    let (before, after) = NO_KEY;
+    fmt::from_fn(move |f| write!(f, "{before}{table}{after}"))
+}
+
+/// The reason of a tombstone that deletes nothing from `table`, or from any: why, and what to do.
+pub(super) fn no_delete(table: Option<&str>, why: impl Display) -> impl Display {
+    fmt::from_fn(move |f| match table {
+        Some(table) => write!(f, "{NO_DELETE}`{table}`: {why}"),
+        None => write!(f, "{NO_DELETE}any table: {why}"),
+    })
+}
+
+/// What the reason of a letter says of the record beside the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About<'a> {
+    /// Whether the record is the key of a tombstone.
+    pub deletes: bool,
+    /// The table that it concerns; `None` if any.
+    pub table: Option<&'a str>,
+}
+
+impl<'a> About<'a> {
+    /// Reads a reason that one of the functions above made, or the decoder.
+    pub fn of(reason: &'a str) -> About<'a> {
+        let within = |text: &'a str| text.split_once('`').map(|(table, _)| table);
+        if let Some(of) = reason.strip_prefix(NO_DELETE) {
+            let table = of.strip_prefix('`').and_then(within);
+            let deletes = true;
+            return About { deletes, table };
+        }
+        let after = [NO_ROW.0, NO_KEY.0];
+        let table = after.iter().find_map(|before| reason.strip_prefix(before));
+        About {
+            deletes: false,
+            table: table.and_then(within),
+        }
+    }
 }
 
 /// The dead letters of a chunk while it is worked on.
@@ -178,6 +233,21 @@ mod tests {
     use super::*;
     use arrow::array::BinaryArray;
     use arrow::datatypes::Int64Type;
+
+    #[test]
+    fn a_reason_says_of_which_table_the_record_is_no_row() {
+        let about = |reason: &dyn Display| {
+            let reason = reason.to_string();
+            let About { deletes, table } = About::of(&reason);
+            (deletes, table.map(str::to_owned))
+        };
+        let pin = Some("pin".to_owned());
+        assert_eq!(about(&no_row("pin", "`geo` fails")), (false, pin.clone()));
+        assert_eq!(about(&no_key("pin")), (false, pin.clone()));
+        assert_eq!(about(&no_delete(Some("pin"), "why")), (true, pin));
+        assert_eq!(about(&no_delete(None, "why `pin`")), (true, None));
+        assert_eq!(about(&"not JSON: `pin`"), (false, None));
+    }
 
     #[test]
     fn a_record_is_text_where_it_is_text_and_bytes_where_it_is_not() {

@@ -39,8 +39,8 @@ pub struct Intaken {
     pub bytes: u64,
     /// How many of them became dead letters.
     pub dead_letters: u64,
-    /// Where the partition is to be read on.
-    pub bound: Bound,
+    /// Where the partition is to be read on; `None` for dead letters that are sent in again.
+    pub bound: Option<Bound>,
 }
 
 impl IntakeEvent {
@@ -68,7 +68,7 @@ pub fn bounds<'scope>(
                 for event in events.drain(..) {
                     heard(epoch, &event);
                     if let IntakeEvent::Read(read) = event {
-                        session.give(read.bound);
+                        session.give_iterator(read.bound.into_iter());
                     }
                 }
             });

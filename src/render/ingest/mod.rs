@@ -28,6 +28,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use self::stream::{Pieces, StreamPipeline};
+use self::table::Place;
 use super::messages::RestoredRows;
 use crate::delta::{Delta, Epoch};
 use crate::operator::keyed::KeyedRows;
@@ -36,7 +37,7 @@ use crate::plan::Plan;
 use crate::reclock::{Bound, Claim, Feed};
 use crate::source::position_key;
 
-pub use dead::{dead_letter_schema, restored_letters};
+pub use dead::{About, dead_letter_schema, restored_letters};
 pub(super) use events::bounds;
 pub use events::{Heard, IntakeEvent, Intaken};
 
@@ -131,7 +132,9 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
                     let mut session = output.session(&capabilities[table.group]);
                     for batch in file.rows {
                         session.give_iterator(
-                            table.route(&batch, None, 0, 0, Some(file.file)).into_iter(),
+                            table
+                                .route(&batch, None, Place::restored(file.file))
+                                .into_iter(),
                         );
                     }
                 }
@@ -187,10 +190,10 @@ pub fn ingest<'scope>(scope: Scope<'scope, Epoch>, config: IngestConfig) -> Inge
                         records: chunk.records,
                         bytes: chunk.bytes.len() as u64,
                         dead_letters: dead,
-                        bound: Bound {
+                        bound: chunk.retry.is_none().then(|| Bound {
                             partition: position_key(&pipeline.name, &chunk.partition),
                             position: chunk.end,
-                        },
+                        }),
                     });
                     events_output
                         .activate()

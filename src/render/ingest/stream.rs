@@ -7,13 +7,13 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 
-use super::dead::Letters;
-use super::table::TablePipeline;
+use super::dead::{Letters, no_delete, no_key, no_row};
+use super::table::{Place, TablePipeline};
 use super::tombstone::deletes_from;
 use crate::decode::{Decoder, LineIndex};
 use crate::definition::canonical_schema;
-use crate::delta::Delta;
-use crate::operator::keyed::KeyedRows;
+use crate::delta::{Delta, WireBatch};
+use crate::operator::keyed::{KeyedRows, Retried};
 use crate::operator::route::{Routed, hash_bytes};
 use crate::plan::Plan;
 use crate::source::{Chunk, Delete};
@@ -87,45 +87,62 @@ impl StreamPipeline {
         let mut result = ChunkResult::default();
         let partition = hash_bytes(chunk.partition.as_bytes());
         for (table, deletes) in self.tables.iter_mut().zip(deletes) {
+            if !is_for(chunk, &table.definition().name) {
+                continue;
+            }
             let name = table.definition().name.clone();
             let (rows, origin) = table.clean(&decoded.rows, |row, why| {
                 let offset = decoded.offsets.at(row as usize);
-                let reason = format_args!(
-                    "the record cannot become a row of `{name}`: {why}; correct the value and send the record again"
-                );
-                dead.push(offset, &record_at(offset), reason);
+                let why = format_args!("{why}; correct the value and send the record again");
+                dead.push(offset, &record_at(offset), no_row(&name, why));
             });
             let (valid, origin) = table.with_keys(rows, origin, |row| {
                 let offset = decoded.offsets.at(row as usize);
-                let reason = format_args!(
-                    "the record has no key: a column of the primary key of `{name}` is null; send it again with the key"
-                );
-                dead.push(offset, &record_at(offset), reason);
+                dead.push(offset, &record_at(offset), no_key(&name));
             });
+            let offset_of = |row: usize| {
+                let row = origin.as_ref().map_or(row as u64, |origin| origin[row]);
+                decoded.offsets.at(row as usize)
+            };
+            let mut offsets = Vec::new();
+            if !deletes.is_empty() || chunk.retry.is_some() {
+                offsets = (0..valid.num_rows()).map(offset_of).collect();
+            }
             let (rows, deleted) = if deletes.is_empty() {
                 (valid, None)
             } else {
-                let offset_of = |row: usize| {
-                    let row = origin.as_ref().map_or(row as u64, |origin| origin[row]);
-                    decoded.offsets.at(row as usize)
-                };
-                let offsets = (0..valid.num_rows()).map(offset_of).collect();
-                table.with_deletes(valid, offsets, &deletes, |delete, why| {
-                    undeleted(&mut dead, delete, &format!("`{name}`"), &why);
+                table.with_deletes(valid, &mut offsets, &deletes, |delete, why| {
+                    undeleted(&mut dead, delete, Some(&name), &why);
                 })
             };
-            if rows.num_rows() > 0 {
-                result.rows.push((
-                    table.group,
-                    table.route(
-                        &rows,
-                        deleted.as_deref(),
-                        partition,
-                        chunk.first_offset,
-                        None,
-                    ),
-                ));
+            if rows.num_rows() == 0 {
+                continue;
             }
+            // What each record is again, should its row not be decided.
+            let retried = chunk.retry.as_ref().map(|retry| {
+                let mut again = Letters::of(&chunk.bytes);
+                for &offset in &offsets {
+                    match chunk.deletes.iter().find(|delete| delete.offset == offset) {
+                        Some(delete) => {
+                            again.push(offset, &delete.key, no_delete(Some(&name), UNDECIDED));
+                        }
+                        None => again.push(offset, &record_at(offset), no_row(&name, UNDECIDED)),
+                    }
+                }
+                let letters = again.rows(&self.name, &chunk.partition, now_us());
+                Retried {
+                    came: retry.came,
+                    letters: WireBatch(letters.rows),
+                }
+            });
+            let place = Place {
+                partition,
+                offset: chunk.first_offset,
+                file: None,
+                retried,
+            };
+            let routed = table.route(&rows, deleted.as_deref(), place);
+            result.rows.push((table.group, routed));
         }
         if dead.len() > 0 {
             result.dead = Some(dead.rows(&self.name, &chunk.partition, now_us()));
@@ -148,19 +165,31 @@ impl StreamPipeline {
                         addressed[table].push(delete.clone());
                     }
                 }
-                Err(why) => undeleted(dead, delete, "any table", &why),
+                Err(why) => undeleted(dead, delete, None, &why),
             }
         }
         addressed
     }
 }
 
-fn undeleted(dead: &mut Letters<'_>, delete: &Delete, of: &str, why: &str) {
-    let reason = format_args!(
-        "the tombstone deletes nothing from {of}: {why}; send it again with the key as message key"
-    );
-    dead.push(delete.offset, &delete.key, reason);
+/// Whether the chunk's records are to become rows of `table`: those that were dead letters of one
+/// table are not, of another.
+fn is_for(chunk: &Chunk, table: &str) -> bool {
+    let only = chunk
+        .retry
+        .as_ref()
+        .and_then(|retry| retry.table.as_deref());
+    only.is_none_or(|only| only == table)
 }
+
+fn undeleted(dead: &mut Letters<'_>, delete: &Delete, of: Option<&str>, why: &str) {
+    let why = format_args!("{why}; send it again with the key as message key");
+    dead.push(delete.offset, &delete.key, no_delete(of, why));
+}
+
+/// Why a record that was sent in again is a dead letter again.
+const UNDECIDED: &str = "a row with its key came in the same commit, or nobody knows when, so it may be the newer one; \
+     send the record again, through the stream, if it is not";
 
 /// The most records that are worked on at once: between two such pieces of a chunk the worker does
 /// its other work.
@@ -216,6 +245,7 @@ impl Pieces {
             deletes: self.deletes.drain(..deletes).collect(),
             partition: self.chunk.partition.clone(),
             end: self.chunk.end.clone(),
+            retry: self.chunk.retry.clone(),
             ..self.chunk
         }
     }
@@ -251,6 +281,7 @@ mod tests {
                 offset: 100 + count,
                 token: String::new(),
             },
+            retry: None,
         });
         let mut together = Vec::new();
         let mut starts = Vec::new();

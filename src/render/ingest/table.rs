@@ -10,7 +10,7 @@ use arrow::compute::{concat_batches, filter_record_batch};
 use super::tombstone::Tombstones;
 use crate::decode::Decoder;
 use crate::delta::take_rows;
-use crate::operator::keyed::{DELETED, FileId, KeyedRows, PickedRows};
+use crate::operator::keyed::{DELETED, FileId, KeyedRows, PickedRows, Retried};
 use crate::operator::map::Reason;
 use crate::operator::mapper::Mappers;
 use crate::operator::route::{Routed, hash_keys, key_columns, partition};
@@ -98,12 +98,12 @@ impl TablePipeline {
         (rows.expect("there is one answer a row"), Some(origin))
     }
 
-    /// The rows and the deleted keys in the order of their offsets, and which of them are deleted
+    /// The rows and the deleted keys in the order of their `offsets`, and which of them are deleted
     /// keys.
     pub fn with_deletes(
         &mut self,
         rows: RecordBatch,
-        mut offsets: Vec<u64>,
+        offsets: &mut Vec<u64>,
         deletes: &[Delete],
         wrong: impl FnMut(&Delete, String),
     ) -> (RecordBatch, Option<Vec<bool>>) {
@@ -117,6 +117,7 @@ impl TablePipeline {
             .expect("both are rows of the table");
         let mut order: Vec<u64> = (0..both.num_rows() as u64).collect();
         order.sort_by_key(|&row| offsets[row as usize]);
+        offsets.sort_unstable();
         let is_deleted = order.iter().map(|&row| row as usize >= living).collect();
         let rows = take_rows(&both, &order).expect("row numbers come from the batch itself");
         (rows, Some(is_deleted))
@@ -127,9 +128,7 @@ impl TablePipeline {
         &self,
         rows: &RecordBatch,
         deleted: Option<&[bool]>,
-        partition_hash: u64,
-        offset: u64,
-        file: Option<FileId>,
+        place: Place,
     ) -> Vec<Routed<KeyedRows>> {
         let mut hashes = hash_rows(rows).expect("columns of tables can be hashed");
         for (row, hash) in hashes.iter_mut().enumerate() {
@@ -140,18 +139,25 @@ impl TablePipeline {
                 (*hash).max(DELETED + 1)
             };
         }
-        let piece = |rows: PickedRows, hashes: Vec<u64>| KeyedRows {
+        let Place {
+            partition: partition_hash,
+            offset,
+            file,
+            retried,
+        } = place;
+        let piece = |rows: PickedRows, hashes: Vec<u64>, retried: Option<Retried>| KeyedRows {
             table: self.place,
             partition: partition_hash,
             offset,
             rows,
             hashes,
             file,
+            retried,
         };
         if self.workers == 1 {
             return vec![Routed {
                 worker: 0,
-                data: piece(PickedRows::all(rows.clone()), hashes),
+                data: piece(PickedRows::all(rows.clone()), hashes, retried),
             }];
         }
         let keys = key_columns(rows, &self.definition().key);
@@ -160,11 +166,37 @@ impl TablePipeline {
             .into_iter()
             .map(|(worker, picked)| {
                 let hashes = picked.iter().map(|&row| hashes[row as usize]).collect();
+                let retried = retried.as_ref().map(|retried| retried.take(&picked));
+                let retried = retried.transpose().expect("there is a letter for each row");
                 Routed {
                     worker,
-                    data: piece(PickedRows::some(rows.clone(), picked), hashes),
+                    data: piece(PickedRows::some(rows.clone(), picked), hashes, retried),
                 }
             })
             .collect()
+    }
+}
+
+/// Where rows come from.
+pub(super) struct Place {
+    /// The hash of their partition.
+    pub partition: u64,
+    /// The offset of the first record.
+    pub offset: u64,
+    /// The file that they were restored from.
+    pub file: Option<FileId>,
+    /// What is known of their records, if they were dead letters.
+    pub retried: Option<Retried>,
+}
+
+impl Place {
+    /// A data file of an earlier run.
+    pub fn restored(file: FileId) -> Self {
+        Place {
+            partition: 0,
+            offset: 0,
+            file: Some(file),
+            retried: None,
+        }
     }
 }

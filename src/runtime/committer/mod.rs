@@ -21,6 +21,7 @@ use crate::archive::{MARK, SharedArchive};
 use crate::checkpoint::{MadeBy, NewTable, Position, TableCommit};
 use crate::delta::Epoch;
 use crate::host::{Host, Task};
+use crate::lake::paths;
 use crate::render::{CommitPart, Gathered};
 use crate::serve::store::Dirty;
 use crate::sink::{Changes, Committer, ParquetOptions};
@@ -61,6 +62,8 @@ pub struct CommitterConfig {
     pub found: Found,
     /// What every record is archived in as it came.
     pub archive: Option<SharedArchive>,
+    /// What the table of dead letters gains and loses where letters are sent in again, all of them in one commit.
+    pub retried: Option<TableCommit>,
     /// What makes the rows.
     pub made_by: MadeBy,
     /// How files are written.
@@ -173,6 +176,10 @@ impl Committing {
 
     async fn commit(&mut self, pending: Pending) -> Option<()> {
         let (gathered, views) = (pending.tables?, pending.views?);
+        if self.config.retried.is_some() && self.config.outcome.is_stopping() {
+            // Some letters were not sent in: then none were.
+            return Some(());
+        }
         let epoch = gathered.epoch;
         let now_ms = self.config.host.now_ms();
         let mut tables: BTreeMap<String, TableCommit> = BTreeMap::new();
@@ -212,6 +219,12 @@ impl Committing {
             commit.adds.extend(view.adds);
             commit.removes.extend(view.removes);
         }
+        let retried = self.config.retried.is_some();
+        if let Some(change) = self.config.retried.as_mut().map(std::mem::take) {
+            let letters = tables.entry(paths::DEAD_LETTERS.to_owned()).or_default();
+            letters.adds.extend(change.adds);
+            letters.removes.extend(change.removes);
+        }
         let mut moved = false;
         for bound in gathered.bounds {
             let position = self.positions.entry(bound.partition).or_default();
@@ -220,7 +233,7 @@ impl Committing {
                 moved = true;
             }
         }
-        if self.config.archive.is_none() {
+        if self.config.archive.is_none() && !retried {
             self.positions
                 .retain(|partition, _| !partition.starts_with(MARK));
         }

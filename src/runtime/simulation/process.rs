@@ -147,7 +147,15 @@ async fn live(
     let lake = Lake::on(Arc::new(door), Path::from("lake"), url);
     let lake = lake.with_delta_runtime(DELTA.handle().clone());
     let writer = writer(settings.run_id);
-    let opened = open_lake(&lake, writer, &definition, &plan, "", &outcome).await;
+    let opened = open_lake(
+        &lake,
+        writer,
+        &definition,
+        &plan,
+        &options(&settings),
+        &outcome,
+    )
+    .await;
     let (committer, found) = match opened {
         Ok(Some(opened)) => opened,
         Ok(None) => {
@@ -197,6 +205,7 @@ async fn live(
         found,
         intake: Arc::clone(&intake),
         archive: None,
+        retried: None,
         run_id: settings.run_id,
         // A worker cannot wait here for a stager of the same thread.
         stager_queue: None,
@@ -256,6 +265,7 @@ async fn live(
 fn options(settings: &Settings) -> RunOptions {
     RunOptions {
         source_moved: false,
+        retry: None,
         on_bad_file: crate::source::OnBadFile::Fail,
         dataflow: "simulation.sql".into(),
         lake: "memory:///lake/".to_owned(),

@@ -108,6 +108,7 @@ impl Source for SimulatedSource {
                 offset: (first + count) as u64,
                 token: String::new(),
             },
+            retry: None,
         }))
     }
 

@@ -24,7 +24,7 @@ use self::window::{Step, Window};
 use super::actor::Actor;
 use super::outcome::Outcome;
 use crate::archive::{Sealing, SharedArchive};
-use crate::checkpoint::{RemovedFile, StagedFile};
+use crate::checkpoint::{Came, EPOCHS_TAG, RemovedFile, StagedFile};
 use crate::delta::Epoch;
 use crate::host::{Host, Task};
 use crate::lake::{Lake, LakeError};
@@ -50,6 +50,14 @@ pub struct StagedTable {
     pub key: Vec<usize>,
     /// The files that it had at the start.
     pub restored: Vec<StagedFile>,
+}
+
+impl StagedTable {
+    /// For each file that it had at the start, when its records came.
+    pub fn restored_came(&self) -> Vec<Came> {
+        let came = |file: &StagedFile| Came::of(&file.tags).unwrap_or(Came::until(Epoch::MAX));
+        self.restored.iter().map(came).collect()
+    }
 }
 
 /// Numbers for files that no other run draws.
@@ -85,6 +93,10 @@ pub struct StagerConfig {
     pub options: ParquetOptions,
     /// What every record of this process is archived in as it came; one of its stagers looks after it.
     pub archive: Option<SharedArchive>,
+    /// The epoch that the lake had at the start.
+    pub restored: Epoch,
+    /// When all records of this run came first, if they were dead letters.
+    pub retried: Option<Came>,
     /// Names for files.
     pub numbers: FileNumbers,
     /// The machine.
@@ -125,6 +137,8 @@ pub struct Stager {
     /// Rows that are to be taken out of files that were written.
     rewrites: BTreeMap<(usize, FileId), Gone>,
     changes: BTreeMap<usize, StagedChange>,
+    /// The last epoch that ended a commit.
+    committed: Epoch,
 }
 
 impl Actor for Stager {
@@ -168,6 +182,7 @@ impl Stager {
             current: BTreeMap::new(),
             rewrites: BTreeMap::new(),
             changes: BTreeMap::new(),
+            committed: config.restored,
             config,
             answers,
         }
@@ -187,6 +202,7 @@ impl Stager {
         }
         self.rewrite_all().await?;
         self.settle().await?;
+        self.tag(epoch);
         let marks = match sealing {
             Some(sealing) => self.marks(sealing).await?,
             None => Vec::new(),
@@ -197,6 +213,26 @@ impl Stager {
             changes,
             marks,
         })
+    }
+
+    /// Notes in the files that are new when their records came.
+    fn tag(&mut self, epoch: Epoch) {
+        let came = self.config.retried.unwrap_or(Came {
+            first: self.committed + 1,
+            last: epoch,
+        });
+        self.committed = epoch;
+        let tag = |file: &mut StagedFile| {
+            let tags = &mut file.tags;
+            tags.entry(EPOCHS_TAG.to_owned())
+                .or_insert_with(|| came.to_string());
+        };
+        let adds = self
+            .changes
+            .values_mut()
+            .flat_map(|change| &mut change.adds);
+        adds.for_each(tag);
+        self.current.values_mut().flatten().for_each(tag);
     }
 
     /// Begins to write what is still to be archived of epochs up to `epoch`.
@@ -302,7 +338,11 @@ impl Stager {
             let restored = || self.config.tables[table].restored.get(file as usize);
             let current = self.current.get(&(table, file));
             if let Some(old) = current.map_or_else(|| restored().cloned(), Option::clone) {
-                let facts = self.facts();
+                // Its rows are as old as they were.
+                let facts = FileFacts {
+                    tags: old.tags.clone(),
+                    ..self.facts()
+                };
                 rewrites.push(Rewrite {
                     table,
                     file,

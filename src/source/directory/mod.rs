@@ -159,6 +159,7 @@ impl Directory {
                 offset: reached.offset,
                 token: reached.trail.token(),
             },
+            retry: None,
         })
     }
 }

@@ -113,6 +113,7 @@ impl Batch {
                 offset: self.next,
                 token: String::new(),
             },
+            retry: None,
         };
         self.first = self.next;
         Some(chunk)

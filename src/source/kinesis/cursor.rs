@@ -331,6 +331,7 @@ impl Stream {
                 offset: self.offset,
                 token: token.to_string(),
             },
+            retry: None,
         }
     }
 }

@@ -173,6 +173,7 @@ mod tests {
             bytes: Bytes::from(vec![b'x'; bytes]),
             deletes: Vec::new(),
             end: Position::default(),
+            retry: None,
         }
     }
 

@@ -323,6 +323,7 @@ async fn hand_on(
             offset: table.offset,
             token,
         },
+        retry: None,
     };
     lines.before = None;
     lines.handed_on = true;
