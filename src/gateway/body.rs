@@ -12,7 +12,9 @@ use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 /// The most records of one request.
-pub const RECORDS_MAX: usize = 10_000;
+const RECORDS_MAX: usize = 10_000;
+/// The most topics or partitions that one request of a consumer names: it is remembered with them.
+const PLACES_MAX: usize = 1_000;
 
 /// The most bytes that are read of a body only to be forgotten.
 const DROPPED_MAX: usize = 64 << 20;
@@ -79,20 +81,52 @@ async fn drop_rest(pieces: &mut BodyDataStream) {
     }
 }
 
-/// Reads a list of at most [`RECORDS_MAX`] elements; a longer one is not read to its end.
+/// Reads a list of at most 10,000 records.
 ///
 /// A record takes three bytes of a request, and some hundred of memory and of the answer.
-pub fn few<'de, D, T>(from: D) -> Result<Option<Vec<T>>, D::Error>
+pub fn records<'de, D, T>(from: D) -> Result<Option<Vec<T>>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    struct Few<T>(PhantomData<T>);
+    few(from, RECORDS_MAX, "records")
+}
+
+/// Reads a list of at most 1,000 topics, if there is one.
+pub fn topics<'de, D, T>(from: D) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    few(from, PLACES_MAX, "topics")
+}
+
+/// Reads a list of at most 1,000 partitions.
+pub fn partitions<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    few(from, PLACES_MAX, "partitions")?
+        .ok_or_else(|| de::Error::custom("a list of partitions is needed"))
+}
+
+/// Reads a list of at most `most` elements; a longer one is not read to its end.
+fn few<'de, D, T>(from: D, most: usize, what: &'static str) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Few<T> {
+        most: usize,
+        what: &'static str,
+        element: PhantomData<T>,
+    }
     impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
         type Value = Option<Vec<T>>;
 
         fn expecting(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
-            text.write_str("a list of records")
+            write!(text, "a list of {}", self.what)
         }
 
         fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
@@ -102,9 +136,10 @@ where
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
             let mut few = Vec::new();
             while let Some(element) = list.next_element()? {
-                if few.len() == RECORDS_MAX {
+                if few.len() == self.most {
+                    let Few { most, what, .. } = self;
                     return Err(de::Error::custom(format!(
-                        "a request has at most {RECORDS_MAX} records; send fewer at a time"
+                        "a request has at most {most} {what}; send fewer at a time"
                     )));
                 }
                 few.push(element);
@@ -112,7 +147,11 @@ where
             Ok(Some(few))
         }
     }
-    from.deserialize_any(Few(PhantomData))
+    from.deserialize_any(Few {
+        most,
+        what,
+        element: PhantomData,
+    })
 }
 
 fn too_large(bytes_max: usize) -> Unread {

@@ -1,8 +1,12 @@
 //! Subscriptions to all topics whose names match.
 
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 
 use super::backend::Fault;
+
+/// How large an expression may become, in bytes, and how much it may remember while it matches: any
+/// client can make a thousand consumers, each with its own.
+const SIZE_MAX: usize = 128 << 10;
 
 /// A regular expression that whole names match or not.
 #[derive(Clone, Debug)]
@@ -12,13 +16,9 @@ impl Pattern {
     /// Compiles what the client sent.
     pub fn parse(text: &str) -> Result<Pattern, Fault> {
         let text = text.trim_start_matches('^').trim_end_matches('$');
-        Regex::new(&format!("^(?:{text})$"))
-            .map(Pattern)
-            .map_err(|error| {
-                Fault::Invalid(format!(
-                    "the topic pattern is no regular expression: {error}"
-                ))
-            })
+        // Alone first: a bracket too many would close that of ours.
+        build(text)?;
+        build(&format!("^(?:{text})$")).map(Pattern)
     }
 
     /// The expression, anchored at both ends.
@@ -32,6 +32,19 @@ impl Pattern {
     }
 }
 
+fn build(text: &str) -> Result<Regex, Fault> {
+    let mut builder = RegexBuilder::new(text);
+    let built = builder
+        .size_limit(SIZE_MAX)
+        .dfa_size_limit(SIZE_MAX)
+        .build();
+    built.map_err(|error| {
+        Fault::Invalid(format!(
+            "the topic pattern is no regular expression: {error}"
+        ))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +56,12 @@ mod tests {
         assert!(!pattern.matches("0ec6.pink"));
         assert!(!pattern.matches("x0ec6.pin"));
         assert!(Pattern::parse("(").is_err());
+        assert!(Pattern::parse("a)|(?:b").is_err());
+    }
+
+    #[test]
+    fn a_pattern_is_bounded_in_size() {
+        assert!(Pattern::parse(r"[a-z0-9]{12}\.(pin|geo|user)").is_ok());
+        assert!(Pattern::parse("((x{50}){50}){50}").is_err());
     }
 }

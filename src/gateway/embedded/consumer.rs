@@ -33,8 +33,14 @@ pub(super) struct LogConsumer {
 }
 
 impl LogConsumer {
-    pub fn new(log: Arc<Log>, groups: Arc<Groups>, settings: ConsumerSettings) -> Self {
-        LogConsumer {
+    /// A member of its group. Blocks when the group is new.
+    pub fn new(
+        log: Arc<Log>,
+        groups: Arc<Groups>,
+        settings: ConsumerSettings,
+    ) -> Result<Self, LogError> {
+        groups.enter(&settings.group, &settings.instance)?;
+        Ok(LogConsumer {
             log,
             groups,
             settings,
@@ -42,7 +48,7 @@ impl LogConsumer {
             cursors: BTreeMap::new(),
             returned: BTreeMap::new(),
             turn: 0,
-        }
+        })
     }
 
     /// The partitions to read now; a change of the group's members is noticed here.
@@ -196,6 +202,9 @@ impl Consumer for LogConsumer {
             for at in &to {
                 self.bounds(at)?;
             }
+            let mut to = to;
+            to.sort();
+            to.dedup();
             self.mode = Mode::Exactly(to);
             Ok(())
         })
@@ -298,9 +307,8 @@ impl Consumer for LogConsumer {
             {
                 tracing::warn!("the last offsets of a consumer were not committed: {fault}");
             }
-            if let Err(fault) = self.left() {
-                tracing::warn!("a consumer could not leave its group: {fault}");
-            }
+            self.groups
+                .exit(&self.settings.group, &self.settings.instance);
         })
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Members are consumers of this process, so there is nothing to negotiate: partition `p` of a topic belongs to the `p`-th of the members that subscribe to it, in the
 //! order of their names, round and round. Committed offsets are in `_groups/<group>.json`, replaced whole and synced.
+//!
+//! A group is in memory while it has members, of which there are as many as consumer instances: any client can
+//! think of a name. For the same reason only so many groups have committed offsets.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,17 +20,25 @@ use crate::gateway::log::LogError;
 /// Committed offsets by topic and partition.
 type Committed = BTreeMap<String, BTreeMap<u32, u64>>;
 
+/// How many groups there may be whose offsets are kept: each is a file.
+const COMMITTED_MAX: usize = 10_000;
+/// The longest name of a file, in bytes.
+const FILE_NAME_MAX: usize = 255;
+
 #[derive(Debug, Default)]
 struct Group {
     committed: Committed,
-    members: BTreeMap<String, Subscription>,
+    /// All consumers, and what those that take a share subscribe to.
+    members: BTreeMap<String, Option<Subscription>>,
 }
 
-/// All groups that were used since the log was opened.
+/// The groups that have members.
 #[derive(Debug)]
 pub(super) struct Groups {
     folder: PathBuf,
     groups: Mutex<BTreeMap<String, Group>>,
+    /// How many files there are.
+    kept: Mutex<usize>,
 }
 
 impl Groups {
@@ -37,24 +48,53 @@ impl Groups {
             .and_then(|()| disk::remove_unfinished(&folder))
             .and_then(|()| disk::sync_folder(&folder))
             .map_err(failed(&folder))?;
+        let files = std::fs::read_dir(&folder).map_err(failed(&folder))?;
         Ok(Groups {
+            kept: Mutex::new(files.count()),
             folder,
             groups: Mutex::new(BTreeMap::new()),
         })
     }
 
-    /// Has `instance` take part in the group, or change its part. Blocks when the group is new.
+    /// Makes `instance` a member, which takes no part yet. Blocks when the group is new.
+    pub fn enter(&self, group: &str, instance: &str) -> Result<(), LogError> {
+        if self
+            .path(group)
+            .file_name()
+            .is_none_or(|name| name.len() > FILE_NAME_MAX)
+        {
+            return Err(LogError::GroupName {
+                name: group.to_owned(),
+            });
+        }
+        self.with(group, |group| {
+            group.members.insert(instance.to_owned(), None);
+        })
+    }
+
+    /// Has `instance` take part in the group, or change its part.
     pub fn join(&self, group: &str, instance: &str, to: Subscription) -> Result<(), LogError> {
         self.with(group, |group| {
-            group.members.insert(instance.to_owned(), to);
+            group.members.insert(instance.to_owned(), Some(to));
         })
     }
 
     /// Has `instance` take no part any more.
     pub fn leave(&self, group: &str, instance: &str) -> Result<(), LogError> {
         self.with(group, |group| {
-            group.members.remove(instance);
+            group.members.insert(instance.to_owned(), None);
         })
+    }
+
+    /// `instance` is no member any more.
+    pub fn exit(&self, group: &str, instance: &str) {
+        let mut groups = self.lock();
+        if let Some(there) = groups.get_mut(group) {
+            there.members.remove(instance);
+            if there.members.is_empty() {
+                groups.remove(group);
+            }
+        }
     }
 
     /// Which of the `partitions` of `topic` are `instance`'s.
@@ -69,7 +109,7 @@ impl Groups {
             let members: Vec<&String> = group
                 .members
                 .iter()
-                .filter(|(_, to)| wants(to, topic))
+                .filter(|(_, to)| to.as_ref().is_some_and(|to| wants(to, topic)))
                 .map(|(name, _)| name)
                 .collect();
             let Some(turn) = members.iter().position(|name| *name == instance) else {
@@ -94,6 +134,15 @@ impl Groups {
             return Ok(());
         }
         let path = self.path(group);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = !path.exists();
+        if is_new && *kept >= COMMITTED_MAX {
+            return Err(LogError::TooManyGroups {
+                name: group.to_owned(),
+                max: COMMITTED_MAX,
+            });
+        }
+        *kept += usize::from(is_new);
         self.with(group, |group| {
             let mut changed = group.committed.clone();
             for (at, offset) in offsets {

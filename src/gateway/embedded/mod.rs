@@ -197,7 +197,11 @@ impl From<LogError> for Fault {
     fn from(error: LogError) -> Fault {
         let why = error.to_string();
         match error {
-            LogError::Name { .. } | LogError::TooManyTopics { .. } => Fault::Invalid(why),
+            LogError::Name { .. }
+            | LogError::TooManyTopics { .. }
+            | LogError::GroupName { .. }
+            | LogError::TooManyGroups { .. }
+            | LogError::TooManyStreams { .. } => Fault::Invalid(why),
             LogError::NoPartition { .. } => {
                 Fault::NoPartition(format!("Partition not found. {why}"))
             }
@@ -271,8 +275,8 @@ impl Backend for Embedded {
         settings: ConsumerSettings,
     ) -> BoxFuture<'_, Result<Box<dyn Consumer>, Fault>> {
         Box::pin(async move {
-            let consumer =
-                LogConsumer::new(Arc::clone(&self.log), Arc::clone(&self.groups), settings);
+            let (log, groups) = (Arc::clone(&self.log), Arc::clone(&self.groups));
+            let consumer = blocking(move || LogConsumer::new(log, groups, settings)).await?;
             Ok(Box::new(consumer) as Box<dyn Consumer>)
         })
     }

@@ -13,6 +13,9 @@ use crate::gateway::log::{LogError, check_topic};
 /// The most shards that a stream may be made with: each is a folder.
 const SHARDS_MAX: u32 = 500;
 
+/// How many streams there may be: all are in a file that is replaced with each.
+const STREAMS_MAX: usize = 1_000;
+
 /// A stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Known {
@@ -62,6 +65,12 @@ impl Streams {
             return Err(LogError::Name {
                 name: name.to_owned(),
                 why: "a stream has 1 to 500 shards",
+            });
+        }
+        if known.len() >= STREAMS_MAX {
+            return Err(LogError::TooManyStreams {
+                name: name.to_owned(),
+                max: STREAMS_MAX,
             });
         }
         let mut changed = known.clone();

@@ -24,6 +24,34 @@ pub enum LogError {
         /// How many there may be.
         max: usize,
     },
+    /// Not a name of a group.
+    #[error(
+        "`{name}` cannot be a consumer group of the embedded log: the name is too long for a file"
+    )]
+    GroupName {
+        /// What was given.
+        name: String,
+    },
+    /// Too many groups.
+    #[error(
+        "the embedded log keeps the offsets of {max} consumer groups already and of no more, such as `{name}`; remove files of `_groups` that a mistake has made"
+    )]
+    TooManyGroups {
+        /// The group that was to be kept.
+        name: String,
+        /// How many there may be.
+        max: usize,
+    },
+    /// Too many streams.
+    #[error(
+        "the embedded log has {max} streams already and makes no more for `{name}`; delete those that a mistake has made"
+    )]
+    TooManyStreams {
+        /// The stream that was to be made.
+        name: String,
+        /// How many there may be.
+        max: usize,
+    },
     /// A topic has no such partition.
     #[error("the topic `{topic}` has no partition {partition}; it has {partitions}")]
     NoPartition {

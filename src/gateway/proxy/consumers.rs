@@ -59,9 +59,19 @@ pub fn routes() -> Router<Arc<App>> {
 type Answered = Result<Response, ProxyRefusal>;
 type Place = Path<(String, String)>;
 
-/// Names with control characters are none: clients of brokers do not survive them.
+/// The longest name, in bytes, as of a topic in Kafka.
+const NAME_MAX: usize = 249;
+
+/// Names with control characters are none: clients of brokers do not survive them. They are
+/// remembered, so they are short.
 pub(super) fn named<'a>(names: impl IntoIterator<Item = &'a String>) -> Result<(), ProxyRefusal> {
     for name in names {
+        if name.len() > NAME_MAX {
+            let why = format!(
+                "a name of a group, instance or topic, or a pattern, has at most {NAME_MAX} bytes"
+            );
+            return Err(ProxyRefusal::unprocessable(why));
+        }
         if name.chars().any(char::is_control) {
             let why = "a name of a group, instance or topic has no control characters";
             return Err(ProxyRefusal::unprocessable(why));
@@ -124,7 +134,7 @@ async fn close(State(app): State<Arc<App>>, Path(name): Place) -> Answered {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Topics {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "body::topics")]
     topics: Option<Vec<String>>,
     #[serde(default)]
     topic_pattern: Option<String>,
@@ -172,6 +182,7 @@ struct Partition {
 
 #[derive(Deserialize, Serialize)]
 struct Partitions {
+    #[serde(deserialize_with = "body::partitions")]
     partitions: Vec<Partition>,
 }
 
@@ -305,6 +316,7 @@ struct Offset {
 
 #[derive(Deserialize, Serialize)]
 struct Offsets {
+    #[serde(deserialize_with = "body::partitions")]
     offsets: Vec<Offset>,
 }
 

@@ -27,7 +27,7 @@ use crate::gateway::metrics::Counted;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, bound(deserialize = "R: Deserialize<'de>"))]
 struct Produce<R> {
-    #[serde(default, deserialize_with = "body::few")]
+    #[serde(default, deserialize_with = "body::records")]
     records: Option<Vec<R>>,
     #[serde(default, rename = "key_schema")]
     _key_schema: IgnoredAny,

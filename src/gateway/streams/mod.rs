@@ -233,7 +233,7 @@ fn missing(field: &str) -> StreamRefusal {
 
 #[derive(Deserialize)]
 struct PutRecords<'a> {
-    #[serde(borrow, default, alias = "Records", deserialize_with = "body::few")]
+    #[serde(borrow, default, alias = "Records", deserialize_with = "body::records")]
     records: Option<Vec<&'a RawValue>>,
 }
 

@@ -345,3 +345,74 @@ async fn idle_instances_expire() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn what_an_instance_remembers_is_bounded() {
+    let gateway = Gateway::start().await;
+    consumer(&gateway, "one", json!({})).await;
+    let long = "x".repeat(250);
+    let place = json!({"topic": "pin", "partition": 0, "offset": 0});
+    let many = vec![place; 1001];
+    let topics = vec!["pin"; 1001];
+    for (path, body, why) in [
+        ("/consumers/students", json!({"name": long}), "249 bytes"),
+        (
+            &format!("{ONE}/subscription"),
+            json!({"topics": topics}),
+            "at most 1000 topics",
+        ),
+        (
+            &format!("{ONE}/subscription"),
+            json!({"topics": [long]}),
+            "249 bytes",
+        ),
+        (
+            &format!("{ONE}/subscription"),
+            json!({"topic_pattern": "((x{50}){50}){50}"}),
+            "size limit",
+        ),
+        (
+            &format!("{ONE}/subscription"),
+            json!({"topic_pattern": "a)|(?:b"}),
+            "unopened group",
+        ),
+        (
+            &format!("{ONE}/assignments"),
+            json!({"partitions": many}),
+            "at most 1000 partitions",
+        ),
+        (
+            &format!("{ONE}/offsets"),
+            json!({"offsets": many}),
+            "at most 1000 partitions",
+        ),
+    ] {
+        let answer = gateway.post(path, V2, &body.to_string()).await;
+        assert_eq!(answer.status, 422, "{answer:?}");
+        assert!(answer.body.contains(why), "{answer:?}");
+    }
+    let group = "ü".repeat(100);
+    let group: String = group.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    let answer = gateway.post(&format!("/consumers/{group}"), V2, "{}").await;
+    answer.is_error(422, 422, "too long for a file");
+}
+
+#[tokio::test]
+async fn a_partition_that_is_named_twice_is_read_once() {
+    let gateway = with_records(r#"{"value":1}"#).await;
+    consumer(&gateway, "one", json!({})).await;
+    let place = json!({"topic": "0ec6.pin", "partition": 0});
+    let body = json!({"partitions": [place, place]}).to_string();
+    assert_eq!(
+        gateway
+            .post(&format!("{ONE}/assignments"), V2, &body)
+            .await
+            .status,
+        204
+    );
+    gateway
+        .get(&format!("{ONE}/assignments"))
+        .await
+        .is(200, json!({"partitions": [place]}));
+    assert_eq!(values(&poll(&gateway, "one", "").await), [json!(1)]);
+}
