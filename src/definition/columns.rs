@@ -144,6 +144,9 @@ fn name_of_expr(expr: &Expr) -> Option<String> {
         Expr::Ceil { .. } => word("ceil"),
         Expr::Floor { .. } => word("floor"),
         Expr::Position { .. } => word("position"),
+        Expr::Substring {
+            shorthand: true, ..
+        } => word("substr"),
         Expr::Substring { .. } => word("substring"),
         Expr::Trim { .. } => word("trim"),
         Expr::Overlay { .. } => word("overlay"),

@@ -8,8 +8,12 @@
 //! * Of the conditions joined by AND in WHERE, HAVING or ON, those that cannot fail are evaluated
 //!   first, wherever the rules put them. Those that can, themselves or through a column that is
 //!   computed below, stay where they were written, in their order.
+//! * A condition that is the same for all rows stays where it was written: below an aggregate of all
+//!   rows it would drop what is counted, and not the row that counts it.
 //! * The argument and the order of an aggregate with FILTER are evaluated on the rows that the
 //!   filter keeps.
+//! * A number that is cast to a narrower type and compared is cast: to compare it as it is would find
+//!   an answer where there is none.
 //! * A CASE of truth values stays one: as ANDs and ORs it would evaluate conditions that an earlier
 //!   one has decided.
 //!
@@ -66,6 +70,22 @@ pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
                     })))
                 }
                 Expr::AggregateFunction(call) => Ok(filtered_first(call, &fails)),
+                Expr::BinaryExpr(mut pair) if pair.op.supports_propagation() => {
+                    let narrow = |side: &Expr| is_narrowed(side, &fails, &schemas);
+                    let sides = [&mut pair.left, &mut pair.right];
+                    let kept = keep_casts(sides.map(AsMut::as_mut), &narrow);
+                    Ok(Transformed::new_transformed(Expr::BinaryExpr(pair), kept))
+                }
+                Expr::Between(mut range) => {
+                    let narrow = |side: &Expr| is_narrowed(side, &fails, &schemas);
+                    let kept = keep_casts([range.expr.as_mut()], &narrow);
+                    Ok(Transformed::new_transformed(Expr::Between(range), kept))
+                }
+                Expr::InList(mut list) => {
+                    let narrow = |side: &Expr| is_narrowed(side, &fails, &schemas);
+                    let kept = keep_casts([list.expr.as_mut()], &narrow);
+                    Ok(Transformed::new_transformed(Expr::InList(list), kept))
+                }
                 other => Ok(Transformed::no(other)),
             })?;
             Ok(match settled.transformed {
@@ -94,6 +114,39 @@ fn stays_a_case(
     };
     let whole = || Expr::Case(case.clone());
     Ok(case.expr.is_none() && schemas.iter().any(is_boolean) && fails(&whole()))
+}
+
+/// Whether `expr` is a cast of a number or a time that can fail. Numbers without sign are ranks and
+/// counts, which never do.
+fn is_narrowed(
+    expr: &Expr,
+    fails: &dyn Fn(&Expr) -> bool,
+    schemas: &[datafusion_common::DFSchemaRef],
+) -> bool {
+    let Expr::Cast(cast) = expr else {
+        return false;
+    };
+    let is_other = |schema: &datafusion_common::DFSchemaRef| {
+        cast.expr
+            .get_type(schema.as_ref())
+            .is_ok_and(|data_type| data_type.is_string() || data_type.is_unsigned_integer())
+    };
+    !schemas.iter().any(is_other) && fails(expr)
+}
+
+/// Puts those of `sides` that are `narrow` where no rule finds the cast; tells whether any was.
+fn keep_casts<const N: usize>(sides: [&mut Expr; N], narrow: &dyn Fn(&Expr) -> bool) -> bool {
+    let mut kept = false;
+    for side in sides.into_iter().filter(|side| narrow(side)) {
+        let always = || Box::new(Expr::Literal(ScalarValue::Boolean(Some(true)), None));
+        *side = Expr::Case(Case {
+            expr: Some(always()),
+            when_then_expr: vec![(always(), Box::new(std::mem::take(side)))],
+            else_expr: None,
+        });
+        kept = true;
+    }
+    kept
 }
 
 /// `call` with its argument and its order evaluated only where its filter is true, if they can
@@ -236,7 +289,7 @@ impl PushDownSafely {
             .flat_map(|layer| split_conjunction(layer));
         let (risky, safe): (Vec<Expr>, Vec<Expr>) = conditions
             .cloned()
-            .partition(|condition| fails_at(condition, below));
+            .partition(|condition| fails_at(condition, below) || is_literal(condition));
         let Some(risky_together) = conjunction(risky) else {
             return match below.clone() {
                 LogicalPlan::Join(join) => self.join(join, conjunction(safe), config),
@@ -273,15 +326,16 @@ impl PushDownSafely {
             .filter
             .take()
             .map_or_else(Vec::new, split_conjunction_owned);
-        let side_fails = |condition: &Expr| {
+        let stays = |condition: &Expr| {
             let pair = join.left.schema().join(join.right.schema());
-            pair.is_ok_and(|pair| fails_over(condition, &pair))
+            is_literal(condition)
+                || pair.is_ok_and(|pair| fails_over(condition, &pair))
                 || condition.column_refs().into_iter().any(|column| {
                     let inputs = [&join.left, &join.right];
                     inputs.iter().any(|input| column_fails(column, input))
                 })
         };
-        let (risky, safe): (Vec<Expr>, Vec<Expr>) = own.into_iter().partition(side_fails);
+        let (risky, safe): (Vec<Expr>, Vec<Expr>) = own.into_iter().partition(stays);
         join.filter = conjunction(safe);
         let join = LogicalPlan::Join(join);
         let plan = match above {
@@ -291,6 +345,11 @@ impl PushDownSafely {
         let pushed = self.0.rewrite(plan, config)?;
         pushed.map_data(|plan| with_conditions(plan, risky))
     }
+}
+
+/// Whether a condition is false or null for every row.
+fn is_literal(condition: &Expr) -> bool {
+    matches!(condition, Expr::Literal(..))
 }
 
 /// Puts conditions back into the join at the top of `plan`.

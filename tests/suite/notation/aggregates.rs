@@ -294,3 +294,16 @@ fn the_fraction_is_told_from_a_constant_that_is_ordered() {
         "#]],
     );
 }
+
+#[test]
+fn a_condition_that_is_never_true_is_above_an_aggregate_of_all_rows() {
+    for query in [
+        "SELECT q.n FROM (SELECT count(*) AS n FROM a) AS q WHERE q.n NOT IN (-1, NULL)",
+        "SELECT count(*) AS n FROM a HAVING count(*) >= 0 AND NULL",
+        "SELECT q.n FROM (SELECT count(*) AS n, min(k) AS m FROM a) AS q \
+         WHERE q.n NOT IN (-1, NULL) AND NOT EXISTS (SELECT 1 FROM a AS r WHERE r.k = q.m + 100)",
+        "SELECT q.n FROM (SELECT count(*) AS n FROM a) AS q JOIN a ON q.n > -1 AND q.n NOT IN (-1, NULL)",
+    ] {
+        check(query, A, expect![""]);
+    }
+}

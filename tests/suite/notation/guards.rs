@@ -333,3 +333,19 @@ fn tables_of_one_stream_delete_by_their_own_keys() {
     assert_eq!(at(4), (texts(&["8"]), texts(&["x"])));
     assert_eq!(replay.rows("dead_letters", 4).unwrap().len(), 1);
 }
+
+#[test]
+fn a_number_that_is_cast_and_compared_fails_where_the_cast_does() {
+    for condition in ["> 0", "BETWEEN 1 AND 32767", "NOT IN (1, 2)"] {
+        check(
+            &format!("SELECT k FROM a WHERE CAST(n + 32760 AS SMALLINT) {condition}"),
+            N,
+            expect![[r#"
+                @1 + 1
+                @1 + 2
+                @1 + 4
+                fault in v: Cast error: Can't cast value 32770 to type Int16
+            "#]],
+        );
+    }
+}

@@ -66,7 +66,11 @@ fn unfiltered(writer: &mut Writer, scope: &Relation) -> Item {
                 let sql = column.sql;
                 let call = match writer.tape.rarely(3) {
                     true => format!("median({sql})"),
-                    false => format!("percentile_cont({fraction}) WITHIN GROUP (ORDER BY {sql})"),
+                    // Between two infinities PostgreSQL finds NaN, and others infinity.
+                    false => format!(
+                        "percentile_cont({fraction}) WITHIN GROUP \
+                         (ORDER BY CASE WHEN abs({sql}) < CAST('inf' AS DOUBLE) THEN {sql} END)"
+                    ),
                 };
                 Item::new(call, Type::Double)
             }

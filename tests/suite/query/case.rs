@@ -68,7 +68,8 @@ impl Case {
             };
             // A statement is a line, and the views stand last.
             let line = error.place.as_ref().map_or(0, |place| place.line as usize);
-            let view = line.checked_sub(1 + 2 * self.tables.len());
+            let streams = self.tables.iter().filter(|table| table.twin.is_none());
+            let view = line.checked_sub(1 + streams.count() + self.tables.len());
             let Some(view) = view.filter(|view| *view < self.views.len()) else {
                 panic!(
                     "the tables of a random file are refused: {error}\n{}",

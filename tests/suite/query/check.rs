@@ -63,7 +63,11 @@ pub fn check(case: &Case, definition: &Definition, judge: &mut DuckDb) -> Result
     let whole = |text: String| Failure { view: None, text };
     let replayed = replay(definition, case.input(), &case.options)
         .map_err(|error| whole(error.to_string()))?;
-    if let Some(fault) = replayed.faults.first() {
+    let fails = |name: &str| {
+        let view = case.views.iter().find(|view| view.name == name);
+        view.is_some_and(|view| view.failing.is_some())
+    };
+    if let Some(fault) = replayed.faults.iter().find(|fault| !fails(&fault.relation)) {
         let text = format!(
             "a row was left out of `{}`: {}",
             fault.relation, fault.reason
@@ -73,8 +77,9 @@ pub fn check(case: &Case, definition: &Definition, judge: &mut DuckDb) -> Result
     letters(case, &replayed).map_err(whole)?;
 
     let epochs = case.history.len();
-    let (tables, judged) = asked(case, judge, &BTreeSet::from([epochs]));
+    let (tables, judged, failed) = asked(case, judge, &BTreeSet::from([epochs]));
     let tables = tables.map_err(|error| whole(format!("DuckDB has no tables: {error}")))?;
+    faults(case, &replayed, &failed)?;
     let doubts = doubts(case, definition, &replayed, &tables)?;
 
     let mut tally = Tally::default();
@@ -155,12 +160,12 @@ fn types(rows: &RecordBatch) -> Vec<DataType> {
 
 /// Every bad record is a dead letter, and no other.
 fn letters(case: &Case, replayed: &Replay) -> Result<(), String> {
-    let bad = case
+    let bad: usize = case
         .history
         .iter()
         .flatten()
-        .filter(|record| record.is_bad())
-        .count();
+        .map(|record| record.letters(&case.tables))
+        .sum();
     let letters = replayed
         .at("dead_letters", case.history.len() as u64)
         .map_err(|error| error.to_string())?;
@@ -170,17 +175,43 @@ fn letters(case: &Case, replayed: &Replay) -> Result<(), String> {
     }
 }
 
+/// A view of which rows fail says so, and no other.
+fn faults(case: &Case, replayed: &Replay, failed: &BTreeSet<String>) -> Result<(), Failure> {
+    // Of many faults only the first are kept.
+    if replayed.faults.len() >= 100 {
+        return Ok(());
+    }
+    for view in case.views.iter().filter(|view| view.failing.is_some()) {
+        let told = replayed
+            .faults
+            .iter()
+            .find(|fault| fault.relation == view.name);
+        let text = match (told, failed.contains(&view.name)) {
+            (Some(fault), false) => format!("no row of `{}` fails: {}", view.name, fault.reason),
+            (None, true) => format!("rows of `{}` fail, and nothing says so", view.name),
+            _ => continue,
+        };
+        return Err(Failure::of(case, &view.name, text));
+    }
+    Ok(())
+}
+
 /// The rows of each table at each epoch.
 type Tables = Vec<Vec<RecordBatch>>;
 /// What DuckDB says of each view at each epoch.
 type Judgements = BTreeMap<(usize, String), Result<Answer, String>>;
 
-/// The tables at all epochs, and the views at `epochs`, by DuckDB.
+/// The tables at all epochs, the views at `epochs`, and the views of which rows fail at any epoch, by DuckDB.
 fn asked(
     case: &Case,
     judge: &mut DuckDb,
     epochs: &BTreeSet<usize>,
-) -> (Result<Tables, String>, Judgements) {
+) -> (Result<Tables, String>, Judgements, BTreeSet<String>) {
+    let failing = || {
+        case.views
+            .iter()
+            .filter_map(|view| Some((view, view.failing.as_ref()?)))
+    };
     let mut steps: Vec<Step> = Vec::new();
     for statement in print::sent(&case.tables, &case.history) {
         steps.push((statement, None));
@@ -194,6 +225,9 @@ fn asked(
         for table in &case.tables {
             let query = format!("FROM {}", ident(&table.name));
             steps.push((print::table(table, records), Some(query)));
+        }
+        for (_, count) in failing() {
+            steps.push(("SELECT 1".to_owned(), Some(print::theirs(count))));
         }
         if epochs.contains(&epoch) {
             for view in &case.views {
@@ -209,8 +243,9 @@ fn asked(
         .iter()
         .find_map(|answer| answer.as_ref().err());
     if let Some(error) = failed {
-        return (Err(error.clone()), BTreeMap::new());
+        return (Err(error.clone()), BTreeMap::new(), BTreeSet::new());
     }
+    let mut failed = BTreeSet::new();
     let mut tables = Ok(Vec::new());
     let mut judgements = BTreeMap::new();
     let mut answers = answers.into_iter().skip(begin);
@@ -224,6 +259,14 @@ fn asked(
             all.push(rows?);
             Ok(all)
         });
+        for (view, _) in failing() {
+            let count = wanted(answers.next().expect("a step has an answer"));
+            match count {
+                Ok(count) if count.num_rows() == 0 => {}
+                Ok(_) => drop(failed.insert(view.name.clone())),
+                Err(error) => tables = tables.and(Err(error)),
+            }
+        }
         if epochs.contains(&epoch) {
             for view in &case.views {
                 let answer = answers.next().expect("a step has an answer");
@@ -234,7 +277,7 @@ fn asked(
             }
         }
     }
-    (tables, judgements)
+    (tables, judgements, failed)
 }
 
 fn wanted(answer: duckdb::Answer) -> Result<RecordBatch, String> {

@@ -69,6 +69,8 @@ pub fn history(tape: &mut Tape, tables: &[Table]) -> History {
 
 fn record(tape: &mut Tape, tables: &[Table]) -> Record {
     let table = tape.below(tables.len());
+    let table = tables[table].twin.unwrap_or(table);
+    let is_shared = tables.iter().any(|other| other.twin == Some(table));
     let fields = &tables[table].fields;
     let mut values: Vec<Value> = fields
         .iter()
@@ -82,8 +84,12 @@ fn record(tape: &mut Tape, tables: &[Table]) -> Record {
             let (at, value) = fits.unwrap_or((0, Value::Null));
             values[at] = value;
             // A record without a key may be dropped by the table's WHERE before its key is looked at.
-            let dropped = at < tables[table].key && tables[table].condition.is_some();
-            if dropped { Fate::Torn } else { Fate::Broken }
+            let dropped = tables[table].condition.is_some() || is_shared;
+            if at < tables[table].key && dropped {
+                Fate::Torn
+            } else {
+                Fate::Broken
+            }
         }
         23 => Fate::Torn,
         _ => Fate::Row,
@@ -96,9 +102,25 @@ fn record(tape: &mut Tape, tables: &[Table]) -> Record {
 }
 
 impl Record {
-    /// Whether it becomes a dead letter.
+    /// Whether no table can read it.
     pub fn is_bad(&self) -> bool {
         matches!(self.fate, Fate::Broken | Fate::Torn)
+    }
+
+    /// Whether an expression of this table, which can read it, fails on it.
+    pub fn fails_in(&self, table: &Table) -> bool {
+        let divisor = table.divisor.map(|divisor| &self.values[divisor]);
+        self.fate == Fate::Row && divisor.is_some_and(|divisor| *divisor == json!(0))
+    }
+
+    /// How many dead letters it becomes.
+    pub fn letters(&self, tables: &[Table]) -> usize {
+        if self.is_bad() {
+            return 1;
+        }
+        let reads = |(number, table): &(usize, &Table)| table.twin.unwrap_or(*number) == self.table;
+        let readers = tables.iter().enumerate().filter(reads);
+        readers.filter(|(_, table)| self.fails_in(table)).count()
     }
 
     /// The record as it is sent.

@@ -1,19 +1,21 @@
 //! Random dataflow files over random histories, against engines that are not ours.
 //!
 //! The grammar is in small files that read like one: `schema` and `values` (streams, tables, what is sent), `views`, `select`, `relation`, `filter`,
-//! `expression`, `guard` and `aggregate` (queries), `history` (records). What it can say is what people write; what pinflow refuses of it is
+//! `expression`, `guard`, `failing`, `naming` and `aggregate` (queries), `history` (records). What it can say is what people write; what pinflow refuses of it is
 //! left out and counted, so that a test that compares nothing fails. `print` writes one text for two engines, `check` compares in this process.
 //!
 //! `PINFLOW_CASES` says how many files are tried and `PINFLOW_SEED` which (`tests/support/seed.rs`).
 
 mod aggregate;
-mod case;
+pub mod case;
 mod check;
 mod duckdb;
 mod expression;
+mod failing;
 mod filter;
 mod guard;
 mod history;
+mod naming;
 mod open;
 mod path;
 mod print;

@@ -2,6 +2,8 @@
 //!
 //! What is settled here or in `duckdb.py` hides a kind of mistake, so there is as little as can be, and each has its reason:
 //!
+//! * what stands in `⟨ ⟩` is for DuckDB alone: names that pinflow gives by itself, and which rows are left out
+//!   because an expression fails on them;
 //! * `÷` is `/` for pinflow and `//` for DuckDB, where `/` makes doubles of whole numbers;
 //! * CAST is TRY_CAST for DuckDB, which evaluates both sides of AND in the order it likes, and so fails behind guards.
 //!   pinflow must not report a fault for these views, so a cast that it lost would still be seen.
@@ -16,18 +18,26 @@ use super::views::View;
 
 /// SQL as pinflow is given it.
 pub fn ours(sql: &str) -> String {
-    sql.replace('÷', "/")
+    let mut ours = String::new();
+    let mut rest = sql;
+    while let Some((before, behind)) = rest.split_once('⟨') {
+        ours.push_str(before);
+        rest = behind.split_once('⟩').map_or("", |(_, behind)| behind);
+    }
+    (ours + rest).replace('÷', "/")
 }
 
 /// SQL as DuckDB is given it.
 pub fn theirs(sql: &str) -> String {
-    sql.replace('÷', "//").replace("CAST(", "TRY_CAST(")
+    sql.replace(['⟨', '⟩'], "")
+        .replace('÷', "//")
+        .replace("CAST(", "TRY_CAST(")
 }
 
 /// A dataflow file: a statement a line.
 pub fn file(tables: &[Table], views: &[View]) -> String {
     let mut text = String::new();
-    for table in tables {
+    for table in tables.iter().filter(|table| table.twin.is_none()) {
         let fields = table.fields.iter();
         let fields = fields.map(|f| format!("{} {}", ident(&f.name), f.spelling.declared()));
         writeln!(
@@ -66,10 +76,12 @@ pub fn sent(tables: &[Table], history: &History) -> Vec<String> {
         let stream = ident(&table.stream);
         let fields = table.fields.iter();
         let fields = fields.map(|f| format!("{} {}", ident(&f.name), f.spelling.declared()));
-        statements.push(format!(
-            "CREATE TABLE {stream} (sequence_number BIGINT, deleted BOOLEAN, {})",
-            listed(fields)
-        ));
+        if table.twin.is_none() {
+            statements.push(format!(
+                "CREATE TABLE {stream} (sequence_number BIGINT, deleted BOOLEAN, {})",
+                listed(fields)
+            ));
+        }
         let rows: Vec<String> = (0..)
             .zip(history.iter().flatten())
             .filter(|(_, record)| record.table == number && !record.is_bad())
@@ -81,10 +93,18 @@ pub fn sent(tables: &[Table], history: &History) -> Vec<String> {
                 )
             })
             .collect();
-        if !rows.is_empty() {
+        if !rows.is_empty() && table.twin.is_none() {
             statements.push(format!("INSERT INTO {stream} VALUES {}", rows.join(", ")));
         }
-        let condition = table.condition.as_deref().unwrap_or("true");
+        let divides = table.divisor.map(|divisor| {
+            let divisor = ident(&table.fields[divisor].name);
+            format!("{divisor} IS NULL OR {divisor} <> 0")
+        });
+        let condition = table
+            .condition
+            .clone()
+            .or(divides)
+            .unwrap_or("true".to_owned());
         statements.push(theirs(&format!(
             "CREATE TABLE {} AS SELECT sequence_number, deleted, {} FROM {stream} WHERE deleted OR ({condition})",
             cleaned(table),
@@ -121,7 +141,7 @@ pub fn view(view: &View) -> String {
 }
 
 fn cleaned(table: &Table) -> String {
-    ident(&format!("{}_cleaned", table.stream))
+    ident(&format!("{}_cleaned", table.name))
 }
 
 fn items(table: &Table) -> String {

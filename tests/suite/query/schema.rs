@@ -65,6 +65,10 @@ pub struct Table {
     pub items: Vec<Item>,
     pub key: usize,
     pub condition: Option<String>,
+    /// The number of the table before it whose stream it reads too.
+    pub twin: Option<usize>,
+    /// The field by which its first item divides, and which must not be zero.
+    pub divisor: Option<usize>,
 }
 
 const TABLES: [&str; 5] = ["a", "b", "user", "Orders", "Order-Items"];
@@ -120,10 +124,26 @@ pub fn tables(tape: &mut Tape) -> Vec<Table> {
         })
         .collect();
     let count = 2 + tape.below(TABLES.len() - 1);
-    TABLES[..count]
-        .iter()
-        .map(|name| table(tape, name, &columns))
-        .collect()
+    let mut tables: Vec<Table> = Vec::new();
+    for name in &TABLES[..count] {
+        let table = match tables.len() {
+            0 => table(tape, name, &columns),
+            _ if !tape.rarely(6) => table(tape, name, &columns),
+            before => {
+                let twin = tape.below(before);
+                let twin = tables[twin].twin.unwrap_or(twin);
+                let (fields, key) = (tables[twin].fields.clone(), tables[twin].key);
+                let stream = tables[twin].stream.clone();
+                Table {
+                    twin: Some(twin),
+                    stream,
+                    ..cleaned(tape, name, fields, key)
+                }
+            }
+        };
+        tables.push(table);
+    }
+    tables
 }
 
 fn table(tape: &mut Tape, name: &str, columns: &[Field]) -> Table {
@@ -149,6 +169,11 @@ fn table(tape: &mut Tape, name: &str, columns: &[Field]) -> Table {
         let next = left.remove(tape.below(left.len()));
         fields.push(next.clone());
     }
+    cleaned(tape, name, fields, key)
+}
+
+/// A table over a stream of these fields, of which the first are the key.
+fn cleaned(tape: &mut Tape, name: &str, fields: Vec<Field>, key: usize) -> Table {
     let mut items: Vec<Item> = fields
         .iter()
         .enumerate()
@@ -182,14 +207,32 @@ fn table(tape: &mut Tape, name: &str, columns: &[Field]) -> Table {
             codes: false,
         });
     }
-    let condition = tape.rarely(4).then(|| condition(tape, &fields[key..]));
+    let condition = tape
+        .rarely(4)
+        .then(|| condition(tape, &fields[key..]))
+        .flatten();
+    // Records for which it fails are dead letters, unless the condition drops them.
+    let divisor = fields
+        .iter()
+        .position(|field| matches!(field.spelling, Spelling::Whole(_)));
+    let divisor = divisor.filter(|_| condition.is_none() && tape.rarely(4));
+    if let Some(divisor) = divisor {
+        items.push(Item {
+            name: "share".to_owned(),
+            sql: format!("60 ÷ {}", ident(&fields[divisor].name)),
+            of: Type::Bigint,
+            codes: false,
+        });
+    }
     Table {
         name: name.to_owned(),
         stream: format!("{name}_sent").to_lowercase(),
         fields,
         items,
         key,
-        condition: condition.flatten(),
+        condition,
+        twin: None,
+        divisor,
     }
 }
 

@@ -55,6 +55,8 @@ pub struct Writer<'a> {
     aliases: usize,
     /// How many queries this one is inside of.
     pub depth: usize,
+    /// A query for the number of rows for which an expression fails, if one was written that can.
+    pub failing: Option<String>,
 }
 
 impl<'a> Writer<'a> {
@@ -67,6 +69,7 @@ impl<'a> Writer<'a> {
             bare: BTreeSet::new(),
             aliases: 0,
             depth: 0,
+            failing: None,
         }
     }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use super::aggregate;
 use super::expression::{Item, item};
+use super::failing;
 use super::filter;
+use super::naming;
 use super::open;
 use super::relation::relation;
 use super::schema::{Type, ident};
@@ -15,7 +17,7 @@ const ORDERS: [&str; 4] = ["", " DESC", " NULLS FIRST", " DESC NULLS LAST"];
 /// A query of any form.
 pub fn query(writer: &mut Writer) -> Query {
     writer.depth += 1;
-    let query = match writer.tape.below(16) {
+    let query = match writer.tape.below(18) {
         0 | 1 => plain(writer, ""),
         2 => plain(writer, "DISTINCT "),
         3..7 => grouped(writer),
@@ -25,6 +27,8 @@ pub fn query(writer: &mut Writer) -> Query {
         12 => combined(writer),
         13 => with(writer),
         14 => star(writer),
+        15 => qualified(writer),
+        16 if writer.depth == 1 => failing::query(writer),
         _ => swapped(writer),
     };
     writer.depth -= 1;
@@ -32,12 +36,12 @@ pub fn query(writer: &mut Writer) -> Query {
 }
 
 /// A SELECT list, in which each column gets a name of its own, and the columns it returns.
-struct List {
-    items: Vec<String>,
-    columns: Vec<Column>,
+pub struct List {
+    pub items: Vec<String>,
+    pub columns: Vec<Column>,
 }
 
-fn list(writer: &mut Writer, items: Vec<Item>) -> List {
+pub fn list(writer: &mut Writer, items: Vec<Item>) -> List {
     let mut names: BTreeSet<String> = BTreeSet::new();
     let mut list = List {
         items: Vec::new(),
@@ -50,6 +54,15 @@ fn list(writer: &mut Writer, items: Vec<Item>) -> List {
         let name = match own {
             Some(name) if !writer.tape.rarely(4) => {
                 list.items.push(item.sql);
+                name
+            }
+            _ if item.column.is_none()
+                && let Some(name) = naming::name(&item.sql)
+                && !names.contains(&name.to_lowercase())
+                && writer.tape.rarely(3) =>
+            {
+                list.items
+                    .push(format!("{}⟨ AS {}⟩", item.sql, ident(&name)));
                 name
             }
             _ => {
@@ -310,6 +323,27 @@ fn ranked(writer: &mut Writer) -> Query {
         ),
         columns,
     }
+}
+
+/// The first rows by an order that is not shown.
+fn qualified(writer: &mut Writer) -> Query {
+    let scope = relation(writer);
+    let items: Vec<Item> = (0..2).map(|_| first(writer, &scope)).collect();
+    let (one, other) = (items[0].sql.clone(), items[1].sql.clone());
+    let condition = filter::condition(writer, &scope);
+    let direction = *writer.tape.one(&ORDERS);
+    let bound = *writer.tape.one(&["<= 1", "= 1", "<= 2", "< 4"]);
+    let function = *writer.tape.one(&["rank", "dense_rank"]);
+    let partition = match writer.tape.rarely(3) {
+        true => String::new(),
+        false => format!("PARTITION BY {one} "),
+    };
+    let list = list(writer, items);
+    let rest = format!(
+        " FROM {}{condition} QUALIFY {function}() OVER ({partition}ORDER BY {other}{direction}) {bound}",
+        scope.from
+    );
+    written(list, rest)
 }
 
 /// The first rows of a query, ordered by all of its columns.

@@ -154,10 +154,21 @@ impl Shrinking<'_, '_> {
                 .iter()
                 .flatten()
                 .any(|record| record.table == table);
-            if sent || candidate.tables.len() == 1 {
+            let shared = candidate
+                .tables
+                .iter()
+                .any(|other| other.twin == Some(table));
+            if sent || shared || candidate.tables.len() == 1 {
                 continue;
             }
             candidate.tables.remove(table);
+            for twin in candidate
+                .tables
+                .iter_mut()
+                .filter_map(|other| other.twin.as_mut())
+            {
+                *twin -= usize::from(*twin > table);
+            }
             for record in candidate.history.iter_mut().flatten() {
                 record.table -= usize::from(record.table > table);
             }

@@ -15,6 +15,8 @@ pub struct View {
     listed: bool,
     pub name: String,
     pub materialized: bool,
+    /// A query for the number of rows that are left out of it because an expression fails, if one can.
+    pub failing: Option<String>,
     pub sql: String,
     pub columns: Vec<Column>,
     pub reads: BTreeSet<usize>,
@@ -41,7 +43,9 @@ impl View {
         View {
             number,
             listed,
-            materialized: writer.tape.below(6) < 5,
+            // Of a plain view only what its readers name is evaluated.
+            materialized: writer.tape.below(6) < 5 || writer.failing.is_some(),
+            failing: writer.failing.take(),
             reads: writer.reads,
             tape,
             sql: query.sql,
@@ -57,6 +61,7 @@ impl View {
             listed: false,
             name: format!("all_of_{}", table.name),
             materialized: true,
+            failing: None,
             sql: format!("SELECT * FROM {}", ident(&table.name)),
             columns: table.columns(),
             reads: BTreeSet::new(),
