@@ -2,6 +2,7 @@
 //!
 //! * `property`: the shipped dataflow over random histories: at every epoch a view is what DataFusion answers in batch;
 //! * `query`: random dataflow files over random histories, against DataFusion and DuckDB;
+//! * `bytes`: HTTP, decoder, conditions, addresses and dataflow files under damaged and random input;
 //! * `guards`: random expressions that fail on some rows, against a look at each row alone;
 //! * `notation`: each operator by example, as rows that come and go;
 //! * `refused`, `unread`, `mistakes`: what a dataflow file may not say, and how it is told;
@@ -41,6 +42,7 @@ mod suite {
     mod answer;
     mod archive;
     mod bucket;
+    mod bytes;
     mod cluster;
     mod cluster_histories;
     mod dead_letters;

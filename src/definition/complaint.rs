@@ -132,19 +132,47 @@ pub fn node_name(plan: &LogicalPlan) -> String {
         .to_lowercase()
 }
 
+/// DataFusion's names for kinds of errors, of which one or several stand before what was wrong.
+const KINDS: [&str; 9] = [
+    "SQL error: ",
+    "Error during planning: ",
+    "Schema error: ",
+    "Arrow error: ",
+    "Execution error: ",
+    "External error: ",
+    "This feature is not implemented: ",
+    "Internal error: ",
+    "ParserError(\"",
+];
+
+/// A complaint about an expression, as a sentence: for those who have no file to point into.
+pub fn in_words(error: &DataFusionError) -> String {
+    let root = error.find_root().to_string();
+    if let Some((_, what, help)) = wrong_call(&root) {
+        return help.map_or_else(|| what.clone(), |help| format!("{what}: {help}"));
+    }
+    let what = kindless(&root);
+    let what = KINDS.iter().fold(what, |what, kind| what.replace(kind, ""));
+    let what = what.strip_suffix("\")").unwrap_or(&what);
+    if what == "RecursionLimitExceeded" {
+        return "it is nested too deeply".to_owned();
+    }
+    what.replace('\n', " ").trim_end_matches('.').to_owned()
+}
+
+/// The message without kinds of errors, and without the address for complaints about DataFusion.
+fn kindless(root: &str) -> String {
+    let mut what = root;
+    while let Some(rest) = KINDS.iter().find_map(|kind| what.strip_prefix(kind)) {
+        what = rest;
+    }
+    let address = what.find("This issue was likely caused by a bug");
+    what[..address.unwrap_or(what.len())].trim_end().to_owned()
+}
+
 /// The message without its names for kinds of errors, and the place it states.
 fn said(text: &StatementText, root: &str) -> (String, Option<Place>) {
-    let mut what = root
-        .trim_start_matches("SQL error: ")
-        .trim_start_matches("Error during planning: ")
-        .trim_start_matches("Schema error: ")
-        .trim_start_matches("This feature is not implemented: ")
-        .trim_start_matches("Internal error: ")
-        .trim_start_matches("ParserError(\"")
-        .to_owned();
-    if let Some(at) = what.find("\nThis issue was likely caused by a bug") {
-        what.truncate(at);
-    }
+    let mut what = kindless(root);
     // What stands behind the name of the construct is the parser's tree of it.
     if let Some(tree) = what.strip_prefix("Unsupported ast node in sqltorel: ") {
         let end = tree.find([' ', '{', '(']).unwrap_or(tree.len());

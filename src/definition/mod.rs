@@ -30,7 +30,7 @@ use datafusion_expr::execution_props::ExecutionProps;
 
 use crate::sql::Session;
 
-pub use complaint::node_name;
+pub use complaint::{in_words, node_name};
 pub use error::{DefinitionError, Place};
 pub use relation::check_prefix;
 pub use statement::StatementText;

@@ -65,6 +65,16 @@ impl Chance {
         (self.next() % n as u64) as usize
     }
 
+    /// One of `choices`.
+    pub fn one<'c, T>(&mut self, choices: &'c [T]) -> &'c T {
+        &choices[self.below(choices.len())]
+    }
+
+    /// True about once in `n` times.
+    pub fn rarely(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
     /// `length` random bytes.
     pub fn bytes(&mut self, length: usize) -> Vec<u8> {
         (0..length).map(|_| self.next() as u8).collect()

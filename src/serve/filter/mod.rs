@@ -8,6 +8,7 @@
 //! 1. Size, depth and functions of a condition are bounded before it is planned and evaluated
 //!    ([`allowed`]), so that no condition exhausts the stack or the memory of the process.
 //! 2. Its time is bounded: between slices of rows the caller is asked whether to go on.
+//! 3. A library that panics over a condition refuses it.
 
 mod allowed;
 
@@ -16,6 +17,8 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::DataType;
 use datafusion_common::{DFSchema, DataFusionError, exec_err};
 
+use crate::definition::in_words;
+use crate::expression::catching;
 use crate::function::value_bytes;
 use crate::sql::Session;
 
@@ -48,7 +51,8 @@ pub fn filter(
         condition: shortened(condition),
         reason,
     };
-    let keep = evaluate(session, rows, condition, go_on).map_err(|error| bad(sentence(&error)))?;
+    let keep = catching(|| evaluate(session, rows, condition, go_on));
+    let keep = keep.map_err(|error| bad(in_words(&error)))?;
     let keep = keep.map_err(|data_type| {
         bad(format!(
             "it is of type {}, not true or false",
@@ -120,32 +124,6 @@ fn slice_rows(read: &[&dyn Array], start: usize, rows: usize) -> usize {
         bytes > SLICE_BYTES
     });
     full.unwrap_or(end).max(start + 1) - start
-}
-
-/// What DataFusion says, without its names for kinds of errors.
-fn sentence(error: &DataFusionError) -> String {
-    let text = error.strip_backtrace();
-    let mut text = text.as_str();
-    for kind in [
-        "Schema error: ",
-        "SQL error: ",
-        "Error during planning: ",
-        "Arrow error: ",
-        "Execution error: ",
-    ] {
-        text = text.strip_prefix(kind).unwrap_or(text);
-    }
-    if text == "RecursionLimitExceeded" {
-        return "it is nested too deeply".to_owned();
-    }
-    let inner = text
-        .strip_prefix("ParserError(\"")
-        .and_then(|text| text.strip_suffix("\")"));
-    inner
-        .unwrap_or(text)
-        .replace('\n', " ")
-        .trim_end_matches('.')
-        .to_owned()
 }
 
 #[cfg(test)]
