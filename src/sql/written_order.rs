@@ -10,6 +10,7 @@
 //!   computed below, stay where they were written, in their order.
 //! * A condition that is the same for all rows stays where it was written: below an aggregate of all
 //!   rows it would drop what is counted, and not the row that counts it.
+//! * A NULL in a list of IN stands beside the list.
 //! * The argument and the order of an aggregate with FILTER are evaluated on the rows that the
 //!   filter keeps.
 //! * A number that is cast to a narrower type and compared is cast: to compare it as it is would find
@@ -24,7 +25,7 @@ use std::sync::Arc;
 use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion_common::{Column, Result, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
-use datafusion_expr::expr::AggregateFunction;
+use datafusion_expr::expr::{AggregateFunction, InList};
 use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::utils::{conjunction, split_conjunction, split_conjunction_owned};
@@ -84,7 +85,9 @@ pub(super) fn settled(plan: LogicalPlan) -> Result<LogicalPlan> {
                 Expr::InList(mut list) => {
                     let narrow = |side: &Expr| is_narrowed(side, &fails, &schemas);
                     let kept = keep_casts([list.expr.as_mut()], &narrow);
-                    Ok(Transformed::new_transformed(Expr::InList(list), kept))
+                    let mut apart = null_apart(list);
+                    apart.transformed |= kept;
+                    Ok(apart)
                 }
                 other => Ok(Transformed::no(other)),
             })?;
@@ -147,6 +150,28 @@ fn keep_casts<const N: usize>(sides: [&mut Expr; N], narrow: &dyn Fn(&Expr) -> b
         kept = true;
     }
     kept
+}
+
+/// `x IN (a, NULL)` as `x IN (a) OR NULL`, which is the same: the rules that make one list of two
+/// take NULL for a value.
+fn null_apart(list: InList) -> Transformed<Expr> {
+    fn is_null(expr: &Expr) -> bool {
+        match expr {
+            Expr::Literal(value, _) => value.is_null(),
+            Expr::Cast(cast) => is_null(&cast.expr),
+            _ => false,
+        }
+    }
+    if !list.list.iter().any(is_null) {
+        return Transformed::no(Expr::InList(list));
+    }
+    let (mut list, unknown) = (list, Expr::Literal(ScalarValue::Boolean(None), None));
+    list.list.retain(|item| !is_null(item));
+    Transformed::yes(match (list.list.is_empty(), list.negated) {
+        (true, _) => unknown,
+        (false, true) => Expr::InList(list).and(unknown),
+        (false, false) => Expr::InList(list).or(unknown),
+    })
 }
 
 /// `call` with its argument and its order evaluated only where its filter is true, if they can

@@ -349,3 +349,20 @@ fn a_number_that_is_cast_and_compared_fails_where_the_cast_does() {
         );
     }
 }
+
+#[test]
+fn what_is_in_no_list_with_null_stays_unknown_beside_another_list() {
+    check(
+        "SELECT k, k NOT IN (3, NULL) AND k IN (1, 2) AS one, k IN (1, NULL) AND k NOT IN (1, 4) AS other FROM a WHERE k < 4",
+        "a 1, \"x\", 0\na 3, \"x\", 0",
+        expect![[r#"
+            @1 + 1 | NULL | false
+            @1 + 3 | false | NULL
+        "#]],
+    );
+    check(
+        "SELECT k FROM a WHERE k NOT IN (3, NULL) AND k IN (1, 1)",
+        N,
+        expect![""],
+    );
+}
