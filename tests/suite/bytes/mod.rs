@@ -145,7 +145,7 @@ fn no_sentence(text: &str, about: &str) -> Option<String> {
         "panicked",
         "This feature is not implemented",
         "unwrap()",
-        "DataFusion",
+        "DataFusionError",
         "External error",
     ];
     let never = NEVER.iter().find(|never| text.contains(**never));
