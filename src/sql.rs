@@ -10,9 +10,11 @@
 //! 2. Nothing here depends on the time: `now()` stays a call and is refused by those who maintain
 //!    answers.
 
+mod casts;
 pub mod constant_order;
 mod nulls;
 pub mod numbers;
+pub mod precedence;
 pub mod subquery;
 mod times;
 pub mod using;
@@ -46,6 +48,7 @@ use datafusion_sql::sqlparser::dialect::GenericDialect;
 use crate::expression::{catching, lazily};
 use crate::nearest::nearest;
 
+pub use casts::TEXT_OF_TIME;
 pub(crate) use written_order::{fails_over, guarded};
 
 /// What SQL text is understood against.
@@ -140,6 +143,7 @@ impl Session {
         // What folds constants evaluates them.
         catching(|| {
             let plan = Analyzer::new().execute_and_check(plan.clone(), &self.options, |_, _| {})?;
+            let plan = casts::settled(plan)?;
             let rules = Optimizer::with_rules(written_order::rules());
             rules.optimize(written_order::settled(plan)?, &context, |_, _| {})
         })
@@ -147,21 +151,24 @@ impl Session {
 
     /// The expression that `sql` is over the columns of `schema`.
     pub fn expression(&self, sql: &str, schema: &DFSchema) -> Result<Expr> {
-        let expression = DFParserBuilder::new(sql)
+        let mut expression = DFParserBuilder::new(sql)
             .with_dialect(&GenericDialect {})
             .build()?
             .parse_into_expr()?;
+        precedence::restore(&mut expression.expr);
         self.planner()
             .sql_to_expr_with_alias(expression, schema, &mut PlannerContext::new())
     }
 
     /// The expression made ready for evaluation over rows of `schema`, its types coerced.
     pub fn physical(&self, expression: Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+        let expression = times::in_expression(expression, schema)?.data;
         let context = SimplifyContext::builder()
             .with_schema(Arc::new(schema.clone()))
             .with_config_options(Arc::clone(&self.options))
             .build();
         let expression = ExprSimplifier::new(context).coerce(expression, schema)?;
+        let expression = casts::settled_in(expression, schema)?.data;
         let physical = physical(&expression, schema, &self.properties())?;
         lazily(&physical, schema.as_arrow())
     }

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::decode::Decoder;
 use crate::sql::constant_order::keep_constants;
+use crate::sql::precedence::restore;
 use crate::sql::subquery::with_exists_only;
 use crate::sql::using::merged;
 use crate::sql::using_names::qualify;
@@ -72,21 +73,14 @@ impl Definition {
                 Some("write STORED AS JSON"),
             ));
         }
-        let [location] = create.locations.as_slice() else {
+        let location = relation::located(&text, &create.locations)?;
+        if let Some(other) = self.streams.iter().find(|stream| stream.name == location) {
             return Err(text.error(
                 &["LOCATION"],
-                "a stream has one location",
-                Some("write LOCATION 'stream name'"),
-            ));
-        };
-        if location.is_empty() {
-            return Err(text.error(
-                &["LOCATION"],
-                "a stream has a name, by which sources are asked for it",
-                Some("write LOCATION 'stream name'"),
+                format!("`{}` is the stream '{location}' already", other.relation),
+                Some("declare the columns of all its tables in one statement: a stream may have several tables"),
             ));
         }
-        let location = location.clone();
         let required = required(&create.columns);
         let names: Vec<String> = create
             .columns
@@ -184,6 +178,12 @@ impl Definition {
         let mut sql = query.to_string();
         let mut logical = self.logical(&text, query)?;
         if !create.columns.is_empty() {
+            let listed: Vec<String> = create
+                .columns
+                .iter()
+                .map(|c| columns::normal(&c.name))
+                .collect();
+            columns::check(&text, listed.iter().map(String::as_str), materialized)?;
             logical = columns::renamed(&text, logical, &create.columns)?;
             let names: Vec<_> = create.columns.iter().map(|c| c.name.to_string()).collect();
             sql = format!("SELECT * FROM ({sql}) AS listed ({})", names.join(", "));
@@ -235,6 +235,7 @@ impl Definition {
             }
         }
         keep_constants(&mut query);
+        restore(&mut query);
         qualify(&mut query);
         let statement = Statement::Statement(Box::new(ast::Statement::Query(Box::new(query))));
         let plan = self

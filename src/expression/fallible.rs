@@ -18,6 +18,7 @@ use datafusion_physical_expr::utils::collect_columns;
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use super::Expr;
+use crate::sql::TEXT_OF_TIME;
 use crate::sql::numbers::is_settled;
 
 /// Whether evaluating `expr` over rows of `schema` can fail.
@@ -65,7 +66,10 @@ pub(super) fn fails_itself(expr: &dyn PhysicalExpr, schema: &Schema) -> bool {
         return operation_fails(binary, type_of(binary.left()));
     }
     match expr.downcast_ref::<ScalarFunctionExpr>() {
-        Some(call) => !SAFE_FUNCTIONS.contains(&call.fun().name()),
+        Some(call) => {
+            let name = call.fun().name();
+            name != TEXT_OF_TIME && !SAFE_FUNCTIONS.contains(&name)
+        }
         None => true,
     }
 }

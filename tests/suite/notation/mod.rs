@@ -11,6 +11,7 @@ use pinflow::definition::Definition;
 use pinflow::runtime::replay::{Input, Options, replay};
 
 mod aggregates;
+mod casts;
 mod constants;
 mod guards;
 mod joins;
