@@ -6,7 +6,7 @@ use datafusion_common::DataFusionError;
 use datafusion_expr::LogicalPlan;
 
 use super::error::{DefinitionError, Place};
-use super::remedy::remedied;
+use super::remedy::{of_function, remedied};
 use super::statement::StatementText;
 use crate::nearest::nearest;
 
@@ -265,14 +265,16 @@ impl<'a> Unknown<'a> {
     }
 
     fn help(&self) -> Option<String> {
+        if self.kind == FUNCTION
+            && let Some(help) = of_function(self.name)
+        {
+            return Some(help.to_owned());
+        }
         match (self.near, self.all) {
             (Some(near), Some(all)) => Some(format!("did you mean `{near}`? There are {all}")),
             (Some(near), None) => Some(format!("did you mean `{near}`?")),
             (None, Some(all)) if self.kind == RELATION => Some(format!("above it there are {all}")),
             (None, Some(all)) => Some(format!("there are {all}")),
-            (None, None) if self.kind == FUNCTION && self.name == "mod" => {
-                Some("write a % b".to_owned())
-            }
             (None, None) if self.kind == FUNCTION => Some(
                 "there are DataFusion's scalar functions, and pinflow's own such as parse_count; \
                  docs/sql.md has the aggregates and what is missing"

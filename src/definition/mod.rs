@@ -9,6 +9,7 @@
 //! 2. Statements see only what stands above them, so views form no cycle and are kept in an order in which each one's inputs
 //!    come first.
 
+mod calls;
 mod columns;
 mod complaint;
 mod declare;

@@ -11,17 +11,14 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use datafusion_common::DFSchema;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion_expr::expr::{
-    AggregateFunction, Exists, InSubquery, ScalarFunction, Sort as SortExpr,
-};
+use datafusion_expr::expr::{AggregateFunction, Exists, InSubquery, Sort as SortExpr};
 use datafusion_expr::utils::split_conjunction;
 use datafusion_expr::{
     BinaryExpr, Distinct, Expr, FetchType, Join, LogicalPlan, Operator, SkipType, Subquery,
-    Volatility,
 };
 
+use super::calls::refuse_call;
 use super::{Definition, DefinitionError, StatementText};
-use crate::function::literals_from;
 use crate::sql::subquery::always_one_row;
 use crate::sql::using::hidden;
 
@@ -53,9 +50,7 @@ pub(super) fn refuse(
         node.apply_expressions(|expr| {
             expr.apply(|part| {
                 note(match part {
-                    Expr::ScalarFunction(call) => {
-                        volatile(text, call).and_then(|()| literals(text, call))
-                    }
+                    Expr::ScalarFunction(call) => refuse_call(definition, text, call),
                     Expr::BinaryExpr(_) => constant(definition, text, part),
                     Expr::AggregateFunction(call) => aggregate(text, call),
                     Expr::ScalarSubquery(subquery) => several_rows(definition, text, subquery),
@@ -91,41 +86,6 @@ fn merged_column(text: &StatementText, join: &Join) -> Result<(), DefinitionErro
         }
     }
     Ok(())
-}
-
-fn volatile(text: &StatementText, call: &ScalarFunction) -> Result<(), DefinitionError> {
-    if call.func.signature().volatility == Volatility::Immutable {
-        return Ok(());
-    }
-    let name = call.name();
-    Err(text.error(
-        &[name],
-        format!(
-            "`{name}` is not a function of the row: its answer changes while the data does not"
-        ),
-        Some("use a column, such as an event time, instead of the clock or chance"),
-    ))
-}
-
-/// What is wrong with a call of a function of ours that takes a literal and is given something else.
-fn literals(text: &StatementText, call: &ScalarFunction) -> Result<(), DefinitionError> {
-    let Some(from) = literals_from(&call.func) else {
-        return Ok(());
-    };
-    let mut others = call.args.iter().enumerate().skip(from);
-    let Some((place, _)) = others.find(|(_, argument)| !matches!(argument, Expr::Literal(_, _)))
-    else {
-        return Ok(());
-    };
-    let name = call.name();
-    Err(text.error(
-        &[name],
-        format!(
-            "argument {} of `{name}` must be a text in quotes",
-            place + 1
-        ),
-        Some("write CASE WHEN to compare with columns"),
-    ))
 }
 
 /// Arithmetic of constants that overflows: the optimiser would do it, and let it wrap around.

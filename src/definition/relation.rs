@@ -52,6 +52,23 @@ pub(super) fn declared(
     Ok(name)
 }
 
+/// The name by which sources are asked for a stream, if a topic and a folder may be called so.
+pub(super) fn located(
+    text: &StatementText,
+    locations: &[String],
+) -> Result<String, DefinitionError> {
+    const HELP: &str = "write LOCATION 'stream name'; where it is read from is said by --source";
+    let what = match locations {
+        [name] if is_name(name) => return Ok(name.clone()),
+        [] | [_, _, ..] => "a stream has one location".to_owned(),
+        [name] if name.is_empty() => {
+            "a stream has a name, by which sources are asked for it".to_owned()
+        }
+        [name] => format!("`{name}` cannot be the name of a stream: {RULE}"),
+    };
+    Err(text.error(&["LOCATION"], what, Some(HELP)))
+}
+
 /// What is wrong with `prefix`, which is put before the names of tables.
 pub fn check_prefix(prefix: &str) -> Result<(), String> {
     if prefix.is_empty() || is_name(prefix) {

@@ -5,19 +5,22 @@
 //! written in parentheses is marked as such, so the operators that are not can be put where they
 //! belong.
 
-use std::ops::ControlFlow;
+use datafusion_sql::sqlparser::ast::{BinaryOperator, Expr, Ident, UnaryOperator, VisitMut};
 
-use datafusion_sql::sqlparser::ast::{
-    BinaryOperator, Expr, Ident, UnaryOperator, VisitMut, visit_expressions_mut,
-};
+use super::walk::{Rewrite, walk};
 
 /// Puts AND and OR above the comparisons, and OR above AND, wherever the parser did not.
 pub fn restore(tree: &mut impl VisitMut) {
-    let _: ControlFlow<()> = visit_expressions_mut(tree, |expr| {
+    walk(tree, &mut Precedence);
+}
+
+struct Precedence;
+
+impl Rewrite for Precedence {
+    fn post_expr(&mut self, expr: &mut Expr) {
         let written = std::mem::replace(expr, Expr::Identifier(Ident::new("")));
         *expr = restored(written);
-        ControlFlow::Continue(())
-    });
+    }
 }
 
 /// The same of one expression, whose parts are in order.

@@ -203,9 +203,9 @@ fn unnest() {
     view(
         "SELECT unnest(make_array(k, n)) AS x FROM a",
         expect![[r#"
-        `unnest` cannot be maintained incrementally
-           at: x.sql, line 5, column 38
-         help: views are made of SELECT, WHERE, joins on equality, GROUP BY, DISTINCT, UNION and top-k"#]],
+            a query of a dataflow does not take UNNEST
+               at: x.sql, line 5, column 38
+             help: ask whether a list holds a value, with array_has(list, value), or let the source send a record for each"#]],
     );
 }
 

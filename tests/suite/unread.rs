@@ -229,7 +229,7 @@ fn what_a_stream_does_not_take() {
         CREATE EXTERNAL TABLE s (k BIGINT) STORED AS JSON LOCATION ''
         a stream has a name, by which sources are asked for it
            column 51
-         help: write LOCATION 'stream name'
+         help: write LOCATION 'stream name'; where it is read from is said by --source
 
     "#]].assert_eq(&told(&[
         "CREATE EXTERNAL TABLE IF NOT EXISTS s (k BIGINT) STORED AS JSON LOCATION 's'",

@@ -193,11 +193,27 @@ impl Visitor for Clauses<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<DefinitionError> {
-        self.refuse(&[(
-            matches!(expr, ast::Expr::Collate { .. }),
-            "COLLATE",
-            "leave it out: texts are compared byte by byte",
-        )])
+        let is_unnest = |function: &ast::Function| {
+            let name = function.name.0.last().and_then(|part| part.as_ident());
+            name.is_some_and(|name| name.value.eq_ignore_ascii_case("unnest"))
+        };
+        self.refuse(&[
+            (
+                matches!(expr, ast::Expr::Collate { .. }),
+                "COLLATE",
+                "leave it out: texts are compared byte by byte",
+            ),
+            (
+                matches!(expr, ast::Expr::SimilarTo { .. }),
+                "SIMILAR TO",
+                "write LIKE, or a regular expression: text ~ '^(a|b).*$'",
+            ),
+            (
+                matches!(expr, ast::Expr::Function(function) if is_unnest(function)),
+                "UNNEST",
+                ROWS,
+            ),
+        ])
     }
 
     fn pre_visit_table_factor(
@@ -256,10 +272,19 @@ impl Visitor for Clauses<'_> {
                 table_with_joins: _,
                 alias,
             } => self.alias(alias.as_ref()),
+            ast::TableFactor::UNNEST { .. } | ast::TableFactor::Function { .. } => {
+                ControlFlow::Break(self.text.error(
+                    &["UNNEST", "LATERAL"],
+                    "a query does not take UNNEST, nor other functions that return rows",
+                    Some(ROWS),
+                ))
+            }
             // The planner takes these whole, or says that it does not know them.
             _ => ControlFlow::Continue(()),
         }
     }
 }
 
+const ROWS: &str = "ask whether a list holds a value, with array_has(list, value), or let the source send a record for \
+                    each";
 const SAMPLE: &str = "leave it out, or keep a part of the keys: WHERE id % 100 = 0";

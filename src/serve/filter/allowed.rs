@@ -100,6 +100,9 @@ fn part_of(part: &Expr) -> Result<()> {
         | Expr::Exists(_) => {
             plan_err!("it may look at one row at a time: no aggregate, window or subquery")
         }
+        Expr::SimilarTo(_) => {
+            plan_err!("it does not take SIMILAR TO: write LIKE, or a regular expression behind ~")
+        }
         Expr::ScalarFunction(call) if !ALLOWED.contains(call.name()) => refused(call.name()),
         Expr::HigherOrderFunction(call) => refused(call.name()),
         _ => Ok(()),
