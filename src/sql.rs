@@ -28,12 +28,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::config::ConfigOptions;
+use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion_common::{DFSchema, Result, TableReference, plan_err};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::expr::ScalarFunction;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::planner::{ContextProvider, ExprPlanner, PlannerResult};
-use datafusion_expr::simplify::SimplifyContext;
+use datafusion_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion_expr::{
     AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableProviderFilterPushDown,
     TableSource, TableType, WindowUDF,
@@ -167,8 +168,9 @@ impl Session {
             .with_schema(Arc::new(schema.clone()))
             .with_config_options(Arc::clone(&self.options))
             .build();
-        let expression = ExprSimplifier::new(context).coerce(expression, schema)?;
+        let expression = ExprSimplifier::new(context.clone()).coerce(expression, schema)?;
         let expression = casts::settled_in(expression, schema)?.data;
+        let expression = spelled_out(expression, &context)?;
         let physical = physical(&expression, schema, &self.properties())?;
         lazily(&physical, schema.as_arrow())
     }
@@ -194,6 +196,28 @@ pub fn physical(
     let context = PhysicalPlanningContext::default();
     let physical = create_physical_expr(expression, schema, properties, &context)?;
     numbers::exact(physical, schema.as_arrow())
+}
+
+/// `expression` with CASE in the place of functions that DataFusion only evaluates as one.
+fn spelled_out(expression: Expr, context: &SimplifyContext) -> Result<Expr> {
+    const SHORT: [&str; 3] = ["coalesce", "nvl", "nvl2"];
+    let spelled = expression.transform_up(|part| {
+        let Expr::ScalarFunction(ScalarFunction { func, args }) = part else {
+            return Ok(Transformed::no(part));
+        };
+        if !SHORT.contains(&func.name()) {
+            let call = ScalarFunction { func, args };
+            return Ok(Transformed::no(Expr::ScalarFunction(call)));
+        }
+        Ok(match func.simplify(args, context)? {
+            ExprSimplifyResult::Simplified(case) => Transformed::yes(case),
+            ExprSimplifyResult::Original(args) => {
+                let call = ScalarFunction { func, args };
+                Transformed::no(Expr::ScalarFunction(call))
+            }
+        })
+    });
+    spelled.data()
 }
 
 /// Plans what has a syntax of its own with our functions where there are two of a name.

@@ -166,6 +166,8 @@ mod tests {
         assert_eq!(kept("category <> 'art'"), [70], "null is not true");
         assert_eq!(kept("category IS NULL"), [5]);
         assert_eq!(kept("upper(category) IN ('ART')"), [3]);
+        assert_eq!(kept("coalesce(category, 'none') = 'none'"), [5]);
+        assert_eq!(kept("nvl2(category, posts, 0) > 5"), [70]);
         assert_eq!(kept("true"), [3, 70, 5]);
         assert_eq!(kept("NULL"), [0; 0]);
     }
