@@ -163,7 +163,6 @@ impl Session {
 
     /// The expression made ready for evaluation over rows of `schema`, its types coerced.
     pub fn physical(&self, expression: Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
-        let expression = times::in_expression(expression, schema)?.data;
         let context = SimplifyContext::builder()
             .with_schema(Arc::new(schema.clone()))
             .with_config_options(Arc::clone(&self.options))

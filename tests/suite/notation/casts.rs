@@ -140,6 +140,13 @@ fn a_choice_of_times_far_away_is_a_time() {
         "SELECT k, coalesce(nullif(t, '9999-12-31'), DATE '1500-01-01') AS c, CASE WHEN k > 1 THEN t ELSE t::DATE END AS w FROM a
          UNION SELECT 0, DATE '9999-12-31', CASE DATE '2020-01-01' WHEN '2020-01-01' THEN NULL END",
         FOR_EVER,
-        expect![[r#""#]],
+        expect![[r#"
+            @0 + 0 | 9999-12-31T00:00:00 | NULL
+            @1 + 1 | 1500-01-01T00:00:00 | 9999-12-31T00:00:00
+            @1 + 2 | 2020-01-01T00:00:00 | 2020-01-01T00:00:00
+            @2 + 2 | 1500-01-01T00:00:00 | 9999-12-31T00:00:00
+            @2 - 2 | 2020-01-01T00:00:00 | 2020-01-01T00:00:00
+            @2 + 3 | 1500-01-01T12:00:00 | 1500-01-01T12:00:00
+        "#]],
     );
 }
