@@ -52,12 +52,12 @@ const KNOWN: [(&str, &str, &str); 13] = [
         CASTS,
     ),
     (
-        "Arrow error: Parser error: Error parsing timestamp from",
+        "Parser error: Error parsing timestamp from",
         "",
         "write it whole: '2024-03-31', or '2024-03-31 10:00:00'",
     ),
     (
-        "Arrow error: Parser error: Invalid input syntax for type interval",
+        "Parser error: Invalid input syntax for type interval",
         "",
         "write a number before each word: INTERVAL '1 day 2 hours 30 minutes'",
     ),

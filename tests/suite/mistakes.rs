@@ -208,12 +208,12 @@ fn calls_that_fail_for_every_row() {
          help: write LIKE, or a regular expression: text ~ '^(a|b).*$'
 
         CREATE VIEW v AS SELECT TIMESTAMP '2024-03-31 10:00' AS x FROM t
-        Arrow error: Parser error: Error parsing timestamp from '2024-03-31 10:00': error parsing time
+        Parser error: Error parsing timestamp from '2024-03-31 10:00': error parsing time
            column 25
          help: write it whole: '2024-03-31', or '2024-03-31 10:00:00'
 
         CREATE VIEW v AS SELECT g::TIMESTAMP + INTERVAL '1 day 02:00' AS x FROM t
-        Arrow error: Parser error: Invalid input syntax for type interval: "1 day 02:00"
+        Parser error: Invalid input syntax for type interval: "1 day 02:00"
            column 1
          help: write a number before each word: INTERVAL '1 day 2 hours 30 minutes'
 
