@@ -42,10 +42,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
-use tokio::task::JoinHandle;
 
+use crate::host::{Host, Task};
 use crate::source::{Chunk, Position, Storage, position_key, tombstone};
 use crate::trouble::Troubles;
 pub use error::ArchiveError;
@@ -97,30 +96,31 @@ impl Default for ArchiveOptions {
 pub struct Archive {
     target: Target,
     streams: Vec<String>,
-    runtime: Handle,
+    host: Arc<dyn Host>,
     options: ArchiveOptions,
     parts: BTreeMap<(usize, String), Part>,
     /// Partitions that a checkpoint has a mark of, of all processes.
     committed: BTreeSet<String>,
-    writes: Vec<JoinHandle<Result<Option<Written>, ArchiveError>>>,
+    writes: Vec<Task<Result<Option<Written>, ArchiveError>>>,
     unwritten: Arc<AtomicUsize>,
     open_bytes: usize,
     failure: Option<ArchiveError>,
 }
 
 impl Archive {
-    /// An archive of `streams` in `storage`, which people call `name`. Objects are written on `runtime`.
+    /// An archive of `streams` in `storage`, which people call `name`. Objects are written in the
+    /// background of `host`.
     pub fn open(
         storage: Storage,
         name: String,
         streams: Vec<String>,
-        runtime: Handle,
+        host: Arc<dyn Host>,
         options: ArchiveOptions,
     ) -> Self {
         Archive {
             target: Target::new(storage, name),
             streams,
-            runtime,
+            host,
             options,
             parts: BTreeMap::new(),
             committed: BTreeSet::new(),
@@ -309,8 +309,8 @@ impl Archive {
                 let folder = Folder::of(&self.streams, stream, &partition);
                 let target = self.target.clone();
                 // If this fails, the next recovery does it.
-                self.runtime
-                    .spawn(async move { target.delete(&folder.mark()).await });
+                self.host
+                    .task(async move { target.delete(&folder.mark()).await });
             }
         }
     }
@@ -339,7 +339,7 @@ impl Archive {
         let (prepared, folder) = (Arc::clone(&part.prepared), Arc::clone(&part.folder));
         let stored = Arc::clone(&object.stored);
         unwritten.fetch_add(written.bytes, Ordering::Relaxed);
-        self.writes.push(self.runtime.spawn(async move {
+        self.writes.push(self.host.task(async move {
             let records = written.end - written.start;
             let result = async {
                 let prepare = || recover::prepare(&target, &folder);

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tokio::task::JoinHandle;
-
 use super::ArchiveError;
+use crate::host::Task;
 use crate::source::Position;
 
 /// An object that was written.
@@ -31,7 +30,7 @@ pub struct Sealed {
 
 /// A seal that is being written.
 pub struct Sealing {
-    pub(super) writes: Vec<JoinHandle<Result<Option<Written>, ArchiveError>>>,
+    pub(super) writes: Vec<Task<Result<Option<Written>, ArchiveError>>>,
     pub(super) positions: BTreeMap<String, Position>,
     pub(super) failure: Option<ArchiveError>,
 }
@@ -45,12 +44,12 @@ impl Sealing {
             match write.await {
                 Ok(Ok(written)) => objects.extend(written),
                 Ok(Err(error)) => failure = failure.or(Some(error)),
-                Err(stopped) => {
+                Err(panicked) => {
                     let error = ArchiveError::Store {
                         archive: String::new(),
                         action: "write",
                         path: String::new(),
-                        why: stopped.to_string(),
+                        why: panicked.to_string(),
                     };
                     failure = failure.or(Some(error));
                 }

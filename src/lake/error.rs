@@ -114,6 +114,13 @@ pub enum LakeError {
         expected: u64,
     },
 
+    /// A table has a checkpoint, and the store goes on listing its log without it.
+    #[error(
+        "the store lists the log of the Delta table `{table}` as it was before checkpoint {number}, which is in it: lists of the store must show what was put; \
+         try again later"
+    )]
+    ListedStale { table: String, number: u64 },
+
     /// A commit was begun, its outcome is open, and a different one was asked for.
     #[error(
         "checkpoint {number} was tried before with other content and may have been written; repeat that commit first (this is a bug in pinflow, please report it)"
@@ -170,7 +177,7 @@ impl LakeError {
         match self {
             LakeError::Store { source, .. } => !is_final(source.as_ref()),
             LakeError::Delta { passing, .. } => *passing,
-            LakeError::Unknown { .. } => true,
+            LakeError::Unknown { .. } | LakeError::ListedStale { .. } => true,
             _ => false,
         }
     }

@@ -43,6 +43,9 @@ pub struct Lake {
     pub(super) local: Option<(PathBuf, Local)>,
     /// Where deltalake-core works, if not where it is called.
     delta_runtime: Option<tokio::runtime::Handle>,
+    /// Whether its plain twin reads and tidies Delta logs.
+    #[cfg(test)]
+    plain_delta: bool,
 }
 
 impl Lake {
@@ -94,17 +97,34 @@ impl Lake {
             url,
             local: None,
             delta_runtime: None,
+            #[cfg(test)]
+            plain_delta: false,
         }
     }
 
-    /// Lets deltalake-core work on `runtime`, and the caller wait for it without doing anything else:
-    /// it brings threads of its own, and a simulation has none.
+    /// Lets deltalake-core work on `runtime`, and the caller wait for it without doing anything
+    /// else: it brings threads of its own, and a simulation has none.
     #[cfg(test)]
-    pub(crate) fn with_delta_runtime(self, runtime: tokio::runtime::Handle) -> Lake {
+    pub(crate) fn with_delta_on(self, runtime: tokio::runtime::Handle) -> Lake {
         Lake {
             delta_runtime: Some(runtime),
             ..self
         }
+    }
+
+    /// Lets the plain twin of deltalake-core read and tidy Delta logs.
+    #[cfg(test)]
+    pub(crate) fn with_plain_delta(self) -> Lake {
+        Lake {
+            plain_delta: true,
+            ..self
+        }
+    }
+
+    /// Whether the plain twin of deltalake-core reads and tidies Delta logs.
+    #[cfg(test)]
+    pub(crate) fn has_plain_delta(&self) -> bool {
+        self.plain_delta
     }
 
     /// Lets deltalake-core do something in a task of its own.

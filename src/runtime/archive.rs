@@ -6,6 +6,7 @@ use tokio::runtime::Handle;
 
 use super::run::RunError;
 use crate::archive::{Archive, ArchiveOptions, SharedArchive};
+use crate::host::{Host, Machine};
 use crate::source::{Opening, Storage};
 
 /// Opens the archive as it was at the lake's checkpoint, as far as this process looks after it.
@@ -18,7 +19,8 @@ pub(super) fn open_archive(
     let storage = Storage::at(location, &opening.troubles)?;
     let (name, streams) = (location.to_owned(), opening.streams.clone());
     let options = ArchiveOptions::default();
-    let archive = Archive::open(storage, name, streams, runtime.clone(), options);
+    let host: Arc<dyn Host> = Arc::new(Machine(runtime.clone()));
+    let archive = Archive::open(storage, name, streams, host, options);
     let mut archive = archive.noting(opening.troubles.clone());
     runtime
         .block_on(archive.recover(&opening.positions, mine))

@@ -6,6 +6,9 @@
 //! # Invariants
 //! 1. A peer that ends without having said goodbye ends the run of this process, with a sentence.
 //! 2. A process whose dataflow was dropped says no goodbye: its sockets are closed, and the others notice.
+//! 3. Processes work together only if they found the same in the lake, and run the same dataflow:
+//!    each opens the lake by itself, and a writer that ended before may have had one more put on
+//!    its way.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -21,7 +24,10 @@ use timely::communication::allocator::zero_copy::initialize::{
 use timely::communication::allocator::zero_copy::stream::Stream;
 
 use super::outcome::Outcome;
+use super::restore::Found;
 use super::run::Cluster;
+use crate::checkpoint::MadeBy;
+use crate::delta::Epoch;
 use crate::operator::route::hash_bytes;
 
 /// How long to wait before a peer is looked for again.
@@ -50,55 +56,129 @@ pub(super) fn say_goodbye(threads: CommsGuard, outcome: &Outcome) {
     }
 }
 
-/// Connects this process with all others; `None` if the run was asked to stop before all of them were there.
+/// What the processes of a cluster must agree on before they work together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Premise {
+    /// The epoch that the process found in the lake.
+    epoch: Epoch,
+    /// A hash of the files that it found there, and of the statements that it runs.
+    hash: u64,
+}
+
+impl Premise {
+    pub(super) fn of(found: &Found, made_by: &MadeBy) -> Self {
+        let files = found.tables.iter().flatten().map(|file| file.path.as_str());
+        let made_by = serde_json::to_string(made_by).expect("it goes into every checkpoint");
+        let text = files.chain([made_by.as_str()]).collect::<Vec<_>>();
+        Premise {
+            epoch: found.epoch,
+            hash: hash_bytes(text.join("\n").as_bytes()),
+        }
+    }
+
+    /// Refuses to work with `process` if its premise is another one.
+    pub(super) fn check(&self, process: usize, theirs: Premise) -> Result<(), String> {
+        if *self == theirs {
+            return Ok(());
+        }
+        Err(match self.epoch == theirs.epoch {
+            true => format!(
+                "process {process} of the cluster runs another dataflow file or uses another lake than this one: \
+                 start all processes with the same"
+            ),
+            false => format!(
+                "process {process} of the cluster found epoch {} in the lake, and this one epoch {}: a pinflow that was ending \
+                 committed in between; nothing is lost: start the cluster again",
+                theirs.epoch, self.epoch
+            ),
+        })
+    }
+}
+
+/// Notes that `process` ended without having said goodbye, while this one was (`stopping`) asked to
+/// stop or was not.
+pub(super) fn lost(outcome: &Outcome, process: usize, stopping: impl FnOnce() -> bool) {
+    if outcome.is_over() {
+        // Nobody needs it any more.
+    } else if process == 0 && stopping() {
+        // It decides whether there is anything to be finished.
+        outcome.abandon();
+    } else {
+        outcome.fail(format!(
+            "process {process} of the cluster ended early, so this one ended too; what was committed stays"
+        ));
+    }
+}
+
+/// Connects this process with all others; `None` if the run was asked to stop before all of them
+/// were there.
 pub(super) fn connect(
     cluster: &Cluster,
     workers: usize,
+    premise: Premise,
     outcome: &Outcome,
-) -> io::Result<Option<Connected>> {
-    let Some(peers) = peers(cluster, outcome)? else {
+) -> Result<Option<Connected>, String> {
+    let here = &cluster.addresses[cluster.process];
+    let failed =
+        |error: io::Error| format!("this process cannot talk to the others at {here}: {error}");
+    let listener = TcpListener::bind(here).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let Some(streams) = meet(cluster, &listener, premise, outcome)? else {
         return Ok(None);
     };
+    let peers = peers(streams, outcome).map_err(failed)?;
     let hooks = Hooks::default();
     let processes =
         ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), hooks.spill.clone());
     let (workers, threads) =
-        initialize_networking_from_sockets(processes, peers, cluster.process, workers, hooks)?;
+        initialize_networking_from_sockets(processes, peers, cluster.process, workers, hooks)
+            .map_err(failed)?;
     let workers = workers.into_iter().map(AllocatorBuilder::Tcp);
     Ok(Some((workers.collect(), threads)))
 }
 
 /// A socket to every other process, in the order of their numbers; `None` in the place of this one.
-fn peers(cluster: &Cluster, outcome: &Outcome) -> io::Result<Option<Vec<Option<Peer>>>> {
+fn meet(
+    cluster: &Cluster,
+    listener: &TcpListener,
+    premise: Premise,
+    outcome: &Outcome,
+) -> Result<Option<Vec<Option<TcpStream>>>, String> {
     let (me, count) = (cluster.process, cluster.addresses.len());
-    let listener = TcpListener::bind(&cluster.addresses[me])?;
-    listener.set_nonblocking(true)?;
     let greeting = Greeting::new(cluster);
+    let hello = greeting.bytes(me, premise);
     let mut streams: Vec<Option<TcpStream>> = (0..count).map(|_| None).collect();
     // Each process connects to those before it, and is found by those behind it.
     loop {
         for (process, address) in cluster.addresses.iter().enumerate().take(me) {
             if streams[process].is_none()
                 && let Ok(mut stream) = TcpStream::connect(address)
-                && stream.write_all(&greeting.bytes(me)).is_ok()
+                && stream.write_all(&hello).is_ok()
             {
                 streams[process] = Some(stream);
             }
         }
         while let Ok((mut stream, _)) = listener.accept() {
-            let process = greeting.read(&mut stream).unwrap_or(me);
+            let Some((process, theirs)) = greeting.read(&mut stream) else {
+                continue;
+            };
             if (me + 1..count).contains(&process) {
+                premise.check(process, theirs)?;
                 streams[process] = Some(stream);
             }
         }
         if streams.iter().flatten().count() + 1 == count {
-            break;
+            return Ok(Some(streams));
         }
         if outcome.is_stopping() {
             return Ok(None);
         }
         std::thread::sleep(AGAIN);
     }
+}
+
+/// What timely reads from and writes to.
+fn peers(streams: Vec<Option<TcpStream>>, outcome: &Outcome) -> io::Result<Vec<Option<Peer>>> {
     let peer = |(process, stream): (usize, Option<TcpStream>)| {
         let connect = |stream: TcpStream| {
             stream.set_nodelay(true)?;
@@ -112,41 +192,48 @@ fn peers(cluster: &Cluster, outcome: &Outcome) -> io::Result<Option<Vec<Option<P
         };
         stream.map(connect).transpose()
     };
-    let peers = streams.into_iter().enumerate().map(peer);
-    peers.collect::<io::Result<_>>().map(Some)
+    streams.into_iter().enumerate().map(peer).collect()
 }
 
-/// What a process says when it connects: which cluster it belongs to, and its number.
+/// What a process says when it connects: which cluster it belongs to, its number, and its premise.
 struct Greeting {
     cluster: u64,
 }
 
 impl Greeting {
+    const BYTES: usize = 32;
+
     fn new(cluster: &Cluster) -> Self {
         Greeting {
             cluster: hash_bytes(cluster.addresses.join(",").as_bytes()),
         }
     }
 
-    fn bytes(&self, process: usize) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&self.cluster.to_be_bytes());
-        bytes[8..].copy_from_slice(&(process as u64).to_be_bytes());
+    fn bytes(&self, process: usize, premise: Premise) -> [u8; Self::BYTES] {
+        let words = [self.cluster, process as u64, premise.epoch, premise.hash];
+        let mut bytes = [0; Self::BYTES];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_be_bytes());
+        }
         bytes
     }
 
-    /// The number of who connected; `None` for a stranger.
-    fn read(&self, stream: &mut TcpStream) -> Option<usize> {
+    /// The number of who connected, and its premise; `None` for a stranger.
+    fn read(&self, stream: &mut TcpStream) -> Option<(usize, Premise)> {
         stream.set_nonblocking(false).ok()?;
         stream.set_read_timeout(Some(GREETED_WITHIN)).ok()?;
-        let mut bytes = [0; 16];
+        let mut bytes = [0; Self::BYTES];
         stream.read_exact(&mut bytes).ok()?;
-        let (cluster, process) = bytes.split_at(8);
-        let number = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_be_bytes);
-        (number(cluster) == Some(self.cluster))
-            .then(|| number(process))
-            .flatten()
-            .and_then(|process| usize::try_from(process).ok())
+        let word = |place: usize| {
+            let bytes = bytes[place * 8..][..8].try_into();
+            u64::from_be_bytes(bytes.expect("eight bytes"))
+        };
+        let process = usize::try_from(word(1)).ok()?;
+        let premise = Premise {
+            epoch: word(2),
+            hash: word(3),
+        };
+        (word(0) == self.cluster).then_some((process, premise))
     }
 }
 
@@ -163,17 +250,7 @@ struct Peer {
 
 impl Peer {
     fn lost(&self) {
-        if self.outcome.is_over() {
-            // Nobody needs it any more.
-        } else if self.process == 0 && self.is_asked_to_stop() {
-            // It decides whether there is anything to be finished.
-            self.outcome.abandon();
-        } else {
-            self.outcome.fail(format!(
-                "process {} of the cluster ended early, so this one ended too; what was committed stays",
-                self.process
-            ));
-        }
+        lost(&self.outcome, self.process, || self.is_asked_to_stop());
     }
 
     /// Whether the run is to end. Who asks process 0 asks all processes, but not all hear of it at once.
@@ -328,9 +405,36 @@ mod tests {
             let (peer, there) = pair(&outcome(&runtime()));
             (peer.stream, there)
         };
-        there.write_all(&greeting.bytes(1)).unwrap();
-        assert_eq!(greeting.read(&mut here), Some(1));
-        there.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+        let premise = Premise { epoch: 3, hash: 7 };
+        there.write_all(&greeting.bytes(1, premise)).unwrap();
+        assert_eq!(greeting.read(&mut here), Some((1, premise)));
+        there
+            .write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1:2101\r\n")
+            .unwrap();
         assert_eq!(greeting.read(&mut here), None);
+    }
+
+    #[test]
+    fn processes_that_found_different_lakes_do_not_work_together() {
+        let ours = Premise { epoch: 3, hash: 7 };
+        let another = |epoch, hash| ours.check(1, Premise { epoch, hash }).unwrap_err();
+        assert_eq!(ours.check(1, ours), Ok(()));
+        assert!(another(4, 9).contains("found epoch 4 in the lake, and this one epoch 3"));
+        assert!(another(3, 9).contains("runs another dataflow file or uses another lake"));
+
+        let first = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addresses = vec![first.local_addr().unwrap().to_string(), "there".to_owned()];
+        first.set_nonblocking(true).unwrap();
+        let mut second = TcpStream::connect(first.local_addr().unwrap()).unwrap();
+        let cluster = Cluster {
+            process: 0,
+            addresses,
+        };
+        let theirs = Premise { epoch: 4, hash: 9 };
+        let hello = Greeting::new(&cluster).bytes(1, theirs);
+        second.write_all(&hello).unwrap();
+        let runtime = runtime();
+        let met = meet(&cluster, &first, ours, &outcome(&runtime));
+        assert!(met.unwrap_err().contains("start the cluster again"));
     }
 }

@@ -5,7 +5,7 @@ use timely::communication::Config as CommunicationConfig;
 use timely::execute::execute_from;
 use timely::worker::Worker;
 
-use super::cluster::{connect, say_goodbye};
+use super::cluster::{Premise, connect, say_goodbye};
 use super::outcome::Outcome;
 use super::run::Cluster;
 
@@ -16,7 +16,7 @@ use super::run::Cluster;
 /// dropped.
 pub(super) fn run_workers(
     workers: usize,
-    cluster: Option<(&Cluster, &Outcome)>,
+    cluster: Option<(&Cluster, Premise, &Outcome)>,
     work: impl Fn(&mut Worker) -> Result<(), String> + Send + Sync + 'static,
 ) -> Result<(), String> {
     let work = move |worker: &mut Worker| {
@@ -27,11 +27,8 @@ pub(super) fn run_workers(
         worked
     };
     let (builders, talking) = match cluster {
-        Some((cluster, outcome)) => {
-            let here = &cluster.addresses[cluster.process];
-            let connected = connect(cluster, workers, outcome).map_err(|error| {
-                format!("this process cannot talk to the others at {here}: {error}")
-            })?;
+        Some((cluster, premise, outcome)) => {
+            let connected = connect(cluster, workers, premise, outcome)?;
             let Some((builders, threads)) = connected else {
                 outcome.abandon();
                 return Ok(());

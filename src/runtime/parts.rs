@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
+use super::cluster::Premise;
 use super::committer::{Committed, CommitterConfig, Committing, Target};
 use super::keeper::Keeper;
 use super::outcome::Outcome;
@@ -23,7 +24,7 @@ use super::run::RunOptions;
 use super::stager::{FileNumbers, StagedTable, Stager, StagerConfig};
 use super::worker::{LakeEnds, WorkerShared};
 use crate::archive::SharedArchive;
-use crate::checkpoint::{Came, EPOCHS_TAG, StagedFile};
+use crate::checkpoint::{Came, EPOCHS_TAG, MadeBy, StagedFile};
 use crate::definition::Definition;
 use crate::delta::Delta;
 use crate::host::Host;
@@ -72,6 +73,8 @@ pub(super) struct Assembled {
     pub(super) keeper: (Keeper, Receiver<ViewEvent>),
     pub(super) committer: (Committing, Receiver<CommitPart>),
     pub(super) commits: Commits,
+    /// What the other processes of a cluster must have found too.
+    pub(super) premise: Premise,
 }
 
 /// What is known of commits while the run goes on.
@@ -108,9 +111,11 @@ impl Parts {
             epoch: Arc::new(AtomicU64::new(self.found.epoch)),
             last: Arc::default(),
         };
+        let made_by = made_by(&self.definition, &self.plan);
+        let premise = Premise::of(&self.found, &made_by);
         let tables = Arc::new(self.staged_tables());
         let pace = Arc::new(self.pace(&commits));
-        let config = self.committer_config(committer, &tables, &parquet, &commits, &pace);
+        let config = self.committer_config(committer, made_by, &tables, &parquet, &commits, &pace);
         let keeper = self.keeper(commit_parts.clone()).await;
         let (stagers, lake_ends) = (0..self.options.workers)
             .map(|worker| self.lake_ends(worker, &tables, &parquet))
@@ -121,6 +126,7 @@ impl Parts {
             keeper: (keeper, event_inbox),
             committer: (Committing::new(config), commit_inbox),
             commits,
+            premise,
         }
     }
 
@@ -183,6 +189,7 @@ impl Parts {
     fn committer_config(
         &self,
         committer: Committer,
+        made_by: MadeBy,
         tables: &[StagedTable],
         options: &ParquetOptions,
         commits: &Commits,
@@ -204,7 +211,7 @@ impl Parts {
             found: self.found.clone(),
             archive: self.archive.clone(),
             retried: self.retried.as_ref().map(|retried| retried.change.clone()),
-            made_by: made_by(&self.definition, &self.plan),
+            made_by,
             options: options.clone(),
             numbers: FileNumbers::new(self.run_id, u64::MAX),
             host: Arc::clone(&self.host),

@@ -36,6 +36,7 @@ pub(super) fn run(
         stagers,
         keeper: (keeper, events),
         committer: (committer, commit_parts),
+        premise,
         commits: _,
     } = assembled;
     let committing = start(
@@ -53,7 +54,7 @@ pub(super) fn run(
     let shared = Arc::new(workers);
     let intake = Arc::clone(&shared.intake);
     let watched = outcome.clone();
-    let cluster = cluster.map(|cluster| (cluster, outcome));
+    let cluster = cluster.map(|cluster| (cluster, premise, outcome));
     let worked = run_workers(count, cluster, move |worker| {
         let begin = |worker: &mut Worker| Turning::begin(Arc::clone(&shared), worker);
         watched_work(&watched, worker, begin, |turning, worker| {

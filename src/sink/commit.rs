@@ -300,7 +300,9 @@ impl Committer {
             self.lake.delete(&ours).await?;
             return Err(held(&theirs));
         }
-        if number > 1 && !numbers.contains(&(number - 1)) {
+        let known = number == 1 || numbers.contains(&(number - 1));
+        // A list may be of some time ago.
+        if !known && !self.lake.exists(&paths::checkpoint(number - 1)).await? {
             self.lake.delete(&ours).await?;
             return Err(LakeError::Uprooted { number: number - 1 });
         }

@@ -78,7 +78,7 @@ async fn open_at(
         committed: committed(&tables),
         checkpoints: vec![checkpoint.clone()],
     };
-    let decision = match recover(&found) {
+    let mut decision = match recover(&found) {
         // Perhaps more than the last checkpoint is missing: look at all that are kept.
         Err(LakeError::TableBehind { .. }) => {
             found.checkpoints = read_unbroken(&committer.lake, &numbers).await?;
@@ -87,14 +87,20 @@ async fn open_at(
         decision => decision?,
     };
     let mut rolled_forward = 0;
-    if let Recovery::FinishCommit { missing, .. } = decision {
-        rolled_forward = missing.len();
+    let mut read_again = 0..READ_AGAIN;
+    while let Recovery::FinishCommit { missing, .. } = decision {
+        if read_again.next().is_none() {
+            let (number, table) = missing.into_iter().next().unwrap_or_default();
+            return Err(LakeError::ListedStale { table, number });
+        }
+        rolled_forward = rolled_forward.max(missing.len());
         roll_forward(&committer.lake, &found.checkpoints, &missing, &tables).await?;
         let again = missing.into_iter().map(|(_, table)| table);
         tables.extend(load_all(&committer.lake, again).await?);
-        // A run beside us may have gone on meanwhile: then a table is ahead by now.
+        // A store may list a log as it was before. A run beside us may have gone on meanwhile: then
+        // a table is ahead by now.
         found.committed = committed(&tables);
-        recover(&found)?;
+        decision = recover(&found)?;
     }
     let swept = folders.into_iter().chain(known).collect::<Vec<_>>();
     committer.lake.sweep(&swept).await;

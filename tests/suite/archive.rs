@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use pinflow::archive::{Archive, ArchiveError, ArchiveOptions, Sealed, Sealing};
+use pinflow::host::Machine;
 use pinflow::source::{Chunk, Delete, Directory, Opening, Position, Storage};
 use tempfile::TempDir;
 
@@ -30,6 +32,10 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
         .enable_all()
         .build()
         .unwrap()
+}
+
+fn machine(runtime: &tokio::runtime::Runtime) -> Arc<Machine> {
+    Arc::new(Machine(runtime.handle().clone()))
 }
 
 /// The key that is deleted at an offset, if one is.
@@ -111,7 +117,7 @@ fn lives(storage: &Storage, dice: &mut Dice, options: &ArchiveOptions, total: u6
             storage.clone(),
             "here".into(),
             streams(),
-            life.handle().clone(),
+            machine(&life),
             options.clone(),
         );
         life.block_on(archive.recover(&positions, |_, _| true))
@@ -284,13 +290,7 @@ fn objects_end_by_count_size_and_time_and_grow_until_then() {
         roll_ms: 1_000,
         ..ArchiveOptions::default()
     };
-    let mut archive = Archive::open(
-        storage,
-        "here".into(),
-        streams(),
-        life.handle().clone(),
-        options,
-    );
+    let mut archive = Archive::open(storage, "here".into(), streams(), machine(&life), options);
     let seal = |archive: &mut Archive, epoch: u64, now: i64| {
         let sealed = life.block_on(archive.seal(epoch, now).written()).unwrap();
         sealed
@@ -347,12 +347,11 @@ fn objects_of_someone_else_are_neither_overwritten_nor_deleted() {
     let life = runtime();
     let storage = Storage::Folder(folder.path().to_owned());
     let open = || {
-        let (storage, runtime) = (storage.clone(), life.handle().clone());
         Archive::open(
-            storage,
+            storage.clone(),
             "here".into(),
             streams(),
-            runtime,
+            machine(&life),
             ArchiveOptions::default(),
         )
     };
@@ -390,7 +389,7 @@ fn an_archive_that_lost_committed_records_is_not_continued() {
             storage.clone(),
             "here".into(),
             streams(),
-            life.handle().clone(),
+            machine(&life),
             ArchiveOptions::default(),
         )
     };

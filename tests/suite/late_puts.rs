@@ -106,9 +106,9 @@ type Positions = BTreeMap<String, Position>;
 
 fn begin(storage: &Storage, positions: &Positions) -> std::result::Result<Life, String> {
     let runtime = runtime();
-    let (name, handle) = ("here".to_owned(), runtime.handle().clone());
+    let host = std::sync::Arc::new(pinflow::host::Machine(runtime.handle().clone()));
     let options = ArchiveOptions::default();
-    let mut archive = Archive::open(storage.clone(), name, streams(), handle, options);
+    let mut archive = Archive::open(storage.clone(), "here".to_owned(), streams(), host, options);
     let recovered = runtime.block_on(archive.recover(positions, |_, _| true));
     recovered.map_err(|error| error.to_string())?;
     Ok(Life { runtime, archive })

@@ -5,8 +5,8 @@
 //!    '--> scheduler: which task goes on, what time it is          scheduler.rs
 //!           |--> a life: workers, stagers, keeper, committer      process.rs
 //!           |--> the source: partitions at their own speeds       source.rs, records.rs
-//!           '--> the store: slow, failing, late                   store.rs
-//!  after each life: the lake against a fold of the records        check.rs, oracle.rs
+//!           '--> the store: slow, failing, late, listing stale    store.rs
+//!  after each life: lake and archive against a fold of the records  check.rs, oracle.rs
 //! ```
 //!
 //! Everything inside a life is the code that runs in production: `parts.rs` connects it, and only
@@ -32,7 +32,7 @@ use std::time::Instant;
 use self::history::{Told, history};
 
 /// How many histories are lived through unless `PINFLOW_CASES` says otherwise.
-const CASES: u64 = 200;
+const CASES: u64 = 1_000;
 /// After so many failures nothing more is lived through.
 const FAILURES_MAX: usize = 6;
 

@@ -8,7 +8,7 @@ use super::source::Offsets;
 use crate::source::position_key;
 
 /// The rows of each Delta table by its path in the lake: values separated by ` | `, sorted. Of a dead
-/// letter its stream, partition and offset.
+/// letter its stream, partition, offset and text.
 pub(super) type Rows = BTreeMap<&'static str, Vec<String>>;
 
 /// The answers when each partition was read up to `offsets`.
@@ -28,8 +28,8 @@ pub(super) fn answers(partitions: &[Partition], offsets: &Offsets) -> Rows {
                 (Said::Row { id, n, .. }, _) => drop(prices.insert(*id, *n)),
                 (Said::Delete { id }, 0) => drop(items.remove(id)),
                 (Said::Delete { id }, _) => drop(prices.remove(id)),
-                (Said::Broken(_), _) => {
-                    dead.push(format!("{stream} | {} | {offset}", partition.name));
+                (Said::Broken(text), _) => {
+                    dead.push(format!("{stream} | {} | {offset} | {text}", partition.name));
                 }
             }
         }

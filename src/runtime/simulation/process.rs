@@ -1,8 +1,11 @@
 //! One life of a pinflow: the program's own parts, turned by the scheduler.
+//!
+//! A life has one process, or the two or three of a cluster. Their workers exchange bytes, as they
+//! would over sockets, and each notices after a while when another is gone.
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError};
@@ -14,10 +17,12 @@ use timely::worker::Worker;
 use url::Url;
 
 use super::chance::Chance;
+use super::check::offsets;
 use super::records::{Partition, SQL, STREAMS};
 use super::scheduler::{LocalSpawner, ProcessId, SimulatedHost, World};
-use super::source::{Claims, Offsets, Recorder, SimulatedSource};
-use super::store::Door;
+use super::source::{Claims, Offsets, Recorder, Share, SimulatedSource};
+use super::store::{ARCHIVE, Door};
+use crate::archive::{Archive, ArchiveOptions, SharedArchive};
 use crate::definition::Definition;
 use crate::host::Host;
 use crate::lake::Lake;
@@ -25,13 +30,16 @@ use crate::plan::{Plan, lower};
 use crate::reclock::{Intake, IntakeLimits};
 use crate::render::served_views;
 use crate::runtime::actor::Actor;
+use crate::runtime::cluster::{Premise, lost};
 use crate::runtime::outcome::Outcome;
 use crate::runtime::parts::{Assembled, Parts};
-use crate::runtime::run::{RunOptions, live_store, open_lake, writer};
-use crate::runtime::worker::Turning;
+use crate::runtime::restore::Found;
+use crate::runtime::run::{Cluster, RunOptions, live_store, open_lake, writer};
+use crate::runtime::worker::{Turning, WorkerShared};
 use crate::serve::status::{RunDescription, Status};
 use crate::serve::store::LiveStore;
-use crate::source::SourceSpec;
+use crate::sink::Codec;
+use crate::source::{SourceSpec, Storage, position_key};
 
 static PIPELINE: LazyLock<(Arc<Definition>, Arc<Plan>)> = LazyLock::new(|| {
     let definition = Definition::parse("simulation.sql", SQL).expect("the pipeline is right");
@@ -47,9 +55,16 @@ static DELTA: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
     runtime.expect("the system can start a thread")
 });
 
+/// How long one waits for the others of its cluster before it looks again.
+const AGAIN: Duration = Duration::from_millis(5);
+/// All processes of a cluster that is asked to stop have heard of it after this time.
+const HEARD_WITHIN: Duration = Duration::from_millis(300);
+
 /// How a life goes.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
+    pub(super) processes: usize,
+    /// Of each process.
     pub(super) workers: usize,
     pub(super) tick: Duration,
     pub(super) commit_every: Duration,
@@ -62,14 +77,26 @@ pub(super) struct Settings {
     pub(super) run_id: u64,
     /// The machine's time of day at the beginning of the history.
     pub(super) began_ms: i64,
+    /// How the raw archive is kept, if it is.
+    pub(super) archive: Option<ArchiveOptions>,
+    /// Whether deltalake-core reads and tidies logs, or its plain twin.
+    pub(super) library: bool,
 }
 
 /// What is known of a life from outside.
 #[derive(Clone)]
 pub(super) struct Life {
-    pub(super) process: ProcessId,
-    pub(super) outcome: Outcome,
+    /// The first of them serves and commits.
+    pub(super) processes: Vec<Process>,
     pub(super) claims: Claims,
+    meeting: Rc<RefCell<Meeting>>,
+}
+
+/// What is known of one of its processes.
+#[derive(Clone)]
+pub(super) struct Process {
+    pub(super) id: ProcessId,
+    pub(super) outcome: Outcome,
     shown: Rc<RefCell<Shown>>,
 }
 
@@ -80,15 +107,52 @@ struct Shown {
     ended: bool,
 }
 
-impl Life {
+/// What the processes of a life know of each other.
+struct Meeting {
+    /// The allocators of each one's workers.
+    allocators: Vec<Vec<Allocator>>,
+    /// What each of them found, once it is there.
+    there: Vec<Option<Premise>>,
+    /// Which of them ended without having said goodbye.
+    lost: Vec<bool>,
+}
+
+impl Process {
     /// Whether it has ended, well or not.
     pub(super) fn ended(&self) -> bool {
         self.shown.borrow().ended
     }
+}
+
+impl Life {
+    /// Whether all of its processes have ended.
+    pub(super) fn ended(&self) -> bool {
+        self.processes.iter().all(Process::ended)
+    }
 
     /// The live store, its first epoch, and what had been read until then.
     pub(super) fn store(&self) -> Option<(Arc<LiveStore>, u64, Offsets)> {
-        self.shown.borrow().store.clone()
+        self.processes[0].shown.borrow().store.clone()
+    }
+
+    pub(super) fn ids(&self) -> Vec<ProcessId> {
+        self.processes.iter().map(|process| process.id).collect()
+    }
+
+    /// Asks all processes to end well.
+    pub(super) fn stop(&self) {
+        self.processes.iter().for_each(|p| p.outcome.stop());
+    }
+
+    /// Lets the others notice that process `number` is dead.
+    pub(super) fn mourn(&self, number: usize) {
+        self.meeting.borrow_mut().lost[number] = true;
+        self.processes[number].shown.borrow_mut().ended = true;
+    }
+
+    pub(super) fn failures(&self) -> Vec<String> {
+        let processes = self.processes.iter();
+        processes.filter_map(|p| p.outcome.failure()).collect()
     }
 }
 
@@ -103,210 +167,330 @@ pub(super) struct Surroundings {
     pub(super) zero: Instant,
 }
 
-/// Begins a life.
+/// Begins a life, whose processes are numbered from `first` on.
 pub(super) fn begin(
     surroundings: &Surroundings,
-    process: ProcessId,
-    settings: Settings,
-    chance: Chance,
+    first: ProcessId,
+    settings: &Settings,
+    mut chance: Chance,
 ) -> Life {
-    let host: Arc<dyn Host> = Arc::new(SimulatedHost {
-        world: surroundings.world.clone(),
-        process,
-        zero: surroundings.zero,
-        began_ms: settings.began_ms,
-    });
-    let life = Life {
-        process,
-        outcome: Outcome::new(Arc::clone(&host)),
-        claims: Claims::default(),
+    let hosts: Vec<Arc<dyn Host>> = (0..settings.processes)
+        .map(|number| {
+            Arc::new(SimulatedHost {
+                world: surroundings.world.clone(),
+                process: first + number,
+                zero: surroundings.zero,
+                began_ms: settings.began_ms,
+            }) as Arc<dyn Host>
+        })
+        .collect();
+    let process = |(number, host): (usize, &Arc<dyn Host>)| Process {
+        id: first + number,
+        outcome: Outcome::new(Arc::clone(host)),
         shown: Rc::default(),
     };
-    let living = live(surroundings.clone(), life.clone(), settings, host, chance);
-    surroundings.local.spawn(process, living.boxed_local());
+    let meeting = Meeting {
+        allocators: allocators(settings.processes, settings.workers),
+        there: vec![None; settings.processes],
+        lost: vec![false; settings.processes],
+    };
+    let life = Life {
+        processes: hosts.iter().enumerate().map(process).collect(),
+        claims: Claims::default(),
+        meeting: Rc::new(RefCell::new(meeting)),
+    };
+    for (number, host) in hosts.into_iter().enumerate() {
+        let living = Living {
+            surroundings: surroundings.clone(),
+            life: life.clone(),
+            me: life.processes[number].clone(),
+            number,
+            settings: settings.clone(),
+            host,
+            left: Rc::default(),
+        };
+        let process = first + number;
+        if settings.processes > 1 {
+            let watching = living.clone().watch(chance.fork());
+            surroundings.local.spawn(process, watching.boxed_local());
+        }
+        let living = living.live(chance.fork());
+        surroundings.local.spawn(process, living.boxed_local());
+    }
     life
 }
 
-async fn live(
+/// A process that lives.
+#[derive(Clone)]
+struct Living {
     surroundings: Surroundings,
     life: Life,
+    me: Process,
+    number: usize,
     settings: Settings,
     host: Arc<dyn Host>,
-    mut chance: Chance,
-) {
-    let Surroundings {
-        world,
-        local,
-        door,
-        partitions,
-        ..
-    } = surroundings;
-    let outcome = life.outcome.clone();
-    let (definition, plan) = PIPELINE.clone();
-    let url = Url::parse("memory:///lake/").expect("it is a URL");
-    let lake = Lake::on(Arc::new(door), Path::from("lake"), url);
-    let lake = lake.with_delta_runtime(DELTA.handle().clone());
-    let writer = writer(settings.run_id);
-    let opened = open_lake(
-        &lake,
-        writer,
-        &definition,
-        &plan,
-        &options(&settings),
-        &outcome,
-    )
-    .await;
-    let (committer, found) = match opened {
-        Ok(Some(opened)) => opened,
-        Ok(None) => {
-            life.shown.borrow_mut().ended = true;
-            return;
-        }
-        Err(error) => {
-            outcome.fail(error.to_string());
-            life.shown.borrow_mut().ended = true;
-            return;
-        }
-    };
-    let source = SimulatedSource::new(
-        partitions,
-        &found.positions,
-        world.clone(),
-        chance.fork(),
-        settings.bounded,
-        settings.source_fails,
-    );
-    let intake = Intake::new(
-        Box::new(source),
-        found.epoch + 1,
-        settings.limits,
-        None,
-        Arc::clone(&host),
-    );
-    let intake = Arc::new(intake);
-    let served = served_views(&plan);
-    let store = Arc::new(live_store(&served).expect("the views can be served"));
-    let began = super::check::offsets(&found.positions);
-    life.shown.borrow_mut().store = Some((Arc::clone(&store), found.epoch, began));
-    let description = RunDescription {
-        source: "simulated".to_owned(),
-        lake: lake.location(),
-        workers: settings.workers,
-        commit_every_ms: settings.commit_every.as_millis() as u64,
-    };
-    let parts = Parts {
-        options: options(&settings),
-        definition,
-        plan,
-        served,
-        store,
-        status: Arc::new(Status::new(description, &STREAMS, host.now_ms() as u64)),
-        lake,
-        found,
-        intake: Arc::clone(&intake),
-        archive: None,
-        retried: None,
-        run_id: settings.run_id,
-        // A worker cannot wait here for a stager of the same thread.
-        stager_queue: None,
-        outcome: outcome.clone(),
-        host,
-    };
-    let Assembled {
-        mut workers,
-        stagers,
-        keeper,
-        committer,
-        ..
-    } = parts.assemble(committer).await;
-    let claims = life.claims.clone();
-    workers.feed = Arc::new(Recorder {
-        intake: Arc::clone(&intake),
-        claims,
-    });
-    let running = Running {
-        world,
-        local,
-        process: life.process,
-        outcome: outcome.clone(),
-        sleepy: settings.sleepy,
-        left: Rc::default(),
-    };
-    for (stager, tasks) in stagers {
-        running.act(stager, tasks, chance.fork());
-    }
-    running.act(keeper.0, keeper.1, chance.fork());
-    running.act(committer.0, committer.1, chance.fork());
-    let shared = Arc::new(workers);
-    for allocator in allocators(settings.workers) {
-        let mut worker = Worker::new(WorkerConfig::default(), allocator, None);
-        let (shared, mut chance) = (Arc::clone(&shared), chance.fork());
-        let turner = running.clone();
-        running.run(async move {
-            let mut turning = match Turning::begin(shared, &mut worker) {
-                Ok(turning) => turning,
-                Err(error) => return turner.outcome.fail(error),
-            };
-            while turning.turn(&mut worker, Duration::ZERO) {
-                turner.world.sleep(chance.nap(turner.sleepy)).await;
-            }
-        });
-    }
-    drop(shared);
-    while *running.left.borrow() > 0 {
-        running.world.sleep(Duration::from_millis(5)).await;
-    }
-    if let Some(why) = intake.failure() {
-        outcome.fail(why);
-    }
-    life.shown.borrow_mut().ended = true;
-}
-
-fn options(settings: &Settings) -> RunOptions {
-    RunOptions {
-        source_moved: false,
-        retry: None,
-        on_bad_file: crate::source::OnBadFile::Fail,
-        dataflow: "simulation.sql".into(),
-        lake: "memory:///lake/".to_owned(),
-        prefix: String::new(),
-        source: SourceSpec::Directory("simulated".to_owned()),
-        archive: None,
-        bounded: settings.bounded,
-        workers: settings.workers,
-        cluster: None,
-        tick: settings.tick,
-        commit_every: settings.commit_every,
-        codec: None,
-        limits: settings.limits,
-    }
-}
-
-/// What runs of a life.
-#[derive(Clone)]
-struct Running {
-    world: World,
-    local: LocalSpawner,
-    process: ProcessId,
-    outcome: Outcome,
-    sleepy: u64,
-    /// How many tasks have not ended.
+    /// How many of its tasks have not ended.
     left: Rc<RefCell<usize>>,
 }
 
-impl Running {
-    fn run(&self, task: impl Future<Output = ()> + 'static) {
+impl Living {
+    async fn live(self, chance: Chance) {
+        let done = self.run(chance).await;
+        if let Err(why) = done {
+            self.me.outcome.fail(why);
+        }
+        let mut meeting = self.life.meeting.borrow_mut();
+        if self.me.outcome.is_over() || meeting.there[self.number].is_none() {
+            // It says no goodbye.
+            meeting.lost[self.number] = true;
+        }
+        drop(meeting);
+        self.me.shown.borrow_mut().ended = true;
+    }
+
+    /// Notices when another process of the cluster is gone, as `cluster.rs` does. One that goes
+    /// before all have met ends no run: who launched it asks the others to stop.
+    async fn watch(self, mut chance: Chance) {
+        let (world, outcome) = (&self.surroundings.world, &self.me.outcome);
+        while !self.me.ended() {
+            world.sleep(chance.nap(self.settings.sleepy)).await;
+            let gone = {
+                let meeting = self.life.meeting.borrow();
+                let met = meeting.there.iter().all(Option::is_some);
+                let mut lost = (0..meeting.lost.len()).filter(|process| meeting.lost[*process]);
+                lost.find(|process| *process != self.number)
+                    .map(|process| (process, met))
+            };
+            match gone {
+                None => {}
+                Some((_, false)) => return outcome.stop(),
+                Some((process, true)) => {
+                    if process == 0 {
+                        world.sleep(HEARD_WITHIN).await;
+                    }
+                    return lost(outcome, process, || outcome.is_stopping());
+                }
+            }
+        }
+    }
+
+    async fn run(&self, mut chance: Chance) -> Result<(), String> {
+        let (settings, outcome) = (&self.settings, &self.me.outcome);
+        let (definition, plan) = PIPELINE.clone();
+        let lake = self.lake();
+        let run_id = settings.run_id.wrapping_add(self.me.id as u64) << 8;
+        let options = self.options();
+        let opening = open_lake(&lake, writer(run_id), &definition, &plan, &options, outcome);
+        let opened = opening.await.map_err(|error| error.to_string())?;
+        let Some((committer, found)) = opened else {
+            return Ok(());
+        };
+        let archive = self.archive(&found).await?;
+        let intake = self.intake(&found, archive.clone(), chance.fork());
+        let served = served_views(&plan);
+        let store = Arc::new(live_store(&served).expect("the views can be served"));
+        let began = offsets(&found.positions);
+        self.me.shown.borrow_mut().store = Some((Arc::clone(&store), found.epoch, began));
+        let description = RunDescription {
+            source: "simulated".to_owned(),
+            lake: lake.location(),
+            workers: settings.workers * settings.processes,
+            commit_every_ms: settings.commit_every.as_millis() as u64,
+        };
+        let now_ms = self.host.now_ms() as u64;
+        let parts = Parts {
+            options: self.options(),
+            definition,
+            plan,
+            served,
+            store,
+            status: Arc::new(Status::new(description, &STREAMS, now_ms)),
+            lake,
+            found,
+            intake: Arc::clone(&intake),
+            archive,
+            retried: None,
+            run_id,
+            // A worker cannot wait here for a stager of the same thread.
+            stager_queue: None,
+            outcome: outcome.clone(),
+            host: Arc::clone(&self.host),
+        };
+        let Assembled {
+            mut workers,
+            stagers,
+            keeper,
+            committer,
+            premise,
+            commits: _,
+        } = parts.assemble(committer).await;
+        let recorder = Recorder {
+            intake: Arc::clone(&intake),
+            claims: self.life.claims.clone(),
+        };
+        workers.feed = Arc::new(recorder);
+        for (stager, tasks) in stagers {
+            self.act(stager, tasks, chance.fork());
+        }
+        self.act(keeper.0, keeper.1, chance.fork());
+        self.act(committer.0, committer.1, chance.fork());
+        if self.meet(premise).await? {
+            self.work(workers, &mut chance);
+        } else {
+            outcome.abandon();
+            drop(workers);
+        }
+        while *self.left.borrow() > 0 {
+            self.surroundings.world.sleep(AGAIN).await;
+        }
+        intake.failure().map_or(Ok(()), |why| Err(why.to_owned()))
+    }
+
+    fn lake(&self) -> Lake {
+        let url = Url::parse("memory:///lake/").expect("it is a URL");
+        let door = Arc::new(self.surroundings.door.clone());
+        let lake = Lake::on(door, Path::from("lake"), url);
+        match self.settings.library {
+            true => lake.with_delta_on(DELTA.handle().clone()),
+            false => lake.with_plain_delta(),
+        }
+    }
+
+    fn share(&self) -> Share {
+        Share {
+            process: self.number,
+            processes: self.settings.processes,
+        }
+    }
+
+    /// Opens the archive as the lake's checkpoint left it.
+    async fn archive(&self, found: &Found) -> Result<Option<SharedArchive>, String> {
+        let Some(options) = self.settings.archive.clone() else {
+            return Ok(None);
+        };
+        let door = Arc::new(self.surroundings.door.clone());
+        let storage = Storage::Bucket(door, Path::from(ARCHIVE));
+        let streams = STREAMS.map(str::to_owned).to_vec();
+        let name = ARCHIVE.to_owned();
+        let mut archive = Archive::open(storage, name, streams, Arc::clone(&self.host), options);
+        let (share, partitions) = (self.share(), &self.surroundings.partitions);
+        let mine = |stream: &str, partition: &str| {
+            let is = |p: &Partition| STREAMS[p.stream] == stream && p.name == partition;
+            let place = partitions.iter().position(is);
+            place.is_some_and(|place| share.has(place))
+        };
+        let recovered = archive.recover(&found.positions, mine).await;
+        recovered.map_err(|error| error.to_string())?;
+        Ok(Some(Arc::new(Mutex::new(archive))))
+    }
+
+    fn intake(&self, found: &Found, archive: Option<SharedArchive>, chance: Chance) -> Arc<Intake> {
+        let settings = &self.settings;
+        let source = SimulatedSource::new(
+            Arc::clone(&self.surroundings.partitions),
+            self.share(),
+            &found.positions,
+            self.surroundings.world.clone(),
+            chance,
+            settings.bounded,
+            settings.source_fails,
+        );
+        Arc::new(Intake::new(
+            Box::new(source),
+            found.epoch + 1,
+            settings.limits,
+            archive,
+            Arc::clone(&self.host),
+        ))
+    }
+
+    fn options(&self) -> RunOptions {
+        let settings = &self.settings;
+        let addresses = (0..settings.processes).map(|process| process.to_string());
+        RunOptions {
+            source_moved: false,
+            retry: None,
+            on_bad_file: crate::source::OnBadFile::Fail,
+            dataflow: "simulation.sql".into(),
+            lake: "memory:///lake/".to_owned(),
+            prefix: String::new(),
+            source: SourceSpec::Directory("simulated".to_owned()),
+            archive: None,
+            bounded: settings.bounded,
+            workers: settings.workers,
+            cluster: (settings.processes > 1).then(|| Cluster {
+                process: self.number,
+                addresses: addresses.collect(),
+            }),
+            tick: settings.tick,
+            commit_every: settings.commit_every,
+            codec: Some(Codec::None),
+            limits: settings.limits,
+        }
+    }
+
+    /// Waits for the other processes; `false` if the run was asked to stop before all were there.
+    async fn meet(&self, premise: Premise) -> Result<bool, String> {
+        self.life.meeting.borrow_mut().there[self.number] = Some(premise);
+        loop {
+            {
+                let meeting = self.life.meeting.borrow();
+                for (process, theirs) in meeting.there.iter().enumerate() {
+                    if let Some(theirs) = theirs {
+                        premise.check(process, *theirs)?;
+                    }
+                }
+                if meeting.there.iter().all(Option::is_some) {
+                    return Ok(true);
+                }
+            }
+            if self.me.outcome.is_stopping() {
+                return Ok(false);
+            }
+            self.surroundings.world.sleep(AGAIN).await;
+        }
+    }
+
+    /// Begins the workers.
+    fn work(&self, shared: WorkerShared, chance: &mut Chance) {
+        let shared = Arc::new(shared);
+        let mut meeting = self.life.meeting.borrow_mut();
+        for allocator in std::mem::take(&mut meeting.allocators[self.number]) {
+            let mut worker = Worker::new(WorkerConfig::default(), allocator, None);
+            let (shared, mut chance) = (Arc::clone(&shared), chance.fork());
+            let (world, sleepy) = (self.surroundings.world.clone(), self.settings.sleepy);
+            let outcome = self.me.outcome.clone();
+            self.count(async move {
+                let mut turning = match Turning::begin(shared, &mut worker) {
+                    Ok(turning) => turning,
+                    Err(error) => return outcome.fail(error),
+                };
+                while turning.turn(&mut worker, Duration::ZERO) {
+                    world.sleep(chance.nap(sleepy)).await;
+                }
+            });
+        }
+    }
+
+    /// Runs a task that the process waits for.
+    fn count(&self, task: impl Future<Output = ()> + 'static) {
         *self.left.borrow_mut() += 1;
         let left = Rc::clone(&self.left);
         let counted = task.map(move |()| *left.borrow_mut() -= 1);
-        self.local.spawn(self.process, counted.boxed_local());
+        let local = &self.surroundings.local;
+        local.spawn(self.me.id, counted.boxed_local());
     }
 
     /// What [`crate::runtime::actor::start`] is for threads.
-    fn act<A: Actor + 'static>(&self, mut actor: A, inbox: Receiver<A::Message>, chance: Chance) {
-        let (world, outcome) = (self.world.clone(), self.outcome.clone());
-        let (sleepy, mut chance) = (self.sleepy, chance);
-        self.run(async move {
+    fn act<A: Actor + 'static>(
+        &self,
+        mut actor: A,
+        inbox: Receiver<A::Message>,
+        mut chance: Chance,
+    ) {
+        let (world, outcome) = (self.surroundings.world.clone(), self.me.outcome.clone());
+        let sleepy = self.settings.sleepy;
+        self.count(async move {
             loop {
                 match inbox.try_recv() {
                     Ok(message) => {
@@ -326,20 +510,31 @@ impl Running {
     }
 }
 
-/// The allocators of workers that are turned by one thread.
-fn allocators(workers: usize) -> Vec<Allocator> {
+/// The allocators of the workers of each process, which one thread will turn. Those of a cluster
+/// exchange bytes.
+fn allocators(processes: usize, workers: usize) -> Vec<Vec<Allocator>> {
     /// What leaves the thread that made it.
     struct Moved(Allocator);
     // SAFETY: an allocator shares `Rc`s with nothing but itself until a worker is made of it. The
     // threads are here because allocators wait for each other when they are made.
     unsafe impl Send for Moved {}
-    let communication = match workers {
-        1 => CommunicationConfig::Thread,
-        _ => CommunicationConfig::Process(workers),
+    let communication = match processes * workers {
+        1 => return vec![vec![Allocator::Thread(Default::default())]],
+        all if processes == 1 => CommunicationConfig::Process(all),
+        all => CommunicationConfig::ProcessBinary(all),
     };
     let (builders, others) = communication.try_build().expect("a process needs nothing");
     let made = initialize_from(builders, others, Moved).expect("the system can start a thread");
-    let made = made.join().into_iter();
-    made.map(|moved| moved.expect("it does nothing that panics").0)
+    let mut made = made
+        .join()
+        .into_iter()
+        .map(|moved| moved.expect("nothing in it panics").0);
+    (0..processes)
+        .map(|_| made.by_ref().take(workers).collect())
         .collect()
+}
+
+/// The name of a partition in positions.
+pub(super) fn key(partition: &Partition) -> String {
+    position_key(STREAMS[partition.stream], &partition.name)
 }

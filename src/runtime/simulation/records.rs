@@ -22,6 +22,16 @@ CREATE MATERIALIZED VIEW worth AS
 /// The streams, in the definition's order.
 pub(super) const STREAMS: [&str; 2] = ["item", "price"];
 
+/// Records that can become no row: cut short, no object, without a key or with one that is none.
+const BROKEN: [&str; 6] = [
+    "{\"id\": ",
+    "[]",
+    "{\"n\": 1}",
+    "{\"id\": \"x\"}",
+    "{\"id\": [1]}",
+    "no JSON",
+];
+
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Said {
@@ -67,24 +77,24 @@ pub(super) struct Partition {
     pub(super) records: Vec<Record>,
 }
 
-/// All partitions of all streams.
-pub(super) fn partitions(chance: &mut Chance) -> Vec<Partition> {
+/// All partitions of all streams; `long` ones come in the course of many commits.
+pub(super) fn partitions(chance: &mut Chance, long: bool) -> Vec<Partition> {
     let mut partitions = Vec::new();
     let keys = 2 + chance.below(12);
     // Long enough, now and then, for logs to be tidied and old checkpoints to go.
-    let most = if chance.once_in(10) { 200 } else { 40 };
+    let most = if long || chance.once_in(30) { 200 } else { 40 };
     for stream in 0..STREAMS.len() {
         let count = 1 + chance.below(3);
         for partition in 0..count {
             let records = chance.below(most);
             // Some bring all at once, others a record now and then.
-            let between = *one(chance, &[0, 5, 30]);
+            let between = *one(chance, if long { &[5, 10, 30] } else { &[0, 5, 30] });
             let mut since = Duration::ZERO;
             let mut made: Vec<Record> = Vec::new();
             for _ in 0..records {
                 since += chance.pause(between.max(1)) * u32::from(between > 0);
                 let said = match chance.below(20) {
-                    0 => Said::Broken(one(chance, &["{\"id\": ", "[]", "{\"n\": 1}"]).to_string()),
+                    0 => Said::Broken(one(chance, &BROKEN).to_string()),
                     1..=3 => Said::Delete {
                         id: key(chance, keys, count, partition),
                     },

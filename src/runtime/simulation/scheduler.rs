@@ -37,7 +37,7 @@ struct Task {
 pub(super) struct Scheduler {
     tasks: BTreeMap<TaskId, Task>,
     ready: Vec<TaskId>,
-    frozen: Option<ProcessId>,
+    frozen: Vec<ProcessId>,
     next: TaskId,
     chance: Chance,
     steps: u64,
@@ -94,6 +94,11 @@ impl World {
         self.state().now
     }
 
+    /// Lets time pass at once.
+    pub(super) fn skip(&self, time: Duration) {
+        self.state().now += time;
+    }
+
     pub(super) fn sleep(&self, pause: Duration) -> Sleep {
         let mut state = self.state();
         state.timers_made += 1;
@@ -139,7 +144,7 @@ impl Scheduler {
         Scheduler {
             tasks: BTreeMap::new(),
             ready: Vec::new(),
-            frozen: None,
+            frozen: Vec::new(),
             next: 0,
             chance: Chance::new(seed),
             steps: 0,
@@ -184,18 +189,17 @@ impl Scheduler {
         self.ready.retain(|id| tasks.contains_key(id));
     }
 
-    /// Lets `process` make no step until another one is frozen, or none.
-    pub(super) fn freeze(&mut self, process: Option<ProcessId>) {
-        self.frozen = process;
+    /// Lets these processes make no step until others are frozen, or none.
+    pub(super) fn freeze(&mut self, processes: Vec<ProcessId>) {
+        self.frozen = processes;
     }
 
     /// Makes one step; `false` if nothing is left that could ever make one.
     pub(super) fn step(&mut self) -> bool {
         loop {
             self.absorb();
-            let frozen = self.frozen;
-            let tasks = &self.tasks;
-            let can = |id: &TaskId| tasks.get(id).is_some_and(|t| Some(t.process) != frozen);
+            let (frozen, tasks) = (&self.frozen, &self.tasks);
+            let can = |id: &TaskId| tasks.get(id).is_some_and(|t| !frozen.contains(&t.process));
             let able = self.ready.iter().filter(|id| can(id)).count();
             if able == 0 {
                 if !self.pass_time() {

@@ -10,9 +10,23 @@ use crate::delta::Epoch;
 use crate::reclock::{Claim, Feed, Intake};
 use crate::source::{Chunk, Delete, Position, Read, Source, SourceError, position_key};
 
+/// Which partitions a process reads: every so many, from its own number on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    pub(super) process: usize,
+    pub(super) processes: usize,
+}
+
+impl Share {
+    pub(super) fn has(self, place: usize) -> bool {
+        place % self.processes == self.process
+    }
+}
+
 /// See the module.
 pub(super) struct SimulatedSource {
     partitions: Arc<Vec<Partition>>,
+    share: Share,
     /// The next record of each.
     next: Vec<usize>,
     world: World,
@@ -29,6 +43,7 @@ pub(super) const SOURCE_FAILED: &str = "a broker went away on purpose";
 impl SimulatedSource {
     pub(super) fn new(
         partitions: Arc<Vec<Partition>>,
+        share: Share,
         positions: &BTreeMap<String, Position>,
         world: World,
         chance: Chance,
@@ -44,6 +59,7 @@ impl SimulatedSource {
         SimulatedSource {
             next: next.collect(),
             partitions,
+            share,
             world,
             chance,
             bounded,
@@ -66,10 +82,10 @@ impl Source for SimulatedSource {
             let record = self.partitions[*place].records.get(self.next[*place]);
             record.is_some_and(|record| record.since <= now)
         };
-        let able: Vec<usize> = (0..self.partitions.len()).filter(waiting).collect();
+        let mut mine = (0..self.partitions.len()).filter(|place| self.share.has(*place));
+        let able: Vec<usize> = mine.clone().filter(waiting).collect();
         if able.is_empty() {
-            let ends = |(next, partition): (&usize, &Partition)| *next >= partition.records.len();
-            let all = self.next.iter().zip(self.partitions.iter()).all(ends);
+            let all = mine.all(|place| self.next[place] >= self.partitions[place].records.len());
             return Ok(if all && self.bounded {
                 Read::End
             } else {

@@ -1,17 +1,17 @@
 //! An object store that is slow, fails, loses answers, and applies what it said it had not.
 //!
-//! It is as consistent as S3 is today: what was applied is seen by every later request, lists
-//! included. What can go wrong is what happens on the way there and back:
+//! What was applied is seen by every later request, as on S3 today, but for lists, which may be of
+//! some time ago. What else can go wrong is what happens on the way there and back:
 //!
 //! * a request is refused, by a server that is away or full, and nothing happened;
 //! * it is applied, and the answer is lost;
 //! * it is late: the client is told of a failure, or dies, and the request is applied afterwards;
 //! * the body of an answer ends with an error halfway.
 //!
-//! deltalake-core works on threads of its own (`Lake::with_delta_runtime`). The scheduler waits for
-//! it, so what it asks for is answered at once, and fails by its own count of requests.
+//! deltalake-core works on threads of its own (`Lake::with_delta_on`). The scheduler waits for it,
+//! so what it asks for is answered at once, and fails by its own count of requests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
@@ -19,21 +19,28 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use chrono::DateTime;
 use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt, TryStreamExt};
-use object_store::memory::InMemory;
+use futures::{FutureExt, StreamExt};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
-    ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload,
-    PutResult, Result,
+    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    Result,
 };
 
 use super::chance::Chance;
+use super::history::BEGAN_MS;
 use super::scheduler::World;
 
 /// What the store says when it fails on purpose.
 pub(super) const STORE_FAILED: &str = "connection reset on purpose";
+/// Where the archive is. What fails there ends a run, so little does.
+pub(super) const ARCHIVE: &str = "archive";
+/// How much seldomer something fails in the archive.
+const ARCHIVE_SELDOM: u64 = 10;
+/// How old a list may be, in milliseconds.
+const STALE_MS: u64 = 400;
 
 /// How often what goes wrong: once in so many requests, never if 0.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,13 +53,14 @@ pub(super) struct Rates {
     pub(super) late: u64,
     /// A body that ends with an error.
     pub(super) cut: u64,
+    /// A list of what was there some time ago.
+    pub(super) stale: u64,
     /// The longest time that a request takes, in milliseconds.
     pub(super) slowest: u64,
 }
 
 /// What all doors to the store share.
 pub(super) struct Storage {
-    objects: InMemory,
     world: World,
     state: Mutex<State>,
 }
@@ -64,13 +72,46 @@ struct State {
     away_until: Duration,
     /// Nothing can be put before this moment.
     full_until: Duration,
+    objects: BTreeMap<Path, Object>,
+    /// What objects were before each change, for lists of some time ago.
+    changes: Vec<(Duration, Path, Option<Object>)>,
     /// Puts on their way, by the moment when they arrive.
     arriving: BTreeMap<(Duration, u64), Put>,
     arrivals: u64,
     /// Requests of deltalake-core.
     delta_requests: u64,
+    /// Requests that were sent, and puts that were applied.
+    operations: u64,
+    /// Puts of checkpoints that were sent.
+    checkpoints_sent: u64,
     /// Every checkpoint that was ever put, by path, in the order of arrival.
     checkpoints: Vec<(String, Bytes)>,
+    /// Every log entry that was ever put.
+    entries: BTreeMap<String, Bytes>,
+    /// Log entries that were removed.
+    expired: u64,
+    /// The first log entry that was put again otherwise, after it had expired.
+    rewritten: Option<String>,
+}
+
+#[derive(Clone)]
+struct Object {
+    bytes: Bytes,
+    modified: Duration,
+    tag: u64,
+}
+
+impl Object {
+    fn meta(&self, path: &Path) -> ObjectMeta {
+        let modified = BEGAN_MS + self.modified.as_millis() as i64;
+        ObjectMeta {
+            location: path.clone(),
+            last_modified: DateTime::from_timestamp_millis(modified).expect("a day of our time"),
+            size: self.bytes.len() as u64,
+            e_tag: Some(self.tag.to_string()),
+            version: None,
+        }
+    }
 }
 
 struct Put {
@@ -88,22 +129,115 @@ enum Fate {
     AnswerLost,
     Late,
     Cut,
+    Stale,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Request {
+    Put,
+    Read,
+    List,
+}
+
+impl State {
+    /// Writes down that `path` is about to change.
+    fn changes(&mut self, now: Duration, path: &Path) {
+        let before = self.objects.get(path).cloned();
+        self.changes.push((now, path.clone(), before));
+    }
+
+    fn apply(
+        &mut self,
+        now: Duration,
+        path: Path,
+        payload: PutPayload,
+        options: &PutOptions,
+    ) -> Result<PutResult> {
+        self.operations += 1;
+        let create = options.mode == PutMode::Create;
+        if create && self.objects.contains_key(&path) {
+            return Err(Error::AlreadyExists {
+                path: path.to_string(),
+                source: "it is there".into(),
+            });
+        }
+        let bytes = Bytes::from(payload);
+        if create {
+            self.record(path.as_ref(), &bytes);
+        }
+        self.changes(now, &path);
+        self.arrivals += 1;
+        let object = Object {
+            bytes,
+            modified: now,
+            tag: self.arrivals,
+        };
+        self.objects.insert(path, object);
+        Ok(PutResult {
+            e_tag: Some(self.arrivals.to_string()),
+            version: None,
+        })
+    }
+
+    /// Keeps what checks want to see of objects that may go.
+    fn record(&mut self, path: &str, bytes: &Bytes) {
+        if path.contains("_checkpoints/") {
+            self.checkpoints.push((path.to_owned(), bytes.clone()));
+        }
+        if path.contains("/_delta_log/") {
+            let first = self.entries.entry(path.to_owned());
+            if first.or_insert_with(|| bytes.clone()) != bytes {
+                self.rewritten.get_or_insert_with(|| path.to_owned());
+            }
+        }
+    }
+
+    fn list(&self, prefix: Option<&Path>, of: Option<Duration>) -> Vec<ObjectMeta> {
+        let root = Path::default();
+        let prefix = prefix.unwrap_or(&root);
+        let is_in = |path: &Path| {
+            path.prefix_match(prefix)
+                .is_some_and(|mut p| p.next().is_some())
+        };
+        let objects = self.objects.range(prefix.clone()..);
+        let objects = objects.take_while(|(path, _)| path.as_ref().starts_with(prefix.as_ref()));
+        let objects = objects.filter(|(path, _)| is_in(path));
+        let Some(of) = of else {
+            return objects.map(|(path, object)| object.meta(path)).collect();
+        };
+        let mut objects: BTreeMap<&Path, &Object> = objects.collect();
+        for (_, path, before) in self.changes.iter().rev().take_while(|(at, _, _)| *at > of) {
+            match before {
+                Some(before) if is_in(path) => drop(objects.insert(path, before)),
+                _ => drop(objects.remove(path)),
+            }
+        }
+        let objects = objects.into_iter();
+        objects.map(|(path, object)| object.meta(path)).collect()
+    }
 }
 
 impl Storage {
     pub(super) fn new(world: World, chance: Chance) -> Self {
         Storage {
-            objects: InMemory::new(),
             world,
             state: Mutex::new(State {
                 chance,
                 rates: Rates::default(),
                 away_until: Duration::ZERO,
                 full_until: Duration::ZERO,
+                objects: BTreeMap::new(),
+                changes: Vec::new(),
                 arriving: BTreeMap::new(),
                 arrivals: 0,
                 delta_requests: 0,
+                operations: 0,
+                checkpoints_sent: 0,
                 checkpoints: Vec::new(),
+                entries: BTreeMap::new(),
+                expired: 0,
+                rewritten: None,
             }),
         }
     }
@@ -126,70 +260,108 @@ impl Storage {
         self.state().full_until = self.world.now() + time;
     }
 
-    /// Every checkpoint that was ever put, in the order of arrival.
-    pub(super) fn checkpoints(&self) -> Vec<(String, Bytes)> {
+    /// How many requests were sent and how many puts applied, and how many checkpoints were sent.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        let state = self.state();
+        (state.operations, state.checkpoints_sent)
+    }
+
+    /// Checkpoints that were ever put, in the order of arrival, from the one with this place on.
+    pub(super) fn checkpoints(&self, from: usize) -> Vec<(String, Bytes)> {
         self.settle(self.world.now());
-        self.state().checkpoints.clone()
+        self.state().checkpoints[from..].to_vec()
+    }
+
+    /// A log entry, whether or not it has expired.
+    pub(super) fn entry(&self, path: &str) -> Option<Bytes> {
+        self.state().entries.get(path).cloned()
+    }
+
+    /// A log entry that was put again with other bytes.
+    pub(super) fn rewritten(&self) -> Option<String> {
+        self.state().rewritten.clone()
+    }
+
+    /// How many log entries were removed.
+    pub(super) fn expired(&self) -> u64 {
+        self.state().expired
     }
 
     /// The object as it is now.
     pub(super) fn get_now(&self, path: &str) -> Option<Bytes> {
-        let got = at_once(self.objects.get(&Path::from(path))).ok()?;
-        at_once(got.bytes()).ok()
+        let state = self.state();
+        let object = state.objects.get(&Path::from(path))?;
+        Some(object.bytes.clone())
+    }
+
+    /// All objects below a folder as they are now.
+    pub(super) fn list_now(&self, folder: &str) -> Vec<(String, Bytes)> {
+        let state = self.state();
+        let found = state.list(Some(&Path::from(folder)), None).into_iter();
+        let bytes = |meta: &ObjectMeta| state.objects[&meta.location].bytes.clone();
+        found
+            .map(|meta| (meta.location.to_string(), bytes(&meta)))
+            .collect()
     }
 
     /// Forgets an object: what no store does.
     pub(super) fn lose(&self, path: &str) {
-        at_once(self.objects.delete(&Path::from(path))).expect("it is there");
+        let lost = self.state().objects.remove(&Path::from(path));
+        assert!(lost.is_some(), "{path} is there");
     }
 
     /// Applies what has arrived by now.
     fn settle(&self, now: Duration) {
         let mut state = self.state();
         while let Some(entry) = state.arriving.first_entry() {
-            if entry.key().0 > now {
+            let at = entry.key().0;
+            if at > now {
                 break;
             }
             let put = entry.remove();
-            let applied = self.apply(&mut state, put.path, put.payload, put.options);
+            let applied = state.apply(at, put.path, put.payload, &put.options);
             *put.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(applied);
         }
     }
 
-    fn apply(
-        &self,
-        state: &mut State,
-        path: Path,
-        payload: PutPayload,
-        options: PutOptions,
-    ) -> Result<PutResult> {
-        let create = options.mode == PutMode::Create;
-        let applied = at_once(self.objects.put_opts(&path, payload.clone(), options));
-        if applied.is_ok() && create && path.as_ref().contains("_checkpoints/") {
-            state.checkpoints.push((path.to_string(), payload.into()));
-        }
-        applied
-    }
-
     /// Draws what becomes of a request, and how long it takes on its way there and back.
-    fn draw(&self, put: bool) -> (Fate, Duration, Duration) {
+    fn draw(&self, request: Request, path: Option<&Path>) -> (Fate, Duration, Duration) {
         let now = self.world.now();
         let mut state = self.state();
+        state.operations += 1;
+        let archive = path.is_some_and(|path| path.as_ref().starts_with(ARCHIVE));
         let rates = state.rates;
+        let of = |rate: u64| if archive { rate * ARCHIVE_SELDOM } else { rate };
+        let only = |of: Request, rate: u64| if of == request { rate } else { 0 };
         let chance = &mut state.chance;
         let times = (chance.pause(rates.slowest), chance.pause(rates.slowest));
         let mut fate = Fate::Done;
         for (wrong, rate) in [
-            (Fate::Refused, rates.refused),
-            (Fate::AnswerLost, if put { rates.answer_lost } else { 0 }),
-            (Fate::Late, if put { rates.late } else { 0 }),
-            (Fate::Cut, if put { 0 } else { rates.cut }),
+            (Fate::Refused, of(rates.refused)),
+            (Fate::AnswerLost, of(only(Request::Put, rates.answer_lost))),
+            (
+                Fate::Late,
+                only(Request::Put, if archive { 0 } else { rates.late }),
+            ),
+            (
+                Fate::Cut,
+                of(if request == Request::Put {
+                    0
+                } else {
+                    rates.cut
+                }),
+            ),
+            (
+                Fate::Stale,
+                only(Request::List, if archive { 0 } else { rates.stale }),
+            ),
         ] {
             if fate == Fate::Done && chance.once_in(rate) {
                 fate = wrong;
             }
         }
-        if now < state.away_until || put && now < state.full_until {
+        let full = request == Request::Put && now < state.full_until;
+        if now < state.away_until || full {
             fate = Fate::Refused;
         }
         (fate, times.0, times.1)
@@ -206,6 +378,12 @@ impl Storage {
             .then_some(())
             .ok_or_else(away)
     }
+
+    /// The moment that a list with this fate tells of, if it is not now.
+    fn listed(&self, fate: Fate) -> Option<Duration> {
+        let old = self.state().chance.pause(STALE_MS);
+        (fate == Fate::Stale).then(|| self.world.now().saturating_sub(old))
+    }
 }
 
 /// A process's way to the store.
@@ -221,15 +399,16 @@ impl Door {
         std::thread::current().id() == self.home
     }
 
-    /// What becomes of a request that changes nothing, once it has arrived.
-    async fn ask(&self) -> Result<Fate> {
+    /// What becomes of a request, once it has arrived.
+    async fn ask(&self, request: Request, path: Option<&Path>) -> Result<Fate> {
+        let storage = &self.storage;
         if !self.is_home() {
-            self.storage.settle(self.storage.world.now());
-            return self.storage.draw_for_delta().map(|()| Fate::Done);
+            storage.settle(storage.world.now());
+            return storage.draw_for_delta().map(|()| Fate::Done);
         }
-        let (fate, there, back) = self.storage.draw(false);
-        self.storage.world.sleep(there + back).await;
-        self.storage.settle(self.storage.world.now());
+        let (fate, there, back) = storage.draw(request, path);
+        storage.world.sleep(there + back).await;
+        storage.settle(storage.world.now());
         if fate == Fate::Refused {
             return Err(away());
         }
@@ -256,9 +435,11 @@ fn away() -> Error {
     }
 }
 
-/// The answer of a store in memory, which never waits.
-fn at_once<T>(future: impl Future<Output = T>) -> T {
-    future.now_or_never().expect("memory never waits")
+fn not_implemented(operation: &str) -> Error {
+    Error::NotImplemented {
+        operation: operation.to_owned(),
+        implementer: "the simulated store".to_owned(),
+    }
 }
 
 #[async_trait]
@@ -272,9 +453,13 @@ impl ObjectStore for Door {
         let (storage, path) = (&self.storage, path.clone());
         if !self.is_home() {
             storage.draw_for_delta()?;
-            return storage.apply(&mut storage.state(), path, payload, options);
+            let now = storage.world.now();
+            return storage.state().apply(now, path, payload, &options);
         }
-        let (fate, there, back) = storage.draw(true);
+        let (fate, there, back) = storage.draw(Request::Put, Some(&path));
+        if path.as_ref().contains("_checkpoints/") {
+            storage.state().checkpoints_sent += 1;
+        }
         let answer = Arc::new(Mutex::new(None));
         if fate == Fate::Refused {
             storage.world.sleep(there).await;
@@ -312,29 +497,40 @@ impl ObjectStore for Door {
 
     async fn put_multipart_opts(
         &self,
-        path: &Path,
-        options: PutMultipartOptions,
+        _: &Path,
+        _: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.storage.objects.put_multipart_opts(path, options).await
+        Err(not_implemented("put_multipart_opts"))
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        let fate = self.ask().await?;
-        let mut got = at_once(self.storage.objects.get_opts(path, options))?;
-        if fate == Fate::Cut {
-            let bytes = at_once(
-                match got.payload {
-                    GetResultPayload::Stream(stream) => stream,
-                    _ => unreachable!("memory answers with streams"),
-                }
-                .try_collect::<Vec<Bytes>>(),
-            )?
-            .concat();
-            let half = Bytes::from(bytes).slice(..(got.meta.size / 2) as usize);
-            let body = stream::iter([Ok(half), Err(away())]);
-            got.payload = GetResultPayload::Stream(body.boxed());
-        }
-        Ok(got)
+        let fate = self.ask(Request::Read, Some(path)).await?;
+        let found = self.storage.state().objects.get(path).cloned();
+        let found = found.ok_or_else(|| Error::NotFound {
+            path: path.to_string(),
+            source: "it is not there".into(),
+        })?;
+        let meta = found.meta(path);
+        options.check_preconditions(&meta)?;
+        let range = match &options.range {
+            None => 0..meta.size,
+            Some(range) => range.as_range(meta.size).map_err(|error| Error::Generic {
+                store: "simulated",
+                source: error.into(),
+            })?,
+        };
+        let bytes = found.bytes.slice(range.start as usize..range.end as usize);
+        let body: Vec<Result<Bytes>> = match fate {
+            _ if options.head => Vec::new(),
+            Fate::Cut => vec![Ok(bytes.slice(..bytes.len() / 2)), Err(away())],
+            _ => vec![Ok(bytes)],
+        };
+        Ok(GetResult {
+            payload: GetResultPayload::Stream(stream::iter(body).boxed()),
+            meta,
+            range,
+            attributes: Default::default(),
+        })
     }
 
     fn delete_stream(
@@ -346,8 +542,12 @@ impl ObjectStore for Door {
             let this = this.clone();
             async move {
                 let path = path?;
-                this.ask().await?;
-                at_once(this.storage.objects.delete(&path))?;
+                this.ask(Request::Read, Some(&path)).await?;
+                let now = this.storage.world.now();
+                let mut state = this.storage.state();
+                state.changes(now, &path);
+                state.objects.remove(&path);
+                state.expired += u64::from(path.as_ref().contains("/_delta_log/"));
                 Ok(path)
             }
         });
@@ -357,30 +557,46 @@ impl ObjectStore for Door {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (this, prefix) = (self.clone(), prefix.cloned());
         let listed = async move {
-            let found: Vec<Result<ObjectMeta>> = match this.ask().await {
-                Err(error) => vec![Err(error)],
-                Ok(fate) => {
-                    let found = this.storage.objects.list(prefix.as_ref());
-                    let mut found: Vec<_> = at_once(found.collect());
-                    if fate == Fate::Cut {
-                        found.truncate(found.len() / 2);
-                        found.push(Err(away()));
-                    }
-                    found
-                }
+            let fate = match this.ask(Request::List, prefix.as_ref()).await {
+                Err(error) => return stream::iter(vec![Err(error)]),
+                Ok(fate) => fate,
             };
+            let of = this.storage.listed(fate);
+            let found = this.storage.state().list(prefix.as_ref(), of);
+            let mut found: Vec<_> = found.into_iter().map(Ok).collect();
+            if fate == Fate::Cut {
+                found.truncate(found.len() / 2);
+                found.push(Err(away()));
+            }
             stream::iter(found)
         };
         listed.flatten_stream().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.ask().await?;
-        at_once(self.storage.objects.list_with_delimiter(prefix))
+        let fate = self.ask(Request::List, prefix).await?;
+        let of = self.storage.listed(fate);
+        let found = self.storage.state().list(prefix, of);
+        let root = Path::default();
+        let prefix = prefix.unwrap_or(&root);
+        let (mut objects, mut folders) = (Vec::new(), BTreeSet::new());
+        for object in found {
+            let mut parts = object.location.prefix_match(prefix).into_iter().flatten();
+            let folder = parts.next().map(|part| prefix.clone().join(part));
+            let deeper = parts.next().is_some();
+            drop(parts);
+            match folder {
+                Some(folder) if deeper => drop(folders.insert(folder)),
+                _ => objects.push(object),
+            }
+        }
+        Ok(ListResult {
+            objects,
+            common_prefixes: folders.into_iter().collect(),
+        })
     }
 
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.ask().await?;
-        at_once(self.storage.objects.copy_opts(from, to, options))
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+        Err(not_implemented("copy_opts"))
     }
 }

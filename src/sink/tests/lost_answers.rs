@@ -1,6 +1,7 @@
-//! A store that fails, or whose answers do not arrive.
+//! A store that fails, whose answers do not arrive, or that lists what was there before.
 
 use super::*;
+use futures::{StreamExt, TryStreamExt};
 
 /// What becomes of a put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,12 +14,14 @@ enum Fault {
     AnswerLostAndBlind,
 }
 
-/// A store that does a planned wrong to the next put whose path contains a text.
+/// A store that does a planned wrong to the next put whose path contains a text, and leaves out of
+/// so many lists what contains another.
 #[derive(Debug, Default)]
 struct Faulty {
     inner: object_store::memory::InMemory,
     plan: Mutex<Option<(&'static str, Fault)>>,
     blind: Mutex<bool>,
+    hidden: Mutex<Option<(&'static str, usize)>>,
 }
 
 impl fmt::Display for Faulty {
@@ -75,13 +78,41 @@ impl ObjectStore for Faulty {
         self.inner.delete_stream(paths)
     }
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.inner.list(prefix)
+        let mut hidden = self.hidden.lock().unwrap();
+        let Some((text, lists)) = hidden.filter(|(_, lists)| *lists > 0) else {
+            return self.inner.list(prefix);
+        };
+        *hidden = Some((text, lists - 1));
+        let shown = move |meta: &ObjectMeta| !meta.location.as_ref().contains(text);
+        let listed = self.inner.list(prefix);
+        let listed = listed.try_filter(move |meta| std::future::ready(shown(meta)));
+        listed.boxed()
     }
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         self.inner.list_with_delimiter(prefix).await
     }
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.inner.copy_opts(from, to, options).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_is_listed_as_it_was_before_is_listed_again() {
+    for lists in 0..12 {
+        let store = Arc::new(Faulty::default());
+        let lake = Lake::on(
+            store.clone(),
+            Path::from("lake"),
+            url::Url::parse("memory:///lake/").unwrap(),
+        );
+        let mut committer = begun(&lake, "first").await;
+        let second = change(&lake, PIN, 2, 10..20, false).await;
+        committer.commit(changes(2, [(PIN, second)])).await.unwrap();
+        for lake in [lake.clone(), lake.with_plain_delta()] {
+            *store.hidden.lock().unwrap() = Some(("_delta_log/00000000000000000001", lists));
+            let (_, found) = open(&lake, "second").await;
+            assert_eq!(files(&found.unwrap(), PIN).len(), 2, "{lists} lists");
+        }
     }
 }
 

@@ -26,6 +26,7 @@ mod files;
 mod lost_answers;
 mod restart;
 mod rivals;
+mod twin;
 
 const PIN: &str = "tables/pin";
 
