@@ -1,8 +1,8 @@
 //! Changes on their way through the dataflow.
 //!
-//! A [`Delta`] is what every edge carries: an Arrow batch and, beside it, by how much each row's count
-//! changes. Whole batches travel as single timely records, so timely's bookkeeping, the choice of a worker
-//! and the evaluation of expressions are paid per batch, not per row.
+//! A [`Delta`] is what every edge carries: an Arrow batch and, beside it, by how much each row's
+//! count changes. Whole batches travel as single timely records, so timely's bookkeeping, the
+//! choice of a worker and the evaluation of expressions are paid per batch, not per row.
 //!
 //! # Invariants
 //! 1. `diffs.len() == rows.num_rows()`.
@@ -103,8 +103,8 @@ impl<'de> Deserialize<'de> for Delta {
 
 /// A record batch that crosses processes as an Arrow IPC stream.
 ///
-/// String views point into shared buffers of which the batch may use a small part; they are packed before they
-/// are written, so that a message is as long as its rows.
+/// String views point into shared buffers of which the batch may use a small part; they are packed
+/// before they are written, so that a message is as long as its rows.
 #[derive(Clone, Debug)]
 pub struct WireBatch(pub RecordBatch);
 

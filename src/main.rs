@@ -35,7 +35,8 @@ fn main() -> ExitCode {
         .finish();
     log.with(without_echoes()).init();
     pinflow::door::raise_limit();
-    // Two libraries of cryptography are linked in, and TLS asks which one is meant. Someone may have said so before.
+    // Two libraries of cryptography are linked in, and TLS asks which one is meant. Someone may
+    // have said so before.
     let _ = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider().install_default();
     let command = pinflow::command::Command::parse();
     match command.run() {

@@ -1,7 +1,8 @@
 //! From (partition, offset) to epoch: the intake of a process.
 //!
-//! Workers claim chunks of their process's source here. Each chunk is stamped with the epoch that is open at that moment, and where its
-//! partition is to be read on becomes part of that epoch: committing the epoch commits the position.
+//! Workers claim chunks of their process's source here. Each chunk is stamped with the epoch that
+//! is open at that moment, and where its partition is to be read on becomes part of that epoch:
+//! committing the epoch commits the position.
 //!
 //! ```text
 //!  source --read--> chunk + open epoch --> worker
@@ -11,8 +12,8 @@
 //! # Invariants
 //! 1. Epochs of claimed chunks never decrease, and chunks of one partition are claimed in order.
 //! 2. The archive, if there is one, gets a chunk in the epoch that the chunk belongs to.
-//! 3. Bytes in epochs that are not visible yet stay below the budget (and one chunk); beyond it nothing is claimed: memory is bounded
-//!    by this, not by the source.
+//! 3. Bytes in epochs that are not visible yet stay below the budget (and one chunk); beyond it
+//!    nothing is claimed: memory is bounded by this, not by the source.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -40,7 +41,8 @@ pub enum Claim {
     Idle(Epoch),
     /// Nothing ever again: the source is at its end.
     End,
-    /// Nothing ever again, though there may be more: the run was asked to stop, or the source failed for this reason.
+    /// Nothing ever again, though there may be more: the run was asked to stop, or the source
+    /// failed for this reason.
     Stopped(Option<String>),
 }
 
@@ -163,7 +165,8 @@ impl Intake {
         self.lock().open
     }
 
-    /// Closes the open epoch if it is `due`, or holds as much as an epoch should, and says which one it was.
+    /// Closes the open epoch if it is `due`, or holds as much as an epoch should, and says which
+    /// one it was.
     pub fn close(&self, due: bool) -> Option<Epoch> {
         let mut inner = self.lock();
         let closed = inner.open;
@@ -179,8 +182,8 @@ impl Intake {
         self.lock().advance_to(epoch);
     }
 
-    /// Notes that all epochs up to `epoch` are visible: their bytes no longer count against the budget. Tells how many records each of them had,
-    /// and how long ago its first one was claimed.
+    /// Notes that all epochs up to `epoch` are visible: their bytes no longer count against the
+    /// budget. Tells how many records each of them had, and how long ago its first one was claimed.
     pub fn visible(&self, epoch: Epoch, mut seen: impl FnMut(u64, Duration)) {
         let mut inner = self.lock();
         while inner
@@ -254,7 +257,8 @@ impl Feed for Intake {
         if let Some(end) = &inner.end {
             return end.claim();
         }
-        // A full epoch waits for the clock to close it: it is the clock that decides which epochs end a commit.
+        // A full epoch waits for the clock to close it: it is the clock that decides which epochs
+        // end a commit.
         if inner.open_bytes >= self.limits.epoch_bytes
             || inner.behind_bytes + inner.open_bytes >= self.limits.budget_bytes
         {

@@ -2,8 +2,8 @@
 
 /// `address` without user, password and the values of options.
 ///
-/// Someone may have written a password where none belongs, or mistyped the option's name, so everything
-/// before an `@` and every value behind a `?` is left out, whatever it is.
+/// Someone may have written a password where none belongs, or mistyped the option's name, so
+/// everything before an `@` and every value behind a `?` is left out, whatever it is.
 pub(crate) fn redact(address: &str) -> String {
     let begins = match address.find("://") {
         Some(scheme) => scheme + "://".len(),

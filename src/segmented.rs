@@ -1,14 +1,16 @@
 //! A vector that grows without moving what it holds.
 //!
-//! State grows for as long as records come. A `Vec` that grows copies itself, and has up to twice the room it needs; this one appends segments of
-//! a fixed length, so that growing costs what is added, and no more than one segment stands empty.
+//! State grows for as long as records come. A `Vec` that grows copies itself, and has up to twice
+//! the room it needs; this one appends segments of a fixed length, so that growing costs what is
+//! added, and no more than one segment stands empty.
 //!
 //! # Invariants
 //! Every segment but the last is full.
 
 use std::ops::{Index, IndexMut};
 
-/// How many values are in a segment. The first one grows as a `Vec` does, so that what is small stays small.
+/// How many values are in a segment. The first one grows as a `Vec` does, so that what is small
+/// stays small.
 const SEGMENT: usize = 1 << 14;
 
 /// A vector in segments; it never shrinks.

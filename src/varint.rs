@@ -1,4 +1,5 @@
-//! Numbers in as few bytes as they need: seven bits a byte, the lowest first; the last byte has its highest bit clear (LEB128, as in DWARF 5, section 7.6).
+//! Numbers in as few bytes as they need: seven bits a byte, the lowest first; the last byte has its
+//! highest bit clear (LEB128, as in DWARF 5, section 7.6).
 
 /// The most bytes a number takes.
 pub const BYTES_MAX: usize = 10;

@@ -1,8 +1,10 @@
 //! The specification of the whole program: one binary, so that the engine is linked once.
 //!
-//! * `property`: the shipped dataflow over random histories: at every epoch a view is what DataFusion answers in batch;
+//! * `property`: the shipped dataflow over random histories: at every epoch a view is what
+//!   DataFusion answers in batch;
 //! * `query`: random dataflow files over random histories, against DataFusion and DuckDB;
-//! * `bytes`: HTTP, decoder, conditions, addresses and dataflow files under damaged and random input;
+//! * `bytes`: HTTP, decoder, conditions, addresses and dataflow files under damaged and random
+//!   input;
 //! * `guards`: random expressions that fail on some rows, against a look at each row alone;
 //! * `notation`: each operator by example, as rows that come and go;
 //! * `refused`, `unread`, `mistakes`: what a dataflow file may not say, and how it is told;
@@ -24,7 +26,8 @@
 //! * `front_doors`: the gateway and the dataflow in one program;
 //! * `foreign`: the lake as a reader that is not ours sees it.
 //!
-//! `UPDATE_EXPECT=1` rewrites the expected texts, `PINFLOW_CASES=1000` looks longer, `PINFLOW_SEED` elsewhere (`support/seed.rs`).
+//! `UPDATE_EXPECT=1` rewrites the expected texts, `PINFLOW_CASES=1000` looks longer, `PINFLOW_SEED`
+//! elsewhere (`support/seed.rs`).
 
 mod support {
     pub mod ferro;

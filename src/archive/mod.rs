@@ -1,35 +1,43 @@
 //! The raw archive: every record as it was received, in objects that can be read again.
 //!
-//! `topics/<topic>/partition=<p>/<topic>+<p>+<start offset, 10 digits>.json` holds a record a line: line `i` is the record at offset `start + i`. See
-//! `name` for the topic and p of each source. An object ends when it has enough records or bytes, when its first record was written long enough ago, or
-//! when offsets have a gap. A blank line stands for an offset without record, as in chunks, so that offsets can be told from the archive alone.
+//! `topics/<topic>/partition=<p>/<topic>+<p>+<start offset, 10 digits>.json` holds a record a line:
+//! line `i` is the record at offset `start + i`. See `name` for the topic and p of each source. An
+//! object ends when it has enough records or bytes, when its first record was written long enough
+//! ago, or when offsets have a gap. A blank line stands for an offset without record, as in chunks,
+//! so that offsets can be told from the archive alone.
 //!
-//! A record whose value is null (a tombstone) is a line too, which names the key that it deletes (see [`tombstone`]), so that a run over the archive
-//! deletes what the stream deleted.
+//! A record whose value is null (a tombstone) is a line too, which names the key that it deletes
+//! (see [`tombstone`]), so that a run over the archive deletes what the stream deleted.
 //!
 //! # Exactly once
 //! ```text
 //!  claim a chunk ──append(epoch)──> objects in memory ──full──> written at once
 //!  end of a commit ──seal(epoch)──> the rest is written; marks ──> checkpoint ──committed(its marks)
 //! ```
-//! Each process archives the partitions that it reads; their marks travel to the one that commits, as the positions of the source do.
+//! Each process archives the partitions that it reads; their marks travel to the one that commits,
+//! as the positions of the source do.
 //!
-//! `seal` gives, beside the positions of the source, a *mark* for each partition: where the object begins that holds its last committed record, and where
-//! that record ends. Both go into the checkpoint. An object that is still small is written again with the next seal, longer, under the same name; it never changes otherwise.
-//! After a crash the archive may hold more than the checkpoint knows. [`Archive::recover`] cuts the marked object where the mark says, and deletes
+//! `seal` gives, beside the positions of the source, a *mark* for each partition: where the object
+//! begins that holds its last committed record, and where that record ends. Both go into the
+//! checkpoint. An object that is still small is written again with the next seal, longer, under the
+//! same name; it never changes otherwise. After a crash the archive may hold more than the
+//! checkpoint knows. [`Archive::recover`] cuts the marked object where the mark says, and deletes
 //! what begins behind it; the source then delivers the same records again.
 //!
 //! # Late writers
-//! A process that is stopped for a while, or a request that is slow, may write after its successor did. What a checkpoint vouches for must not be
-//! shortened by that. In a folder a partition is locked by the process that writes it, for as long as it lives. In a bucket every put names the version
-//! that it replaces, so that one which comes late is refused by the store; one that came before ours is taken over if ours goes on with it, and ends the
-//! run otherwise: the next start cuts it off.
+//! A process that is stopped for a while, or a request that is slow, may write after its successor
+//! did. What a checkpoint vouches for must not be shortened by that. In a folder a partition is
+//! locked by the process that writes it, for as long as it lives. In a bucket every put names the
+//! version that it replaces, so that one which comes late is refused by the store; one that came
+//! before ours is taken over if ours goes on with it, and ends the run otherwise: the next start
+//! cuts it off.
 //!
 //! # Invariants
-//! 1. Objects of a partition do not overlap, and up to the committed offset they hold every offset that was appended.
+//! 1. Objects of a partition do not overlap, and up to the committed offset they hold every offset
+//!    that was appended.
 //! 2. Whatever the checkpoint's position says was written before the checkpoint is.
-//! 3. Nothing that someone else wrote is deleted: a partition without a mark in the checkpoint must have an empty folder, or one that says itself that
-//!    nothing in it was committed.
+//! 3. Nothing that someone else wrote is deleted: a partition without a mark in the checkpoint must
+//!    have an empty folder, or one that says itself that nothing in it was committed.
 
 mod error;
 mod name;
@@ -137,8 +145,9 @@ impl Archive {
         self
     }
 
-    /// Makes the archive what it was at the checkpoint with these positions, as far as it is `mine` (stream, partition): to be called before anything
-    /// is appended, by each process for the partitions that it reads.
+    /// Makes the archive what it was at the checkpoint with these positions, as far as it is `mine`
+    /// (stream, partition): to be called before anything is appended, by each process for the
+    /// partitions that it reads.
     pub async fn recover(
         &mut self,
         positions: &BTreeMap<String, Position>,
@@ -169,7 +178,8 @@ impl Archive {
         Ok(())
     }
 
-    /// Adds a chunk that was claimed in `epoch`. Chunks of a partition come in order, and epochs do not decrease.
+    /// Adds a chunk that was claimed in `epoch`. Chunks of a partition come in order, and epochs do
+    /// not decrease.
     pub fn append(&mut self, epoch: u64, chunk: &Chunk) {
         if chunk.records == 0 || self.failure.is_some() {
             return;
@@ -242,13 +252,14 @@ impl Archive {
         }
     }
 
-    /// Bytes that were given to be written and are not yet. Whoever claims chunks should pause above some bound.
+    /// Bytes that were given to be written and are not yet. Whoever claims chunks should pause
+    /// above some bound.
     pub fn unwritten_bytes(&self) -> usize {
         self.unwritten.load(Ordering::Relaxed)
     }
 
-    /// Begins to write what was appended in epochs up to `epoch`, at `now_ms` (milliseconds since 1970). The checkpoint of that epoch must wait for
-    /// [`Sealing::written`] and hold its marks.
+    /// Begins to write what was appended in epochs up to `epoch`, at `now_ms` (milliseconds since
+    /// 1970). The checkpoint of that epoch must wait for [`Sealing::written`] and hold its marks.
     pub fn seal(&mut self, epoch: u64, now_ms: i64) -> Sealing {
         let mut positions = BTreeMap::new();
         let keys: Vec<(usize, String)> = self.parts.keys().cloned().collect();

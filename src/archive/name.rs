@@ -10,8 +10,9 @@
 //! | digits (the emulator) | the stream | the digits |
 //! | any other name (MySQL: the table; a folder) | the name | 0 |
 //!
-//! A topic that is not the stream's name and does not end in `.<stream>` gets that ending: otherwise a reader could not tell the stream, and the
-//! streams of a shared Kinesis stream would write to one place. A slash in a topic is written `%2F`.
+//! A topic that is not the stream's name and does not end in `.<stream>` gets that ending:
+//! otherwise a reader could not tell the stream, and the streams of a shared Kinesis stream would
+//! write to one place. A slash in a topic is written `%2F`.
 
 use crate::source::stream_of_topic;
 

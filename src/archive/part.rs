@@ -44,7 +44,8 @@ pub(super) struct Object {
     pub since_ms: Option<i64>,
     /// How many records it was given to be written with.
     pub given: u64,
-    /// As what it was written. Whoever writes it holds this, so that what is shorter never replaces what is longer.
+    /// As what it was written. Whoever writes it holds this, so that what is shorter never replaces
+    /// what is longer.
     pub stored: Arc<Mutex<Stored>>,
 }
 

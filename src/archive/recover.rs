@@ -10,8 +10,8 @@ use super::{ArchiveError, GROWS_BELOW};
 /// How often it is tried to cut an object that someone else may still be writing.
 const TRIES: u32 = 3;
 
-/// Makes what is there of a partition what it was when the checkpoint was written: then the object that begins at `start` ended at `end`, and was the
-/// last.
+/// Makes what is there of a partition what it was when the checkpoint was written: then the object
+/// that begins at `start` ended at `end`, and was the last.
 pub(super) async fn recover(
     target: &Target,
     part: &mut Part,
@@ -53,7 +53,8 @@ pub(super) async fn recover(
         }
     };
     part.starts.push_back(start);
-    // In a bucket it is gone on with even if it is large: once it was written again, whoever wrote it before comes too late.
+    // In a bucket it is gone on with even if it is large: once it was written again, whoever wrote
+    // it before comes too late.
     if (kept.len() < GROWS_BELOW || target.is_bucket()) && records < roll_records {
         part.open = Object::at(start);
         part.open.push(kept, records);

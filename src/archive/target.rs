@@ -1,5 +1,5 @@
-//! Writing objects so that they are there, or not: never in part, not lost once written, and never in
-//! place of what someone else wrote meanwhile.
+//! Writing objects so that they are there, or not: never in part, not lost once written, and never
+//! in place of what someone else wrote meanwhile.
 
 use std::fs;
 use std::io;
@@ -69,7 +69,8 @@ impl Target {
         }
     }
 
-    /// Writes an object, in place of `version` or of an object that it goes on with. In a folder it is on disk when this returns.
+    /// Writes an object, in place of `version` or of an object that it goes on with. In a folder it
+    /// is on disk when this returns.
     pub(super) async fn put(
         &self,
         path: &str,
@@ -185,7 +186,8 @@ impl Target {
             Storage::Bucket(store, root) => {
                 async {
                     let prefix = self.at(folder)?;
-                    // Listing begins behind its offset: the last character less, and the object itself is listed too.
+                    // Listing begins behind its offset: the last character less, and the object
+                    // itself is listed too.
                     let mut before = self.at(from)?.to_string();
                     before.pop();
                     let offset = object_store::path::Path::parse(before)?;

@@ -1,7 +1,7 @@
 //! Parts of a checkpoint inside messages between processes.
 //!
-//! Checkpoints leave empty fields out, which only a self-describing format can read back; messages are in one that is not. So these parts travel as
-//! their JSON text.
+//! Checkpoints leave empty fields out, which only a self-describing format can read back; messages
+//! are in one that is not. So these parts travel as their JSON text.
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::ser::Error as _;

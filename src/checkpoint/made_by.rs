@@ -1,13 +1,16 @@
 //! By which statements the rows of a lake were made.
 //!
-//! Rows outlive the program that wrote them. Every checkpoint says by what they were made, and the next run compares: a table that another statement made cannot
-//! go on, and a view is written anew. Compared is what people wrote, and numbers of our own; never how a library prints or hashes something, since an
-//! upgrade of the program must not make every lake foreign to it.
+//! Rows outlive the program that wrote them. Every checkpoint says by what they were made, and the
+//! next run compares: a table that another statement made cannot go on, and a view is written anew.
+//! Compared is what people wrote, and numbers of our own; never how a library prints or hashes
+//! something, since an upgrade of the program must not make every lake foreign to it.
 //!
 //! # Invariants
-//! 1. A relation is as it was only if its own statement is, and those of all relations that it reads, and so on.
-//! 2. A view's rows lie where they lay only if the key and the rule that place them are as they were. Another version of the program writes views anew, because
-//!    functions may mean something else in it; rows of tables it takes as they are.
+//! 1. A relation is as it was only if its own statement is, and those of all relations that it
+//!    reads, and so on.
+//! 2. A view's rows lie where they lay only if the key and the rule that place them are as they
+//!    were. Another version of the program writes views anew, because functions may mean something
+//!    else in it; rows of tables it takes as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -67,7 +70,8 @@ impl fmt::Display for Difference {
 }
 
 impl MadeBy {
-    /// By the program of this version, which places rows of views by the rule of this number; no relation yet.
+    /// By the program of this version, which places rows of views by the rule of this number; no
+    /// relation yet.
     pub fn program(version: &str, placement: u32) -> MadeBy {
         MadeBy {
             program: version.to_owned(),
@@ -86,7 +90,8 @@ impl MadeBy {
         self.add(name, statement, vec![stream.to_owned()], Vec::new());
     }
 
-    /// Adds a view, after all tables and the views above it. It may read those whose names occur in its statement, though they may be names of columns there.
+    /// Adds a view, after all tables and the views above it. It may read those whose names occur in
+    /// its statement, though they may be names of columns there.
     pub fn view(&mut self, name: &str, statement: &str, key: Vec<String>) {
         let words: BTreeSet<_> = statement
             .split(' ')
@@ -106,7 +111,8 @@ impl MadeBy {
         self.relations.insert(name.to_owned(), relation);
     }
 
-    /// What differs between the statements that made the relation called `name` and those of `now`, if anything does.
+    /// What differs between the statements that made the relation called `name` and those of `now`,
+    /// if anything does.
     pub fn difference(&self, now: &MadeBy, name: &str) -> Option<Difference> {
         let mut seen = BTreeSet::new();
         let mut open = vec![name];

@@ -1,7 +1,7 @@
 //! Arguments that are addresses.
 //!
-//! clap repeats a wrong argument in its error, and a wrong address may hold a password: here the error is
-//! that of the address alone, which leaves secrets out.
+//! clap repeats a wrong argument in its error, and a wrong address may hold a password: here the
+//! error is that of the address alone, which leaves secrets out.
 
 use std::ffi::OsStr;
 use std::fmt::Display;

@@ -40,8 +40,9 @@ pub struct DeadLettersArgs {
 enum Action {
     /// Count them by stream and reason, the most frequent first
     List(ListArgs),
-    /// Send them in again, after a mistake in the dataflow file is mended. Those that are sent leave the dead letters in the commit
-    /// that adds what they became: rows, or dead letters with a new reason. No other pinflow may run on the lake meanwhile
+    /// Send them in again, after a mistake in the dataflow file is mended. Those that are sent
+    /// leave the dead letters in the commit that adds what they became: rows, or dead letters with
+    /// a new reason. No other pinflow may run on the lake meanwhile
     Retry(RetryArgs),
 }
 
@@ -84,8 +85,8 @@ struct RetryArgs {
     /// The prefix of the lake's tables
     #[arg(long, value_name = "TEXT", default_value = "", value_parser = prefix)]
     prefix: String,
-    /// The statements of tables and streams that changed give the same rows of all records that are in the tables: take their rows
-    /// as they are
+    /// The statements of tables and streams that changed give the same rows of all records that are
+    /// in the tables: take their rows as they are
     #[arg(long)]
     same_rows: bool,
     /// Worker threads [default: one per core]

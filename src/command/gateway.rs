@@ -28,13 +28,15 @@ pub struct GatewayArgs {
 /// What is behind the doors, and who may come in; the same for `gateway` and for `run --gateway`.
 #[derive(clap::Args, Clone, Debug)]
 pub struct DoorArgs {
-    /// Where records for /topics go: log:FOLDER, kafka://host:port or kinesis://[?region=..] [default: the lake's embedded log]
+    /// Where records for /topics go: log:FOLDER, kafka://host:port or kinesis://[?region=..]
+    /// [default: the lake's embedded log]
     #[arg(long, value_name = "TO", value_parser = Address::<BackendSpec>::new())]
     topics_to: Option<BackendSpec>,
     /// Where records for /streams go [default: the lake's embedded log]
     #[arg(long, value_name = "TO", value_parser = Address::<BackendSpec>::new())]
     streams_to: Option<BackendSpec>,
-    /// The streams of the dataflow: records of a Kinesis stream go to the topic of the one that its name or partition key ends in
+    /// The streams of the dataflow: records of a Kinesis stream go to the topic of the one that its
+    /// name or partition key ends in
     #[arg(
         long,
         value_name = "NAMES",
@@ -74,7 +76,8 @@ pub struct DoorArgs {
     /// Origins of web pages that may use the gateway: none, *, or a list
     #[arg(long, value_name = "ORIGINS", default_value = "none")]
     cors: String,
-    /// Names that requests from this machine may call pinflow by, beside its addresses and localhost; * for any
+    /// Names that requests from this machine may call pinflow by, beside its addresses and
+    /// localhost; * for any
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub(super) allow_host: Vec<String>,
 }

@@ -1,7 +1,8 @@
 //! `launch`: one dataflow on several processes of this machine.
 //!
-//! The processes talk over TCP connections of their own; process 0 serves and commits. This one only starts them and waits. Each reads the
-//! end of a pipe whose other end is here: closing it asks a process to end well, and it closes with this process, however that ends.
+//! The processes talk over TCP connections of their own; process 0 serves and commits. This one
+//! only starts them and waits. Each reads the end of a pipe whose other end is here: closing it
+//! asks a process to end well, and it closes with this process, however that ends.
 //!
 //! # Invariants
 //! 1. A signal reaches this process alone, and all others through their pipes, once.

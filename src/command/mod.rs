@@ -38,11 +38,13 @@ enum Subcommand {
     Check(check::CheckArgs),
     /// Print the dataflow that a file becomes
     Explain(check::ExplainArgs),
-    /// Take records over HTTP, as the Kafka REST proxy and Kinesis do, for Kafka, Kinesis or a log of our own
+    /// Take records over HTTP, as the Kafka REST proxy and Kinesis do, for Kafka, Kinesis or a log
+    /// of our own
     Gateway(gateway::GatewayArgs),
     /// Post the streams of an emulated service, to files, a gateway, Kafka or Kinesis
     Emulate(crate::emulator::EmulateArgs),
-    /// Measure this machine: files to committed tables and views, restart, freshness, and the stages alone
+    /// Measure this machine: files to committed tables and views, restart, freshness, and the
+    /// stages alone
     Bench(bench::BenchArgs),
 }
 

@@ -38,12 +38,15 @@ pub struct RunArgs {
     /// The dataflow file
     #[arg(value_name = "FILE.sql", default_value_os_t = super::default_dataflow())]
     dataflow: PathBuf,
-    /// Take records over HTTP here, as the Kafka REST proxy and Kinesis do; without --source they are what is read
+    /// Take records over HTTP here, as the Kafka REST proxy and Kinesis do; without --source they
+    /// are what is read
     #[arg(long, value_name = "ADDR")]
     gateway: Option<SocketAddr>,
     #[command(flatten)]
     doors: DoorArgs,
-    /// Where records come from: dir:PATH, dir:s3://bucket/prefix, kafka://HOST:9092?topic_prefix=ID., kinesis://STREAM, mysql://USER@HOST/DATABASE, or emulator:[?rate=POSTS_A_SECOND&posts=N&seed=S]
+    /// Where records come from: dir:PATH, dir:s3://bucket/prefix,
+    /// kafka://HOST:9092?topic_prefix=ID., kinesis://STREAM, mysql://USER@HOST/DATABASE, or
+    /// emulator:[?rate=POSTS_A_SECOND&posts=N&seed=S]
     #[arg(
         long,
         value_name = "SOURCE",
@@ -51,16 +54,20 @@ pub struct RunArgs {
         help = "Where records come from: dir:PATH, dir:s3://bucket/prefix, kafka://HOST:9092?topic_prefix=ID., kinesis://STREAM, mysql://USER@HOST/DATABASE, or emulator:[?rate=POSTS_A_SECOND&posts=N&seed=S] [default: what the gateway takes, else emulator:?rate=100]"
     )]
     source: Option<SourceSpec>,
-    /// What to do when Kafka no longer has records that were not read: end, or go on at the oldest or behind the newest
+    /// What to do when Kafka no longer has records that were not read: end, or go on at the oldest
+    /// or behind the newest
     #[arg(long, value_enum, value_name = "ANSWER")]
     on_lost_offsets: Option<LostOffsets>,
-    /// What to do about a file that cannot be read on (a record of more than 32 MiB, damaged compression, no permission): end, or make its rest a dead letter and go on behind it
+    /// What to do about a file that cannot be read on (a record of more than 32 MiB, damaged
+    /// compression, no permission): end, or make its rest a dead letter and go on behind it
     #[arg(long, value_enum, value_name = "ANSWER", default_value = "fail")]
     on_bad_file: BadFile,
-    /// Go on at the lake's positions although they are of another source: this is the same one, reached in another way
+    /// Go on at the lake's positions although they are of another source: this is the same one,
+    /// reached in another way
     #[arg(long)]
     source_moved: bool,
-    /// Keep every record as it came in a folder or s3://bucket/prefix, readable again with --source dir:
+    /// Keep every record as it came in a folder or s3://bucket/prefix, readable again with --source
+    /// dir:
     #[arg(long, value_name = "ARCHIVE", value_parser = NonEmptyStringValueParser::new())]
     archive: Option<String>,
     /// End when everything that is there now has been read; without it, new records are waited for
@@ -220,8 +227,8 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     let ended = run_on(&runtime, &args);
-    // Nothing that is still being waited for is worth the time, and libraries panic where their runtime ends below
-    // them: it ends with the process.
+    // Nothing that is still being waited for is worth the time, and libraries panic where their
+    // runtime ends below them: it ends with the process.
     std::mem::forget(runtime);
     ended
 }

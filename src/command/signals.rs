@@ -1,6 +1,7 @@
 //! Ctrl-C, and what else asks a run to end.
 //!
-//! The first signal asks, the second ends the process. Whatever the run waits for, it ends within [`STOP_WITHIN`].
+//! The first signal asks, the second ends the process. Whatever the run waits for, it ends within
+//! [`STOP_WITHIN`].
 
 use std::io::IsTerminal;
 use std::pin::pin;
@@ -59,7 +60,8 @@ fn ignores_hangup() -> bool {
     ignored.is_some_and(|mask| mask & 1 == 1)
 }
 
-/// Stops the run of `outcome` when it is asked to, on a thread of its own that waits for nothing else.
+/// Stops the run of `outcome` when it is asked to, on a thread of its own that waits for nothing
+/// else.
 pub(super) fn stop_on_signals(outcome: &Outcome) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -107,7 +107,8 @@ impl Batch {
         self.offsets.truncate(rows);
     }
 
-    /// Hands over the rows and starts anew. `buffers` are the text buffers that views name by number.
+    /// Hands over the rows and starts anew. `buffers` are the text buffers that views name by
+    /// number.
     pub(super) fn finish(&mut self, buffers: Arc<[Buffer]>) -> (RecordBatch, RowOffsets) {
         let rows = self.rows();
         let mut empty = Vec::with_capacity(self.columns.len());

@@ -1,8 +1,8 @@
 //! A column being filled: each value is read from the text straight into its place.
 //!
-//! Every row's slot exists, as null, before its record is read, so a key that is missing needs no work and one that comes twice
-//! overwrites. The quick paths take values as they are nearly always written; all else goes through [`value::read`] and the
-//! conversions of the module's table.
+//! Every row's slot exists, as null, before its record is read, so a key that is missing needs no
+//! work and one that comes twice overwrites. The quick paths take values as they are nearly always
+//! written; all else goes through [`value::read`] and the conversions of the module's table.
 
 use std::sync::Arc;
 
@@ -121,7 +121,8 @@ impl Column {
         }
     }
 
-    /// Reads the value at `at` into `row`'s slot and returns the position after it. `IN_CHUNK` only if the text is the chunk.
+    /// Reads the value at `at` into `row`'s slot and returns the position after it. `IN_CHUNK` only
+    /// if the text is the chunk.
     #[inline(always)]
     pub(super) fn assign<S: Scan, const IN_CHUNK: bool>(
         &mut self,
@@ -266,10 +267,11 @@ impl Column {
         match self.values {
             Values::Text(mut slots) => {
                 slots.truncate(rows);
-                // SAFETY: there are as many views as validity bits. Every view, also under a null, is zero or was made by
-                // `Strings` from text that was validated as UTF-8, cut next to ASCII characters; it holds
-                // its text, or points to where that text is in the chunk or the side buffer. Rows whose record failed were
-                // cleared before the side buffer was cut. (Validating all again was measured to cost more than decoding.)
+                // SAFETY: there are as many views as validity bits. Every view, also under a null,
+                // is zero or was made by `Strings` from text that was validated as UTF-8, cut next
+                // to ASCII characters; it holds its text, or points to where that text is in the
+                // chunk or the side buffer. Rows whose record failed were cleared before the side
+                // buffer was cut. (Validating all again was measured to cost more than decoding.)
                 Arc::new(unsafe {
                     StringViewArray::new_unchecked(
                         ScalarBuffer::from(slots),
@@ -360,7 +362,8 @@ fn cut<T: arrow::datatypes::ArrowNativeType>(mut slots: Vec<T>, rows: usize) -> 
     ScalarBuffer::from(slots)
 }
 
-/// What `parse` makes of the content of the string `value`. The outer error is a string that cannot be unescaped.
+/// What `parse` makes of the content of the string `value`. The outer error is a string that cannot
+/// be unescaped.
 fn in_string<T>(
     text: &[u8],
     value: Value,

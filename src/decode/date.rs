@@ -6,11 +6,12 @@
 //! | `2020:08:28 03:52:47` | one producer that has it so |
 //! | `2020-08-28` | a date; as a timestamp its midnight |
 //!
-//! The seconds may have a fraction (digits beyond the microsecond are dropped) and a zone may follow (`Z`, `+02:00`, `+0200`), in
-//! which case the result is that moment in UTC. Without zone the time is taken as it stands. Blanks around do not matter.
+//! The seconds may have a fraction (digits beyond the microsecond are dropped) and a zone may
+//! follow (`Z`, `+02:00`, `+0200`), in which case the result is that moment in UTC. Without zone
+//! the time is taken as it stands. Blanks around do not matter.
 //!
-//! Dates with slashes (`03/02/2020`) are refused: a declaration does not say whether day or month comes first. `parse_timestamp`
-//! is told.
+//! Dates with slashes (`03/02/2020`) are refused: a declaration does not say whether day or month
+//! comes first. `parse_timestamp` is told.
 
 use super::fault::Problem;
 

@@ -14,7 +14,8 @@ use super::scan::{self, Scan};
 use super::strings::Strings;
 use super::value::{self, skip_blanks};
 
-/// The most bytes decoded in one go, so that positions and counts fit the 31 bits that Arrow's views and lists have.
+/// The most bytes decoded in one go, so that positions and counts fit the 31 bits that Arrow's
+/// views and lists have.
 pub(super) const PIECE: usize = 1 << 30;
 
 /// What a chunk became.
@@ -41,7 +42,8 @@ pub struct Reject {
     pub reason: String,
 }
 
-/// Decodes the records of one stream; made once and fed chunk after chunk, as it learns what its records look like.
+/// Decodes the records of one stream; made once and fed chunk after chunk, as it learns what its
+/// records look like.
 pub struct Decoder {
     pub(super) batch: Batch,
     pub(super) keys: Keys,
@@ -89,8 +91,8 @@ impl Decoder {
     /// A decoder into the declared columns.
     ///
     /// # Errors
-    /// When a column has a type other than Utf8View, Int64, Int32, Float64, Boolean, Timestamp(Microsecond, None), Date32, or List of
-    /// Utf8View or Float64.
+    /// When a column has a type other than Utf8View, Int64, Int32, Float64, Boolean,
+    /// Timestamp(Microsecond, None), Date32, or List of Utf8View or Float64.
     pub fn new(schema: SchemaRef) -> Result<Decoder, UnsupportedColumn> {
         Ok(Decoder {
             keys: Keys::new(schema.fields().iter().map(|field| field.name().as_str())),
@@ -224,7 +226,8 @@ impl Decoder {
 
     /// Decodes bytes that are UTF-8 and returns the number of records.
     ///
-    /// A record is expected to be one object. Its end is found by reading it. Whatever else the line is, it is read again as a line.
+    /// A record is expected to be one object. Its end is found by reading it. Whatever else the
+    /// line is, it is read again as a line.
     #[inline(always)]
     fn decode_text<S: Scan>(&mut self, bytes: &Bytes, first_offset: u64) -> u64 {
         let text: &[u8] = bytes;
@@ -279,8 +282,8 @@ impl Decoder {
         offset - first_offset
     }
 
-    /// Reads the object that begins at `at` into the next row's slots, and returns the position after it. `IN_CHUNK` only if the text is
-    /// the chunk.
+    /// Reads the object that begins at `at` into the next row's slots, and returns the position
+    /// after it. `IN_CHUNK` only if the text is the chunk.
     #[inline(always)]
     pub(super) fn object<S: Scan, const IN_CHUNK: bool>(
         &mut self,
@@ -310,7 +313,8 @@ impl Decoder {
         }
     }
 
-    /// Takes back the rows from `rows` on, with what the row being read left behind, and cuts the side buffer to `side`.
+    /// Takes back the rows from `rows` on, with what the row being read left behind, and cuts the
+    /// side buffer to `side`.
     #[cold]
     #[inline(never)]
     pub(super) fn take_back(&mut self, rows: usize, side: usize) {

@@ -1,12 +1,15 @@
 //! Which column comes next: speculation on the order of keys.
 //!
-//! Producers write the keys of every record in the same order and with the same blanks. So for each key there is a guess of
-//! the bytes that follow its value, from the comma to the first byte of the next value (`,"title":` or `, "title": ` or the
-//! closing `}`), learned from earlier records. Comparing up to 32 bytes under a mask then replaces skipping blanks, scanning
-//! the key and looking it up. There are two guesses after each key: the likely one, and the one seen before it, so that one
-//! odd record does not spoil the next. Where both are wrong the key is read as any JSON parser would, and learned.
+//! Producers write the keys of every record in the same order and with the same blanks. So for each
+//! key there is a guess of the bytes that follow its value, from the comma to the first byte of the
+//! next value (`,"title":` or `, "title": ` or the closing `}`), learned from earlier records.
+//! Comparing up to 32 bytes under a mask then replaces skipping blanks, scanning the key and
+//! looking it up. There are two guesses after each key: the likely one, and the one seen before it,
+//! so that one odd record does not spoil the next. Where both are wrong the key is read as any JSON
+//! parser would, and learned.
 //!
-//! Guesses belong to keys, not to whole records: an extra, missing or moved key costs one look-up, no more.
+//! Guesses belong to keys, not to whole records: an extra, missing or moved key costs one look-up,
+//! no more.
 
 use rustc_hash::FxHashMap;
 

@@ -5,8 +5,9 @@
 //!  item  = object | array | string     the string only outside a string
 //!  array = [ object, object, .. ]
 //! ```
-//! Objects become rows one by one. What an object (or a string) became stands once what follows is allowed: another item, `,` or
-//! `]` in an array, or the end of the line. Otherwise it is taken back and rejected with all that follows.
+//! Objects become rows one by one. What an object (or a string) became stands once what follows is
+//! allowed: another item, `,` or `]` in an array, or the end of the line. Otherwise it is taken
+//! back and rejected with all that follows.
 
 use std::ops::Range;
 
@@ -20,7 +21,8 @@ use super::scan::Baseline;
 use super::strings::unescape;
 use super::value::{self, Kind, skip_blanks};
 
-/// After this many rejects the rest of a line is one more, so that a short record cannot become endless dead letters.
+/// After this many rejects the rest of a line is one more, so that a short record cannot become
+/// endless dead letters.
 const REJECTS_PER_LINE: usize = 1000;
 
 /// The record that is being read.
@@ -44,7 +46,8 @@ struct Progress {
     last: Option<Item>,
 }
 
-/// An object, a string, or what stands in the place of one: where it began, and how much there was before it.
+/// An object, a string, or what stands in the place of one: where it began, and how much there was
+/// before it.
 #[derive(Clone, Copy)]
 struct Item {
     start: usize,
@@ -101,7 +104,8 @@ impl Decoder {
         }
     }
 
-    /// Reads one object, unwraps one string, or rejects one other value. The error is text that is not JSON.
+    /// Reads one object, unwraps one string, or rejects one other value. The error is text that is
+    /// not JSON.
     fn item(
         &mut self,
         text: &[u8],
@@ -146,7 +150,8 @@ impl Decoder {
                     }
                     Err(fault) => {
                         self.take_back(item.rows, item.side);
-                        // If the object is JSON, the fault is its own and its neighbours go through.
+                        // If the object is JSON, the fault is its own and its neighbours go
+                        // through.
                         progress.at = value::skip::<Baseline>(text, start)?;
                         self.reject(text, start..progress.at, *fault, record);
                     }

@@ -26,8 +26,8 @@ fn eight(bytes: u64, count: usize) -> u64 {
     high.wrapping_add(low) >> 32
 }
 
-/// The integer that begins at `at` and where it ends, when it has at most eight digits, nothing but digits, and is not near the end
-/// of the text.
+/// The integer that begins at `at` and where it ends, when it has at most eight digits, nothing but
+/// digits, and is not near the end of the text.
 #[inline(always)]
 pub(super) fn short_integer(text: &[u8], at: usize) -> Option<(i64, usize)> {
     let block = block_at::<16>(text, at)?;
@@ -45,11 +45,11 @@ pub(super) fn short_integer(text: &[u8], at: usize) -> Option<(i64, usize)> {
     Some((if sign == 1 { -number } else { number }, at + end))
 }
 
-/// The number that begins at `at` and where it ends, when it is written without exponent in fewer than sixteen bytes and is not
-/// near the end of the text.
+/// The number that begins at `at` and where it ends, when it is written without exponent in fewer
+/// than sixteen bytes and is not near the end of the text.
 ///
-/// The result is the double nearest to the number: both the digits as an integer and the power of ten are exact, so the one
-/// division rounds once.
+/// The result is the double nearest to the number: both the digits as an integer and the power of
+/// ten are exact, so the one division rounds once.
 #[inline(always)]
 pub(super) fn short_double(text: &[u8], at: usize) -> Option<(f64, usize)> {
     let block = block_at::<16>(text, at)?;
@@ -135,7 +135,8 @@ pub(super) fn end(text: &[u8], start: usize) -> Result<usize, Box<Fault>> {
     Ok(at)
 }
 
-/// The number written in the text of a string: blanks around it, a plus sign and leading zeros do not matter.
+/// The number written in the text of a string: blanks around it, a plus sign and leading zeros do
+/// not matter.
 pub(super) fn in_text(text: &str) -> Option<&[u8]> {
     let text = text.trim();
     let number = text.strip_prefix('+').unwrap_or(text);

@@ -2,8 +2,9 @@
 
 /// The offset of every row of a batch, kept as runs.
 ///
-/// Nearly always row `i` is record `first_offset + i`, so a run of rows whose offsets ascend by one is one entry. A new run
-/// starts after a blank or rejected record and at every further row of a record that holds several.
+/// Nearly always row `i` is record `first_offset + i`, so a run of rows whose offsets ascend by one
+/// is one entry. A new run starts after a blank or rejected record and at every further row of a
+/// record that holds several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowOffsets {
     runs: Vec<Run>,

@@ -1,8 +1,9 @@
 //! Finds where the plain part of a JSON string ends, 64 bytes at a step.
 //!
-//! The end is the first *special* byte: `"`, `\` or a control byte (below 0x20). There is one scanner for any machine
-//! (eight bytes in a word) and one for each vector width of x86-64; the decoder is compiled once per scanner and picks the
-//! widest at run time. 64 bytes cover most strings of a record, so that the loop's exit is predicted.
+//! The end is the first *special* byte: `"`, `\` or a control byte (below 0x20). There is one
+//! scanner for any machine (eight bytes in a word) and one for each vector width of x86-64; the
+//! decoder is compiled once per scanner and picks the widest at run time. 64 bytes cover most
+//! strings of a record, so that the loop's exit is predicted.
 
 /// How a block is searched.
 pub(super) trait Scan {
@@ -16,8 +17,8 @@ pub(super) fn block_at<const N: usize>(text: &[u8], at: usize) -> Option<&[u8; N
     if text.len() < N || at > text.len() - N {
         return None;
     }
-    // SAFETY: `at + N` is at most the length, as was just found. (Slicing checks it three times over, which is a tenth of all
-    // instructions of the decoder.)
+    // SAFETY: `at + N` is at most the length, as was just found. (Slicing checks it three times
+    // over, which is a tenth of all instructions of the decoder.)
     Some(unsafe { &*text.as_ptr().add(at).cast::<[u8; N]>() })
 }
 
@@ -101,7 +102,8 @@ impl Scan for Words {
     fn first_special(block: &[u8; 64]) -> usize {
         const ONES: u64 = u64::from_ne_bytes([1; 8]);
         const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-        // The high bit of each zero byte. A byte above a zero byte may be marked falsely, never one below the first.
+        // The high bit of each zero byte. A byte above a zero byte may be marked falsely, never one
+        // below the first.
         let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGH;
         for (index, bytes) in block.as_chunks::<8>().0.iter().enumerate() {
             let word = u64::from_le_bytes(*bytes);
@@ -161,7 +163,8 @@ mod x86_64 {
         fn first_special(block: &[u8; 64]) -> usize {
             let mut mask = 0u64;
             for (index, lane) in block.as_chunks::<32>().0.iter().enumerate() {
-                // SAFETY: whoever names this scanner has found AVX2, and `lane` is 32 readable bytes.
+                // SAFETY: whoever names this scanner has found AVX2, and `lane` is 32 readable
+                // bytes.
                 let special = unsafe {
                     let bytes = _mm256_loadu_si256(lane.as_ptr().cast());
                     let quote = _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(b'"' as i8));
@@ -184,7 +187,8 @@ mod x86_64 {
     impl Scan for Avx512 {
         #[inline(always)]
         fn first_special(block: &[u8; 64]) -> usize {
-            // SAFETY: whoever names this scanner has found AVX-512BW, and `block` is 64 readable bytes.
+            // SAFETY: whoever names this scanner has found AVX-512BW, and `block` is 64 readable
+            // bytes.
             let mask = unsafe {
                 let bytes = _mm512_loadu_si512(block.as_ptr().cast());
                 _mm512_cmpeq_epi8_mask(bytes, _mm512_set1_epi8(b'"' as i8))

@@ -1,6 +1,8 @@
-//! Where the text of TEXT columns lives: string views, and the side buffer for text that is not in the chunk as it should be.
+//! Where the text of TEXT columns lives: string views, and the side buffer for text that is not in
+//! the chunk as it should be.
 //!
-//! A view is Arrow's 16 bytes: the length, and either up to 12 bytes of text or its first four, a buffer's number and an offset.
+//! A view is Arrow's 16 bytes: the length, and either up to 12 bytes of text or its first four, a
+//! buffer's number and an offset.
 
 use super::fault::{Fault, Why};
 use super::scan::{Baseline, Scan, block_at, plain_end};
@@ -40,7 +42,8 @@ impl Strings {
         }
     }
 
-    /// From here on the text is the chunk, or something else whose strings must be copied. Says what it was before.
+    /// From here on the text is the chunk, or something else whose strings must be copied. Says
+    /// what it was before.
     pub(super) fn set_in_chunk(&mut self, in_chunk: bool) -> bool {
         std::mem::replace(&mut self.in_chunk, in_chunk)
     }
@@ -61,8 +64,8 @@ impl Strings {
         std::mem::take(&mut self.side)
     }
 
-    /// A view of the string whose quote is at `at` in the chunk, and the position after its closing quote, when it is plain and
-    /// not near the end of the chunk.
+    /// A view of the string whose quote is at `at` in the chunk, and the position after its closing
+    /// quote, when it is plain and not near the end of the chunk.
     #[inline(always)]
     pub(super) fn plain_in_chunk<S: Scan>(text: &[u8], at: usize) -> Option<(u128, usize)> {
         let block = block_at::<65>(text, at)?;
@@ -107,7 +110,8 @@ impl Strings {
         }
     }
 
-    /// What `use_content` makes of the string with escapes whose content begins at `start`; nothing is kept.
+    /// What `use_content` makes of the string with escapes whose content begins at `start`; nothing
+    /// is kept.
     pub(super) fn with_unescaped<T>(
         &mut self,
         text: &[u8],
@@ -133,7 +137,8 @@ impl Strings {
         self.unescaped(text, start)
     }
 
-    /// A view of the string with escapes whose content begins at `start`, and the position of its closing quote.
+    /// A view of the string with escapes whose content begins at `start`, and the position of its
+    /// closing quote.
     fn unescaped(&mut self, text: &[u8], start: usize) -> Result<(u128, usize), Box<Fault>> {
         let from = self.side.len();
         let end = unescape(text, start, &mut self.side)?;
@@ -172,8 +177,9 @@ fn outline(prefix: &[u8; 4], length: usize, buffer: u64, offset: usize) -> u128 
     u128::from(high) << 64 | u128::from(low)
 }
 
-/// Appends the content of the string that begins at `from` (after its quote) to `out`, escapes resolved, and returns the
-/// position of the closing quote. On a fault `out` holds the part before it.
+/// Appends the content of the string that begins at `from` (after its quote) to `out`, escapes
+/// resolved, and returns the position of the closing quote. On a fault `out` holds the part before
+/// it.
 pub(super) fn unescape(text: &[u8], from: usize, out: &mut Vec<u8>) -> Result<usize, Box<Fault>> {
     let mut at = from;
     loop {
@@ -205,7 +211,8 @@ pub(super) fn unescape(text: &[u8], from: usize, out: &mut Vec<u8>) -> Result<us
     }
 }
 
-/// The character that the `\u` escape at `at` (perhaps with the one after it) stands for, and where the text goes on.
+/// The character that the `\u` escape at `at` (perhaps with the one after it) stands for, and where
+/// the text goes on.
 fn unicode(text: &[u8], at: usize) -> Result<(char, usize), Box<Fault>> {
     let first = hex(text, at)?;
     if let Some(character) = char::from_u32(first) {

@@ -1,4 +1,5 @@
-//! JSON values of any kind: where they end and what kind they are. For what speculation and the fast paths leave over.
+//! JSON values of any kind: where they end and what kind they are. For what speculation and the
+//! fast paths leave over.
 
 use super::fault::{Fault, Why};
 use super::number;
@@ -26,7 +27,8 @@ pub(super) enum Kind {
     Nested,
 }
 
-/// The first byte of `text` at or after `at` that is no blank. A newline is none: it ends the record.
+/// The first byte of `text` at or after `at` that is no blank. A newline is none: it ends the
+/// record.
 #[inline(always)]
 pub(super) fn skip_blanks(text: &[u8], mut at: usize) -> usize {
     while matches!(text.get(at), Some(b' ' | b'\t' | b'\r')) {
@@ -75,8 +77,8 @@ pub(super) fn skip<S: Scan>(text: &[u8], at: usize) -> Result<usize, Box<Fault>>
     read(text, at).map(|value| value.end)
 }
 
-/// The byte after the string that begins at `start`, and whether it has escapes. Surrogates are not paired here: that is for
-/// whoever uses the text.
+/// The byte after the string that begins at `start`, and whether it has escapes. Surrogates are not
+/// paired here: that is for whoever uses the text.
 #[inline(always)]
 fn string_end<S: Scan>(text: &[u8], start: usize) -> Result<(usize, bool), Box<Fault>> {
     let mut escaped = false;
@@ -101,7 +103,8 @@ fn string_end<S: Scan>(text: &[u8], start: usize) -> Result<(usize, bool), Box<F
     }
 }
 
-/// The byte after the object or array that begins at `start`. Depth costs a byte of memory a level, not stack.
+/// The byte after the object or array that begins at `start`. Depth costs a byte of memory a level,
+/// not stack.
 fn nested_end<S: Scan>(text: &[u8], start: usize) -> Result<usize, Box<Fault>> {
     // The closing brackets that are due, innermost last.
     let mut due = Vec::new();

@@ -51,7 +51,8 @@ fn volatile(text: &StatementText, call: &ScalarFunction) -> Result<(), Definitio
     ))
 }
 
-/// What is wrong with a call of a function of ours that takes a literal and is given something else.
+/// What is wrong with a call of a function of ours that takes a literal and is given something
+/// else.
 fn literals(text: &StatementText, call: &ScalarFunction) -> Result<(), DefinitionError> {
     let Some(from) = literals_from(&call.func) else {
         return Ok(());

@@ -1,6 +1,7 @@
 //! What the parser and the planner complain about, as sentences with a place.
 //!
-//! DataFusion names Arrow's types and lists every signature of a function; users know SQL's types, and need to see what to change.
+//! DataFusion names Arrow's types and lists every signature of a function; users know SQL's types,
+//! and need to see what to change.
 
 use datafusion_common::DataFusionError;
 use datafusion_expr::LogicalPlan;
@@ -224,7 +225,8 @@ impl<'a> Unknown<'a> {
         ("Invalid function '", FUNCTION),
     ];
 
-    /// Reads `No field named x. Did you mean 'y'?\nValid fields are y, z.`; what comes behind the name may be missing.
+    /// Reads `No field named x. Did you mean 'y'?\nValid fields are y, z.`; what comes behind the
+    /// name may be missing.
     fn read(what: &'a str) -> Option<Self> {
         let (begin, kind) = Self::KINDS
             .into_iter()
@@ -245,7 +247,8 @@ impl<'a> Unknown<'a> {
                     .trim_end_matches('.'),
             )
         };
-        // The names of columns are case-sensitive only in quotes: the one that was meant has capitals.
+        // The names of columns are case-sensitive only in quotes: the one that was meant has
+        // capitals.
         let in_quotes = between("refer to the ", " column");
         let name = &rest[..end];
         let near = in_quotes.or_else(|| between("Did you mean '", "'?"));
@@ -285,7 +288,8 @@ impl<'a> Unknown<'a> {
     }
 }
 
-/// If the complaint is about the arguments of a function: its name, what is wrong, and how it can be called.
+/// If the complaint is about the arguments of a function: its name, what is wrong, and how it can
+/// be called.
 fn wrong_call(root: &str) -> Option<(String, String, Option<String>)> {
     const MATCHES: &str = "No function matches the given name and argument types '";
     let call = root.split_once(MATCHES)?.1;

@@ -1,13 +1,14 @@
 //! A dataflow file, read and checked: its streams, its tables, its views.
 //!
-//! The file is stock SQL (three kinds of statement, and plain views as names for queries). Each query is planned and
-//! optimised by DataFusion here, once; what the engine makes of a plan is `plan`'s business. Nothing in this folder
-//! knows of workers or state.
+//! The file is stock SQL (three kinds of statement, and plain views as names for queries). Each
+//! query is planned and optimised by DataFusion here, once; what the engine makes of a plan is
+//! `plan`'s business. Nothing in this folder knows of workers or state.
 //!
 //! # Invariants
-//! 1. A definition that loads has resolved every name and type; a table reads exactly one stream, statelessly.
-//! 2. Statements see only what stands above them, so views form no cycle and are kept in an order in which each one's inputs
-//!    come first.
+//! 1. A definition that loads has resolved every name and type; a table reads exactly one stream,
+//!    statelessly.
+//! 2. Statements see only what stands above them, so views form no cycle and are kept in an order
+//!    in which each one's inputs come first.
 
 mod calls;
 mod columns;
@@ -49,8 +50,9 @@ pub struct StreamDef {
     pub relation: String,
     /// The stream's name, such as `pin`: what sources are asked for.
     pub name: String,
-    /// The declared columns. Those that are NOT NULL make a dead letter of a record without them, so that
-    /// to everything behind the decoder all columns are nullable: see [`StreamDef::decoded`].
+    /// The declared columns. Those that are NOT NULL make a dead letter of a record without them,
+    /// so that to everything behind the decoder all columns are nullable: see
+    /// [`StreamDef::decoded`].
     pub schema: SchemaRef,
     /// Its statement.
     pub text: StatementText,
@@ -107,7 +109,8 @@ pub struct Definition {
 }
 
 impl Definition {
-    /// Reads and checks the file at `path`; where there is no [`SHIPPED`], the text that the program brings.
+    /// Reads and checks the file at `path`; where there is no [`SHIPPED`], the text that the
+    /// program brings.
     pub fn load(path: &Path) -> Result<Definition, DefinitionError> {
         let file = path.display().to_string();
         match std::fs::read_to_string(path) {

@@ -3,8 +3,8 @@
 //! The model is weaker than any file system that is in use, so what survives here survives there:
 //! of the bytes written since a file was synced, and of the names changed since a folder was, any
 //! subset may be on disk; a write may be there in part, or as zeros. Only a rename and a cut are
-//! whole or not at all. What a sync that failed was about stays uncertain, whatever later syncs say,
-//! until it is written again.
+//! whole or not at all. What a sync that failed was about stays uncertain, whatever later syncs
+//! say, until it is written again.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

@@ -11,8 +11,8 @@ const CONNECTIONS_MIN: u64 = 4;
 pub fn raise_limit() {
     let Some(mut limit) = limit() else { return };
     limit.rlim_cur = limit.rlim_max;
-    // SAFETY: the call reads the struct and nothing else. Where the limit cannot be raised, doors have
-    // fewer connections.
+    // SAFETY: the call reads the struct and nothing else. Where the limit cannot be raised, doors
+    // have fewer connections.
     let _ = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
 }
 

@@ -6,10 +6,12 @@
 //! ```
 //!
 //! # Invariants
-//! 1. The number of connections is bounded, below the number of files that the process may open: peers
-//!    that hold connections never keep the lake or a source from opening a file.
-//! 2. No peer holds a connection by silence: heads, idle keep-alives and reads of answers have limits.
-//! 3. The bytes of bodies that are in memory at once are bounded for all connections together ([`Room`]).
+//! 1. The number of connections is bounded, below the number of files that the process may open:
+//!    peers that hold connections never keep the lake or a source from opening a file.
+//! 2. No peer holds a connection by silence: heads, idle keep-alives and reads of answers have
+//!    limits.
+//! 3. The bytes of bodies that are in memory at once are bounded for all connections together
+//!    ([`Room`]).
 
 mod descriptors;
 mod room;
@@ -39,7 +41,8 @@ pub use room::{Place, Room};
 use stall::Stalling;
 pub use visitor::{Refuse, Visitors, pass};
 
-/// How long to wait when no connection can be accepted, for instance because too many files are open.
+/// How long to wait when no connection can be accepted, for instance because too many files are
+/// open.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 
 /// What connections may do.
@@ -47,7 +50,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 pub struct Limits {
     /// How many connections there may be; others wait.
     pub connections: usize,
-    /// How long a client may take to send the head of a request, and a kept connection may be silent.
+    /// How long a client may take to send the head of a request, and a kept connection may be
+    /// silent.
     pub header: Duration,
     /// How long a client may read nothing of an answer.
     pub stall: Duration,
@@ -152,7 +156,8 @@ struct Connection {
 }
 
 impl Connection {
-    /// Serves until the client goes or the door closes: then the request that is there is the last one.
+    /// Serves until the client goes or the door closes: then the request that is there is the last
+    /// one.
     async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let service = TowerToHyperService::new(MapRequest::new(self.router, self.prepare));
         let connection = self.builder.serve_connection(TokioIo::new(stream), service);

@@ -1,8 +1,9 @@
 //! Whose requests are answered at a door that only this machine can reach.
 //!
-//! The door trusts whatever runs on the machine. A web page that is open in a browser of the machine runs
-//! there too, and is somebody else's: it can send requests, and if it makes a name of its own mean
-//! 127.0.0.1 (DNS rebinding) it can read the answers. Both can be told by the request's headers.
+//! The door trusts whatever runs on the machine. A web page that is open in a browser of the
+//! machine runs there too, and is somebody else's: it can send requests, and if it makes a name of
+//! its own mean 127.0.0.1 (DNS rebinding) it can read the answers. Both can be told by the
+//! request's headers.
 
 use std::net::IpAddr;
 use std::sync::Arc;

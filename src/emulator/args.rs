@@ -20,13 +20,13 @@ pub(super) const POSTS: u64 = 1_000_000;
 /// Records of a request if nothing is said.
 const BATCH: u32 = 100;
 
-/// Post the pin, geo and user streams of an emulated service: to files, a gateway, Kafka or Kinesis. The same options give the
-/// same records.
+/// Post the pin, geo and user streams of an emulated service: to files, a gateway, Kafka or
+/// Kinesis. The same options give the same records.
 ///
 /// Targets: `dir:PATH`; `http://HOST:8082/[STAGE/]topics/ID.*` (Kafka REST proxy);
-/// `http://HOST:8082/[STAGE/]streams/streaming-ID-*` or `../streams/SHARED?partition_key=ID_*` (Kinesis by the gateway);
-/// `kafka://HOST:9092?topic_prefix=ID.`; `kinesis://streaming-ID-*` or `kinesis://SHARED?partition_key=ID_*`. A `*` stands for
-/// pin, geo and user.
+/// `http://HOST:8082/[STAGE/]streams/streaming-ID-*` or `../streams/SHARED?partition_key=ID_*`
+/// (Kinesis by the gateway); `kafka://HOST:9092?topic_prefix=ID.`; `kinesis://streaming-ID-*` or
+/// `kinesis://SHARED?partition_key=ID_*`. A `*` stands for pin, geo and user.
 #[derive(Clone, clap::Args)]
 pub struct EmulateArgs {
     /// Where to post to; a folder must be new or hold no streams yet
@@ -38,7 +38,8 @@ pub struct EmulateArgs {
     #[arg(long, value_name = "ORIGIN", default_value = "generated", value_parser = Address::<OriginAddress>::new())]
     pub from: OriginAddress,
 
-    /// Posts to make; each is a pin, a geo and a user record [default: 1000000, or all rows there are, or endless with --rate or --pause]
+    /// Posts to make; each is a pin, a geo and a user record [default: 1000000, or all rows there
+    /// are, or endless with --rate or --pause]
     #[arg(long, value_name = "N")]
     pub posts: Option<u64>,
 
@@ -62,7 +63,8 @@ pub struct EmulateArgs {
     #[arg(long, value_name = "N", default_value_t = 11_000)]
     pub last_row: u64,
 
-    /// Records of a request, at most 500 for Kinesis [default: 100; 1 with --pause, as the original scripts]
+    /// Records of a request, at most 500 for Kinesis [default: 100; 1 with --pause, as the original
+    /// scripts]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub batch: Option<u32>,
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::emulator::random::Random;
 
-/// Exponential back-off with full jitter: before try `n + 1` a random time below `first * 2^n` passes, and never more than
-/// `longest`. Many clients that failed together do not come back together.
+/// Exponential back-off with full jitter: before try `n + 1` a random time below `first * 2^n`
+/// passes, and never more than `longest`. Many clients that failed together do not come back
+/// together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Backoff {
     /// The longest wait after the first try.
@@ -17,7 +18,8 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// The time to wait after `failures` failures in a row (at least one); `None` when it should be given up.
+    /// The time to wait after `failures` failures in a row (at least one); `None` when it should be
+    /// given up.
     pub(super) fn wait(&self, failures: u32, random: &mut Random) -> Option<Duration> {
         if failures > self.retries {
             return None;

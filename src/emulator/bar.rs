@@ -1,7 +1,8 @@
-//! The progress of a command: in a terminal one line that stays in place, drawn twice a second; where nobody watches (a
-//! pipe, a log) a plain line every few seconds.
+//! The progress of a command: in a terminal one line that stays in place, drawn twice a second;
+//! where nobody watches (a pipe, a log) a plain line every few seconds.
 //!
-//! Rendering is a pure function of a sample; when it is time again is decided on a clock that is given.
+//! Rendering is a pure function of a sample; when it is time again is decided on a clock that is
+//! given.
 
 use std::io::{self, Write};
 use std::time::Duration;

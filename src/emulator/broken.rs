@@ -1,7 +1,7 @@
 //! Records that cannot become rows, so that dead letters have something to hold.
 //!
-//! Each is one line. What makes it broken is in its key, its dates, its coordinates or age, or in the JSON
-//! itself: in places that no reader can pass over.
+//! Each is one line. What makes it broken is in its key, its dates, its coordinates or age, or in
+//! the JSON itself: in places that no reader can pass over.
 
 use crate::emulator::Stream;
 use crate::emulator::random::{Chance, Random, Topic};

@@ -37,7 +37,8 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs the command to its end, or until it is interrupted (Ctrl-C); shows its progress on the standard error.
+/// Runs the command to its end, or until it is interrupted (Ctrl-C); shows its progress on the
+/// standard error.
 pub fn run(args: EmulateArgs) -> Result<Report, EmulatorError> {
     let runtime = Runtime::new().map_err(EmulatorError::Runtime)?;
     let (interrupt, mut stop) = channel(2);

@@ -10,7 +10,8 @@ const DAY: u32 = 86_400;
 /// First and last moment a person can have joined: 2015-10-21 00:00:00 .. 2017-10-18 23:59:59.
 pub(super) const JOINED: std::ops::Range<Moment> = 20 * DAY..749 * DAY;
 
-/// First and last moment of a post: 2017-10-19 15:13:42 .. 2022-10-19 17:54:26. Later than anyone joined.
+/// First and last moment of a post: 2017-10-19 15:13:42 .. 2022-10-19 17:54:26. Later than anyone
+/// joined.
 pub(super) const POSTED: std::ops::Range<Moment> = 749 * DAY + 54_822..2575 * DAY + 64_467;
 
 /// How a moment is spelled.
@@ -87,7 +88,8 @@ pub(super) fn write_moment(moment: Moment, form: DateForm, out: &mut Vec<u8>) {
     out.extend_from_slice(&[h[0], h[1], b':', m[0], m[1], b':', s[0], s[1]]);
 }
 
-/// Appends a moment that a database wrote as `2020-08-28 03:52:47` in `form`. Anything else is appended as it is.
+/// Appends a moment that a database wrote as `2020-08-28 03:52:47` in `form`. Anything else is
+/// appended as it is.
 pub(super) fn write_moment_text(moment: &[u8], form: DateForm, out: &mut Vec<u8>) {
     let (date, time) = match moment {
         _ if moment.len() >= 19 && moment[10] == b' ' => (&moment[..10], &moment[11..]),

@@ -1,7 +1,7 @@
 //! An emulation as a folder of files: the layout of the S3 sink connector, or plain JSON lines.
 //!
-//! Each thread writes partitions of its own with an emulator of its own. Where a file ends depends on the records of
-//! its partition alone, so the files are the same for any number of threads.
+//! Each thread writes partitions of its own with an emulator of its own. Where a file ends depends
+//! on the records of its partition alone, so the files are the same for any number of threads.
 
 use std::fs;
 use std::io;
@@ -44,8 +44,8 @@ pub struct WriteOptions {
     pub roll_records: Option<u64>,
     /// Uncompressed bytes after which a new file begins.
     pub roll_bytes: u64,
-    /// Posts a second, above 0; without it as fast as possible. With it files are shown every second, or every post if
-    /// that is longer.
+    /// Posts a second, above 0; without it as fast as possible. With it files are shown every
+    /// second, or every post if that is longer.
     pub rate: Option<f64>,
     /// Threads; with a rate there is one.
     pub threads: usize,
@@ -66,8 +66,8 @@ impl Default for WriteOptions {
 
 /// Writes an emulation below `root`, whose streams must not have files yet.
 ///
-/// `progress` is called every few thousand posts, or with every turn of a rate; `Break` ends the emulation early, with
-/// complete files.
+/// `progress` is called every few thousand posts, or with every turn of a rate; `Break` ends the
+/// emulation early, with complete files.
 pub fn write_to_dir(
     root: &Path,
     options: &EmulatorOptions,

@@ -1,8 +1,9 @@
 //! Which records are sent when, and which again: pure bookkeeping, with time and chance passed in.
 //!
-//! A lane is a queue of records of one destination with at most one request under way. All records of a key are in the
-//! same lane, and no request holds two of them, so that they arrive in their order whatever is repeated. What a
-//! target acknowledges leaves; what failed returns to the head of its lane, which then pauses.
+//! A lane is a queue of records of one destination with at most one request under way. All records
+//! of a key are in the same lane, and no request holds two of them, so that they arrive in their
+//! order whatever is repeated. What a target acknowledges leaves; what failed returns to the head
+//! of its lane, which then pauses.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -228,7 +229,8 @@ impl Lanes {
 }
 
 impl Lane {
-    /// Takes the records of a request from the head of the queue: no two of a key, and within the limits.
+    /// Takes the records of a request from the head of the queue: no two of a key, and within the
+    /// limits.
     fn take(&mut self, limits: Limits) -> (Vec<Outgoing>, Vec<u32>) {
         let most = if self.alone > 0 { 1 } else { limits.records };
         let (mut records, mut failures) = (Vec::new(), Vec::new());

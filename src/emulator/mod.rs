@@ -1,9 +1,11 @@
-//! The posting emulation: a deterministic world of people who post, as three streams of JSON records.
+//! The posting emulation: a deterministic world of people who post, as three streams of JSON
+//! records.
 //!
-//! It is the load generator, the maker of fixtures, and the source of a program that is started with nothing
-//! configured. Post `i` becomes a `pin`, a `geo` and a `user` record that share the key `i` and the partition
-//! [`partition_of`]`(i)`. Their content, flaws and wire forms imitate the real streams: hot posters, placeholders,
-//! `k` and `M` counts, four date forms, emoji, and records that come late, twice, changed, or broken.
+//! It is the load generator, the maker of fixtures, and the source of a program that is started
+//! with nothing configured. Post `i` becomes a `pin`, a `geo` and a `user` record that share the
+//! key `i` and the partition [`partition_of`]`(i)`. Their content, flaws and wire forms imitate the
+//! real streams: hot posters, placeholders, `k` and `M` counts, four date forms, emoji, and records
+//! that come late, twice, changed, or broken.
 //!
 //! ```text
 //! seed, i --> post      poster, category, moment, flaw       post.rs, poster.rs
@@ -24,12 +26,15 @@
 //! ```
 //!
 //! Invariants:
-//! * The same options give the same bytes, on any machine, however the work is divided among threads.
-//! * Post `i` is a pure function of (seed, i); an emulator started at post `n` sends exactly what one that ran from 0
-//!   sends from there on.
-//! * All records of a key are in one partition of their stream, and an update follows every other record of its key.
+//! * The same options give the same bytes, on any machine, however the work is divided among
+//!   threads.
+//! * Post `i` is a pure function of (seed, i); an emulator started at post `n` sends exactly what
+//!   one that ran from 0 sends from there on.
+//! * All records of a key are in one partition of their stream, and an update follows every other
+//!   record of its key.
 //! * A record is one line: it holds no line end.
-//! * What a target acknowledged is not sent again; records of one stream and key arrive in their order.
+//! * What a target acknowledged is not sent again; records of one stream and key arrive in their
+//!   order.
 
 mod args;
 mod backoff;
@@ -231,7 +236,8 @@ impl Emulator {
         Self::at(options, 0)
     }
 
-    /// An emulator that goes on at post number `post`, with whatever earlier posts still have to send.
+    /// An emulator that goes on at post number `post`, with whatever earlier posts still have to
+    /// send.
     pub fn at(options: EmulatorOptions, post: u64) -> Result<Self, EmulatorError> {
         options.validate()?;
         Ok(Self {
@@ -248,8 +254,8 @@ impl Emulator {
         .with_earlier_posts())
     }
 
-    /// Makes only the records of streams and partitions that `wanted` asks for, which are the same as without this; the
-    /// others cost next to nothing. So several emulators can share the work.
+    /// Makes only the records of streams and partitions that `wanted` asks for, which are the same
+    /// as without this; the others cost next to nothing. So several emulators can share the work.
     pub fn only(mut self, wanted: impl Fn(Stream, u32) -> bool) -> Self {
         for (partition, streams) in (0..).zip(&mut self.wanted) {
             *streams = Stream::ALL.map(|stream| wanted(stream, partition));
@@ -272,18 +278,21 @@ impl Emulator {
         self
     }
 
-    /// The number of the post that [`Self::next_post`] sends next; [`Self::at`] takes it to resume here.
+    /// The number of the post that [`Self::next_post`] sends next; [`Self::at`] takes it to resume
+    /// here.
     pub fn post_number(&self) -> u64 {
         self.next
     }
 
-    /// Whether everything has been sent: all posts, and after them the late records, copies and updates they left.
+    /// Whether everything has been sent: all posts, and after them the late records, copies and
+    /// updates they left.
     pub fn is_finished(&self) -> bool {
         self.next >= self.posts && self.waiting.is_empty()
     }
 
-    /// Sends one post and whatever earlier posts have to send after it: calls `out` with the stream, the
-    /// partition, and the record, which is one line without its end. False if there was nothing left to do.
+    /// Sends one post and whatever earlier posts have to send after it: calls `out` with the
+    /// stream, the partition, and the record, which is one line without its end. False if there was
+    /// nothing left to do.
     pub fn next_post(&mut self, out: &mut impl FnMut(Stream, u32, &[u8])) -> bool {
         self.next_turn(&mut |sent, record| out(sent.stream, sent.partition, record))
     }

@@ -12,21 +12,26 @@ pub struct EmulatorOptions {
     pub posts: Option<u64>,
     /// Chooses one of 2^64 worlds.
     pub seed: u64,
-    /// Share of records that are sent a second time, byte for byte: half of them at once, the others up to 2,000
-    /// posts later.
+    /// Share of records that are sent a second time, byte for byte: half of them at once, the
+    /// others up to 2,000 posts later.
     pub duplicates: f64,
-    /// Share of posts with placeholders, odd follower counts, empty or blank texts: valid records that need cleaning.
+    /// Share of posts with placeholders, odd follower counts, empty or blank texts: valid records
+    /// that need cleaning.
     pub dirty: f64,
     /// Share of posts of which one record comes up to 2,000 posts late.
     pub late: f64,
-    /// Share of posts sent again with the same key and another value, after every other copy of that post.
+    /// Share of posts sent again with the same key and another value, after every other copy of
+    /// that post.
     pub updates: f64,
-    /// Share of records that cannot become rows: cut JSON, wrong types, null keys, dates that are none.
+    /// Share of records that cannot become rows: cut JSON, wrong types, null keys, dates that are
+    /// none.
     pub broken: f64,
-    /// Share of records in an uncommon wire form: rare date forms, numbers as strings, a row wrapped in an array,
-    /// `\u` escapes, blanks between tokens. (`T` and space dates are always mixed.)
+    /// Share of records in an uncommon wire form: rare date forms, numbers as strings, a row
+    /// wrapped in an array, `\u` escapes, blanks between tokens. (`T` and space dates are always
+    /// mixed.)
     pub variants: f64,
-    /// How all dates are spelled; `None` mixes the two common forms and, among `variants`, the others.
+    /// How all dates are spelled; `None` mixes the two common forms and, among `variants`, the
+    /// others.
     pub dates: Option<DateForm>,
     /// Partitions of each stream. The records of a post are in the same partition of each.
     pub partitions: u32,
@@ -49,7 +54,8 @@ impl Default for EmulatorOptions {
     }
 }
 
-/// Above this, one file a partition is no longer a sensible layout, and partition numbers of real brokers end.
+/// Above this, one file a partition is no longer a sensible layout, and partition numbers of real
+/// brokers end.
 pub(super) const MOST_PARTITIONS: u32 = 10_000;
 
 impl EmulatorOptions {

@@ -1,8 +1,9 @@
 //! Which row is posted next, and after which pause: as the original scripts draw them.
 //!
-//! The scripts seed one generator and draw rows and pauses from it in turn. Which numbers become rows thus depends
-//! on how the pause is drawn, and a script posts the same rows whenever it is started. Each known way is an order
-//! here; the same order, seed and last row give the same rows for ever.
+//! The scripts seed one generator and draw rows and pauses from it in turn. Which numbers become
+//! rows thus depends on how the pause is drawn, and a script posts the same rows whenever it is
+//! started. Each known way is an order here; the same order, seed and last row give the same rows
+//! for ever.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -68,7 +69,8 @@ pub(super) struct Draws {
 }
 
 impl Draws {
-    /// `last_row` is the last row that can be drawn; `first_row` is where [`RowOrder::Sequential`] begins.
+    /// `last_row` is the last row that can be drawn; `first_row` is where [`RowOrder::Sequential`]
+    /// begins.
     pub(super) fn new(order: RowOrder, seed: u64, first_row: u64, last_row: u64) -> Self {
         Self {
             order,

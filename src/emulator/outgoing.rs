@@ -1,7 +1,8 @@
 //! A record on its way to a target: its bytes, its key, and the dress it may be put into.
 //!
-//! The body is what the stream shall hold in the end; every target delivers just these bytes, be it by HTTP, Kafka or
-//! Kinesis. (Gateways that parse and write JSON anew may change blanks and escapes.)
+//! The body is what the stream shall hold in the end; every target delivers just these bytes, be it
+//! by HTTP, Kafka or Kinesis. (Gateways that parse and write JSON anew may change blanks and
+//! escapes.)
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +18,8 @@ use crate::emulator::random::mix;
 pub(super) struct Outgoing {
     /// Its stream.
     pub(super) stream: Stream,
-    /// The post it belongs to, if it can be known. Records of the same stream and key are sent in their order.
+    /// The post it belongs to, if it can be known. Records of the same stream and key are sent in
+    /// their order.
     pub(super) key: Option<u64>,
     /// What the stream will hold.
     pub(super) body: Bytes,
@@ -42,7 +44,8 @@ impl Outgoing {
 pub(super) struct Dressing {
     /// The row stands in an array: `[{..}]`.
     pub(super) wrap: bool,
-    /// The JSON stands, as base64, in a JSON string. Kinesis' own base64 then makes it base64 inside base64.
+    /// The JSON stands, as base64, in a JSON string. Kinesis' own base64 then makes it base64
+    /// inside base64.
     pub(super) base64: bool,
 }
 
@@ -78,13 +81,14 @@ impl Dressing {
     }
 }
 
-/// Whether `record` is one JSON value. (Its texts must be UTF-8, which the parser does not look at when it passes over them.)
+/// Whether `record` is one JSON value. (Its texts must be UTF-8, which the parser does not look at
+/// when it passes over them.)
 pub(super) fn is_json(record: &[u8]) -> bool {
     std::str::from_utf8(record).is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
-/// The key of a record of unknown origin: its member `index` or `ind`, a number or a string of one, also inside an
-/// array or a base64 string; `None` if it has none.
+/// The key of a record of unknown origin: its member `index` or `ind`, a number or a string of one,
+/// also inside an array or a base64 string; `None` if it has none.
 pub(super) fn key_of(record: &[u8]) -> Option<u64> {
     match serde_json::from_slice(record).ok()? {
         Shape::Row(row) => row.key(),

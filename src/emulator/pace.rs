@@ -49,8 +49,8 @@ impl Pace {
         Self { rate, started }
     }
 
-    /// Waits until another post is due after `sent` posts, but not for long; returns how many should have been sent by
-    /// then.
+    /// Waits until another post is due after `sent` posts, but not for long; returns how many
+    /// should have been sent by then.
     pub(super) fn wait(&self, sent: u64, clock: &mut dyn Clock) -> u64 {
         let moment = Duration::try_from_secs_f64((sent + 1) as f64 / self.rate);
         let next = moment.unwrap_or(Duration::MAX);

@@ -1,4 +1,5 @@
-//! One partition of one stream as a row of files, each written under a hidden name and shown when it is complete.
+//! One partition of one stream as a row of files, each written under a hidden name and shown when
+//! it is complete.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -213,8 +214,8 @@ impl HiddenFile {
 
 impl Drop for HiddenFile {
     fn drop(&mut self) {
-        // After it was shown there is nothing left under the hidden name; in any other case it is of no use, and a
-        // failure to remove it harms nobody.
+        // After it was shown there is nothing left under the hidden name; in any other case it is
+        // of no use, and a failure to remove it harms nobody.
         let _ = fs::remove_file(&self.hidden);
     }
 }

@@ -3,7 +3,8 @@
 use crate::emulator::random::Random;
 use crate::emulator::vocabulary::{CategoryWords, Vocabulary};
 
-/// Descriptions are cut at this many characters; a cut one ends in an ellipsis and a no-break space.
+/// Descriptions are cut at this many characters; a cut one ends in an ellipsis and a no-break
+/// space.
 const LONGEST_DESCRIPTION: usize = 180;
 
 /// Tags of nearly every pin.
@@ -68,8 +69,9 @@ pub(super) fn write_description(
     }
 }
 
-/// Cuts the description that begins at `start` like the source does, in the middle of a word. Escapes count as two
-/// characters, which only makes the text shorter; they stand so early that none is cut apart.
+/// Cuts the description that begins at `start` like the source does, in the middle of a word.
+/// Escapes count as two characters, which only makes the text shorter; they stand so early that
+/// none is cut apart.
 fn cut(start: usize, out: &mut Vec<u8>) {
     let keep = LONGEST_DESCRIPTION - 2;
     let mut characters = 0;

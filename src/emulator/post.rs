@@ -5,7 +5,8 @@ use crate::emulator::poster::{LOST, PosterId};
 use crate::emulator::random::{Chance, Random, Topic, mix};
 use crate::emulator::vocabulary::Vocabulary;
 
-/// Something wrong with a valid post; all of it has been seen in the wild, in about these proportions.
+/// Something wrong with a valid post; all of it has been seen in the wild, in about these
+/// proportions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flaw {
     /// All six placeholders at once.
@@ -84,12 +85,14 @@ impl Post {
     }
 }
 
-/// New posters are this many of 256 posts; with the rarer of the old ones that makes one poster for two posts.
+/// New posters are this many of 256 posts; with the rarer of the old ones that makes one poster for
+/// two posts.
 const NEWCOMERS: u32 = 108;
 
-/// Two of five posts are the first of their poster, who gets the post's number. The others belong to an old
-/// poster: the numbers 0..=index are cut into stretches that double in length (2, 4, 8, ..), a stretch is chosen, and a
-/// number in it. Thus a poster's share is in inverse proportion to its number: Zipf's law, in integers.
+/// Two of five posts are the first of their poster, who gets the post's number. The others belong
+/// to an old poster: the numbers 0..=index are cut into stretches that double in length (2, 4, 8,
+/// ..), a stretch is chosen, and a number in it. Thus a poster's share is in inverse proportion to
+/// its number: Zipf's law, in integers.
 fn poster_of(random: &mut Random, index: u64) -> PosterId {
     if random.below(256) < NEWCOMERS {
         return index;
@@ -110,8 +113,8 @@ fn flaw(random: &mut Random) -> Flaw {
     Flaw::Story
 }
 
-/// The partition of post `index` in each stream of `partitions` partitions. Depends on nothing else, so that a key
-/// never moves.
+/// The partition of post `index` in each stream of `partitions` partitions. Depends on nothing
+/// else, so that a key never moves.
 #[inline]
 pub fn partition_of(index: u64, partitions: u32) -> u32 {
     (((mix(index) >> 32) * u64::from(partitions)) >> 32) as u32

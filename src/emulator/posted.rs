@@ -88,7 +88,8 @@ impl Posted {
         self.tally.refused
     }
 
-    /// Records of pin, geo and user of which nobody knows whether they are there: the emulation ended before.
+    /// Records of pin, geo and user of which nobody knows whether they are there: the emulation
+    /// ended before.
     pub fn unsettled(&self) -> [u64; 3] {
         self.tally.unsettled()
     }

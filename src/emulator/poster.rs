@@ -1,17 +1,20 @@
 //! Who posts: everything about a poster follows from the seed and the poster's number.
 //!
-//! A poster's public name, person, and place go together one to one, as in the real data: `poster_name`,
-//! (first name, last name, age, joining moment) and (country, latitude, longitude) each name the poster. The public
-//! name is unique by construction; for the two others a coincidence is possible and, at ten million posters, unlikely.
+//! A poster's public name, person, and place go together one to one, as in the real data:
+//! `poster_name`, (first name, last name, age, joining moment) and (country, latitude, longitude)
+//! each name the poster. The public name is unique by construction; for the two others a
+//! coincidence is possible and, at ten million posters, unlikely.
 
 use crate::emulator::dates::{JOINED, Moment};
 use crate::emulator::random::{Random, Topic};
 use crate::emulator::vocabulary::{Vocabulary, vocabulary};
 
-/// A poster's number. A poster's number is never above the number of a post it made, [`LOST`] aside.
+/// A poster's number. A poster's number is never above the number of a post it made, [`LOST`]
+/// aside.
 pub(super) type PosterId = u64;
 
-/// The poster of dead stories: a person like others, of whom the public side says `User Info Error`.
+/// The poster of dead stories: a person like others, of whom the public side says `User Info
+/// Error`.
 pub(super) const LOST: PosterId = u64::MAX;
 
 /// What is written where a poster's name or follower count could not be had.
@@ -66,7 +69,8 @@ pub(super) struct Posters {
 /// A prime that divides no product of list lengths: a step of it visits every name once.
 const NAME_STEP: u64 = 1_000_003;
 
-/// How many of 1,000 posters have each age from 20 to 24; the others are spread over [`AGE_GROUPS`].
+/// How many of 1,000 posters have each age from 20 to 24; the others are spread over
+/// [`AGE_GROUPS`].
 const YOUNG_AGES: [u32; 5] = [190, 110, 60, 45, 35];
 
 /// (how many of 1,000 posters, youngest, number of ages)

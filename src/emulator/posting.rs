@@ -1,7 +1,9 @@
-//! Posts from an origin to a target until the end: paced, with several requests under way, and stopped from outside.
+//! Posts from an origin to a target until the end: paced, with several requests under way, and
+//! stopped from outside.
 //!
-//! One task holds the books (`lanes.rs`) and does nothing that takes long; requests are made on the runtime's threads. From
-//! the origin no more is taken than keeps every lane busy, so memory is bounded however slow the target is.
+//! One task holds the books (`lanes.rs`) and does nothing that takes long; requests are made on the
+//! runtime's threads. From the origin no more is taken than keeps every lane busy, so memory is
+//! bounded however slow the target is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,8 +58,9 @@ enum Stopping {
     GivenUp(String),
 }
 
-/// Posts everything. `stop` ends it: asked once, what was taken from the origin is still sent and awaited for a while; asked
-/// twice, it ends at once. `watch` is called now and then, also while nothing happens.
+/// Posts everything. `stop` ends it: asked once, what was taken from the origin is still sent and
+/// awaited for a while; asked twice, it ends at once. `watch` is called now and then, also while
+/// nothing happens.
 pub(super) async fn post(
     name: String,
     mut origin: Box<dyn Origin>,
@@ -154,8 +157,8 @@ pub(super) async fn post(
                 let now = clock.now();
                 tally.requests += 1;
                 tally.latencies.add(1, now.saturating_sub(sent));
-                // Retries are used up while it is being stopped, too: without this, what failed would
-                // be sent again without a pause.
+                // Retries are used up while it is being stopped, too: without this, what failed
+                // would be sent again without a pause.
                 if let Err(GiveUp(why)) = lanes.settle(batch, answer, now, &mut tally)
                     && !matches!(stopping, Some(Stopping::GivenUp(_)))
                 {

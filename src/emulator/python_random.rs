@@ -1,9 +1,9 @@
 //! The random numbers of the original scripts: CPython's `random` module, bit for bit.
 //!
-//! `random.seed(100)` and the calls that follow decide which rows the original emulators post and how long they
-//! sleep. With the same generator their sequences can be played again. This is the Mersenne Twister MT19937
-//! (Matsumoto, Nishimura 1998) with CPython's seeding by an integer and its way from words to numbers; neither
-//! has changed since Python 3.2.
+//! `random.seed(100)` and the calls that follow decide which rows the original emulators post and
+//! how long they sleep. With the same generator their sequences can be played again. This is the
+//! Mersenne Twister MT19937 (Matsumoto, Nishimura 1998) with CPython's seeding by an integer and
+//! its way from words to numbers; neither has changed since Python 3.2.
 
 const WORDS: usize = 624;
 const MIDDLE: usize = 397;

@@ -1,8 +1,9 @@
 //! The only source of chance in the emulator: SplitMix64, started anew for every question.
 //!
-//! A generator is opened for (seed, topic, n), never carried from one post to the next. That is what makes post `n`
-//! a pure function of (seed, n): any post can be made without its predecessors, on any thread, at any time. Only
-//! integer arithmetic is used, so that the bytes are the same on every machine.
+//! A generator is opened for (seed, topic, n), never carried from one post to the next. That is
+//! what makes post `n` a pure function of (seed, n): any post can be made without its predecessors,
+//! on any thread, at any time. Only integer arithmetic is used, so that the bytes are the same on
+//! every machine.
 
 /// What a series of numbers is drawn for. Topics never share numbers.
 #[derive(Clone, Copy)]
@@ -31,7 +32,8 @@ pub(super) enum Topic {
 
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection that scatters neighbouring numbers.
+/// The finaliser of SplitMix64 (Steele, Lea, Flood 2014): a bijection that scatters neighbouring
+/// numbers.
 #[inline]
 pub(super) const fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

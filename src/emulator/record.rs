@@ -1,7 +1,8 @@
-//! Posts as JSON: one compact object a record, keys in the order of the source tables, written byte by byte.
+//! Posts as JSON: one compact object a record, keys in the order of the source tables, written byte
+//! by byte.
 //!
-//! No serialiser is involved: a record is a row of fixed fragments with values between them, and every text comes from
-//! the vocabulary already escaped.
+//! No serialiser is involved: a record is a row of fixed fragments with values between them, and
+//! every text comes from the vocabulary already escaped.
 
 use crate::emulator::Stream;
 use crate::emulator::broken;
@@ -312,7 +313,8 @@ fn missing_partner(post: &Post) -> Option<(Stream, &'static [u8])> {
     })
 }
 
-/// Appends the kind of media, its closing quote, and the image member; returns the value of `downloaded`.
+/// Appends the kind of media, its closing quote, and the image member; returns the value of
+/// `downloaded`.
 fn write_media(flaw: Option<Flaw>, hole: &Hole, random: &mut Random, out: &mut Vec<u8>) -> u64 {
     let story = matches!(
         flaw,
@@ -432,7 +434,8 @@ fn write_number(number: u64, quoted: bool, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends millionths of a degree as the source prints them: six significant digits, no zeros at the end.
+/// Appends millionths of a degree as the source prints them: six significant digits, no zeros at
+/// the end.
 fn write_degrees(millionths: i32, quoted: bool, out: &mut Vec<u8>) {
     if quoted {
         out.push(b'"');

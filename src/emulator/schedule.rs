@@ -1,8 +1,9 @@
 //! When the records of a post are sent: in turn, late, a second time, or with a new value.
 //!
-//! The plan of post `i` is a pure function of (seed, i). What it asks to be sent later waits in a ring of slots, one for
-//! each of the coming posts; the slot of post `n` is emptied after post `n` itself. Since no delay reaches
-//! [`HORIZON`], the ring before any post can be rebuilt from the plans of the `HORIZON` posts before it.
+//! The plan of post `i` is a pure function of (seed, i). What it asks to be sent later waits in a
+//! ring of slots, one for each of the coming posts; the slot of post `n` is emptied after post `n`
+//! itself. Since no delay reaches [`HORIZON`], the ring before any post can be rebuilt from the
+//! plans of the `HORIZON` posts before it.
 
 use crate::emulator::Stream;
 use crate::emulator::options::EmulatorOptions;
@@ -12,8 +13,8 @@ use crate::emulator::record::Edition;
 /// Records are late, and copies come, by at most this many posts.
 pub(super) const LONGEST_DELAY: u64 = 2_000;
 
-/// Updates come this many posts after their post: later than any late record and its copy, so that the update is the
-/// last word on its key, in whatever order streams are read.
+/// Updates come this many posts after their post: later than any late record and its copy, so that
+/// the update is the last word on its key, in whatever order streams are read.
 const UPDATE_DELAY: std::ops::Range<u64> = 2 * LONGEST_DELAY + 1..3 * LONGEST_DELAY + 1;
 
 /// No delay is as long as this.
@@ -47,7 +48,8 @@ impl Planner {
         }
     }
 
-    /// Calls `send` with every record of post `index` and its delay in posts, in the order of sending.
+    /// Calls `send` with every record of post `index` and its delay in posts, in the order of
+    /// sending.
     #[inline]
     pub(super) fn plan(&self, index: u64, mut send: impl FnMut(u64, Due)) {
         let mut random = Random::new(self.seed, Topic::Schedule, index);
@@ -116,7 +118,8 @@ impl Waiting {
         self.count += 1;
     }
 
-    /// Takes what is to be sent with post `at`, in order. Give the vector back with [`Self::reuse`].
+    /// Takes what is to be sent with post `at`, in order. Give the vector back with
+    /// [`Self::reuse`].
     pub(super) fn take(&mut self, at: u64) -> Vec<Due> {
         let due = std::mem::take(&mut self.slots[at as usize % SLOTS]);
         self.count -= due.len();

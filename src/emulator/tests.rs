@@ -108,8 +108,8 @@ fn the_same_options_give_the_same_records() {
     assert!(first != everything(other));
 }
 
-/// A change of a list, of a draw or of their order changes every fixture ever made: these two tests ask whether that is
-/// meant.
+/// A change of a list, of a draw or of their order changes every fixture ever made: these two tests
+/// ask whether that is meant.
 #[test]
 fn the_first_post_of_seed_100_is_what_it_always_was() {
     let sent = everything(calm(1));

@@ -36,7 +36,8 @@ impl Wire {
         dress: Dress::Plain,
     };
 
-    /// The form of the record of `stream` of post `index`: one in four dates has a `T`; a share of `variants` is uncommon.
+    /// The form of the record of `stream` of post `index`: one in four dates has a `T`; a share of
+    /// `variants` is uncommon.
     pub(super) fn of(seed: u64, variants: Chance, stream: Stream, index: u64) -> Self {
         let item = index.wrapping_mul(4).wrapping_add(stream as u64);
         let mut random = Random::new(seed, Topic::Wire, item);

@@ -18,8 +18,8 @@ use crate::function::refusals;
 /// What the sentence of a failed cast of text has before the value.
 const BEFORE: &str = "Cannot cast string '";
 
-/// The errors with which `operation` fails for `rows` of `arguments`, in their order; `None` if they
-/// are not known without trying each. `try_one` gives the error of a row by trying it.
+/// The errors with which `operation` fails for `rows` of `arguments`, in their order; `None` if
+/// they are not known without trying each. `try_one` gives the error of a row by trying it.
 pub(super) fn errors_of(
     operation: &Expr,
     arguments: &RecordBatch,

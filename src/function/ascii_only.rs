@@ -1,7 +1,7 @@
 //! `ascii_only(text)`: the text without its non-ASCII characters.
 //!
-//! For those who need the plain text that earlier pipelines made. Nothing else changes: blanks that stood
-//! around a character that goes stay, so trim afterwards if that matters.
+//! For those who need the plain text that earlier pipelines made. Nothing else changes: blanks that
+//! stood around a character that goes stay, so trim afterwards if that matters.
 
 use std::sync::Arc;
 

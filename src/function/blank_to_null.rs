@@ -1,8 +1,9 @@
 //! `blank_to_null(text, placeholder, ..)`: the trimmed text, or null when it says nothing.
 //!
-//! Sources write "nothing" as an empty text, as blanks, or as a sentence of their own (`No title given`).
-//! The sentences are facts about a source, so they are arguments. Equality is exact after trimming (as in
-//! [`super::trim_blank`]); a text that merely begins with a placeholder is somebody's text.
+//! Sources write "nothing" as an empty text, as blanks, or as a sentence of their own (`No title
+//! given`). The sentences are facts about a source, so they are arguments. Equality is exact after
+//! trimming (as in [`super::trim_blank`]); a text that merely begins with a placeholder is
+//! somebody's text.
 
 use std::sync::Arc;
 

@@ -1,11 +1,11 @@
 //! `clean_tags(text, placeholder, ..)`: a comma-joined list of tags, each of them clean.
 //!
-//! Each tag loses the blanks at its ends and its leading `#`s; a tag of which nothing is left goes. The order
-//! stays, and so do repeated tags. Null when no tag is left or when the whole text equals a placeholder.
-//! Cleaning a clean list changes nothing.
+//! Each tag loses the blanks at its ends and its leading `#`s; a tag of which nothing is left goes.
+//! The order stays, and so do repeated tags. Null when no tag is left or when the whole text equals
+//! a placeholder. Cleaning a clean list changes nothing.
 //!
-//! Almost every list is clean already. A first look at neighbouring bytes, without a branch per byte so that
-//! it runs on many bytes at a time, finds those and leaves them where they are.
+//! Almost every list is clean already. A first look at neighbouring bytes, without a branch per
+//! byte so that it runs on many bytes at a time, finds those and leaves them where they are.
 
 use std::sync::Arc;
 
@@ -81,8 +81,8 @@ fn surely_clean(text: &[u8]) -> bool {
     if !plain(*first) || !plain(*last) {
         return false;
     }
-    // Pairs of neighbours in chunks of a fixed size, which the compiler turns into wide instructions.
-    // The last chunk ends with the text and may overlap the one before.
+    // Pairs of neighbours in chunks of a fixed size, which the compiler turns into wide
+    // instructions. The last chunk ends with the text and may overlap the one before.
     let Some(last) = text.len().checked_sub(CHUNK + 1) else {
         return text.windows(2).all(|pair| !suspect(pair[0], pair[1]));
     };

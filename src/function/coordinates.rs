@@ -1,7 +1,7 @@
 //! `coordinates(latitude, longitude)`: both as a list of two doubles, in that order.
 //!
-//! Always two elements, so that element 1 is the latitude: one that is missing is a null *element*, and what
-//! is known stays. The list itself is null when both are missing.
+//! Always two elements, so that element 1 is the latitude: one that is missing is a null *element*,
+//! and what is known stays. The list itself is null when both are missing.
 
 use std::sync::Arc;
 

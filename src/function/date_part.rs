@@ -115,7 +115,8 @@ fn seconds(differences: &ArrayRef, unit: TimeUnit) -> Result<ArrayRef> {
     Ok(Arc::new(seconds))
 }
 
-/// The years of a column of timestamps without zone; `None` if it is another column, or has a year out of reach.
+/// The years of a column of timestamps without zone; `None` if it is another column, or has a year
+/// out of reach.
 fn years(times: &ArrayRef) -> Option<ArrayRef> {
     if *times.data_type() != DataType::Timestamp(TimeUnit::Microsecond, None) {
         return None;
@@ -133,8 +134,9 @@ fn years(times: &ArrayRef) -> Option<ArrayRef> {
 
 /// The year of a moment in microseconds since 1970.
 ///
-/// The year begins in March here, so that leap days are last. C. Neri, L. Schneider, "Euclidean affine functions and their application to calendar
-/// algorithms", Software: Practice and Experience 53 (2023), figure 12: divisions become multiplications of 32 bits.
+/// The year begins in March here, so that leap days are last. C. Neri, L. Schneider, "Euclidean
+/// affine functions and their application to calendar algorithms", Software: Practice and
+/// Experience 53 (2023), figure 12: divisions become multiplications of 32 bits.
 #[inline]
 fn year(time: i64) -> i32 {
     const SHIFT: i64 = DAYS_BEFORE_1970 + CYCLES_ADDED * DAYS_A_CYCLE;

@@ -1,6 +1,7 @@
 //! `local_path(text)`: the text from its first `/`, so `Local save in /data/art` gives `/data/art`.
 //!
-//! A text without a `/` names no path that could be told from the words before it and stays as it is.
+//! A text without a `/` names no path that could be told from the words before it and stays as it
+//! is.
 
 use std::sync::Arc;
 

@@ -66,8 +66,8 @@ pub fn lenient(name: &str) -> Option<Arc<ScalarUDF>> {
     twin.cloned()
 }
 
-/// Why `function` fails for each of `rows`, in their order; `values` are its arguments. `None` if it
-/// is none of this module that can say so for many rows at once.
+/// Why `function` fails for each of `rows`, in their order; `values` are its arguments. `None` if
+/// it is none of this module that can say so for many rows at once.
 pub fn refusals(
     function: &ScalarUDF,
     values: Vec<ColumnarValue>,

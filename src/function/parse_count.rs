@@ -6,9 +6,10 @@
 //! scale  = k | m | b, either case         thousand, million, billion (10^9)
 //! ```
 //!
-//! The arithmetic is in integers, so `1.1M` is 1100000 and not 1099999. A count is a whole number: `1.2345k`
-//! is an error, since neither rounding nor cutting is what was written; `12.0` and `1.50k` are whole.
-//! Commas part groups of three, so `1,5k` (which may mean 1.5k or 15k) is an error. So is a sign.
+//! The arithmetic is in integers, so `1.1M` is 1100000 and not 1099999. A count is a whole number:
+//! `1.2345k` is an error, since neither rounding nor cutting is what was written; `12.0` and
+//! `1.50k` are whole. Commas part groups of three, so `1,5k` (which may mean 1.5k or 15k) is an
+//! error. So is a sign.
 
 use std::sync::Arc;
 
@@ -62,7 +63,8 @@ fn counts_array(counts: Vec<i64>, nulls: Option<arrow::buffer::NullBuffer>) -> A
     Arc::new(Int64Array::new(counts.into(), nulls))
 }
 
-/// Digits that cannot overflow, and at most a scale: almost every count. All else goes to [`parse_any`].
+/// Digits that cannot overflow, and at most a scale: almost every count. All else goes to
+/// [`parse_any`].
 #[inline]
 fn parse(text: &str) -> Result<i64, &'static str> {
     let bytes = text.as_bytes();

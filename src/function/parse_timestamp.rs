@@ -7,19 +7,21 @@
 //! 2020-08-28                   midnight
 //! ```
 //!
-//! Of `03/02/2020` nobody can tell whether it is in February or in March, and to guess by the day that does not exist
-//! would read one half of a file and refuse the other. So dates with slashes are read only if the call says which
-//! number comes first: `parse_timestamp(text, 'DMY')` or `parse_timestamp(text, 'MDY')`.
+//! Of `03/02/2020` nobody can tell whether it is in February or in March, and to guess by the day
+//! that does not exist would read one half of a file and refuse the other. So dates with slashes
+//! are read only if the call says which number comes first: `parse_timestamp(text, 'DMY')` or
+//! `parse_timestamp(text, 'MDY')`.
 //!
 //! ```text
 //! 28/08/2020                   DMY: midnight
 //! 08/28/2020, 03:52:47         MDY; the comma may be missing
 //! ```
 //!
-//! A time may end in a fraction (`.123456`; digits beyond the sixth are cut) and a zone (`Z`, `+01:00`, `+0100`,
-//! `+01`), which is converted to UTC. Without a zone the text is UTC. Blanks around it do not count.
-//! The result is in microseconds since 1970 and has no zone. Years are 0001 to 9999 of the Gregorian
-//! calendar; the day must exist (2021-02-29 does not), and hours end at 23:59:59.
+//! A time may end in a fraction (`.123456`; digits beyond the sixth are cut) and a zone (`Z`,
+//! `+01:00`, `+0100`, `+01`), which is converted to UTC. Without a zone the text is UTC. Blanks
+//! around it do not count. The result is in microseconds since 1970 and has no zone. Years are 0001
+//! to 9999 of the Gregorian calendar; the day must exist (2021-02-29 does not), and hours end at
+//! 23:59:59.
 
 use std::sync::Arc;
 
@@ -215,8 +217,9 @@ impl Date {
         if year == 0 || day == 0 || day > length {
             return Err(NO_SUCH_DAY);
         }
-        // Count years from March, so that the leap day is the last of its year; then months from March
-        // have 153 days in every five, and centuries drop their leap day but for every fourth.
+        // Count years from March, so that the leap day is the last of its year; then months from
+        // March have 153 days in every five, and centuries drop their leap day but for every
+        // fourth.
         let (year, month) = if month > 2 {
             (year, month - 3)
         } else {

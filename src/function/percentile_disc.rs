@@ -1,12 +1,13 @@
-//! `percentile_disc(p) WITHIN GROUP (ORDER BY x)`: the value of `x` at the fraction `p` of its order.
+//! `percentile_disc(p) WITHIN GROUP (ORDER BY x)`: the value of `x` at the fraction `p` of its
+//! order.
 //!
-//! As in the SQL standard and PostgreSQL: of `n` values that are not null, in the order asked for, the one at place
-//! `ceil(p * n)`, counted from 1, and the first for `p` = 0; so the result is always one of the values, and
-//! `percentile_disc(0.5)` is the lower median. Null when there is no value. `x` may have any type that Arrow
-//! can sort; of doubles NaN is the greatest.
+//! As in the SQL standard and PostgreSQL: of `n` values that are not null, in the order asked for,
+//! the one at place `ceil(p * n)`, counted from 1, and the first for `p` = 0; so the result is
+//! always one of the values, and `percentile_disc(0.5)` is the lower median. Null when there is no
+//! value. `x` may have any type that Arrow can sort; of doubles NaN is the greatest.
 //!
-//! This is the batch form, for DataFusion: it keeps the values, sorts and picks. [`place`] is shared with whoever
-//! keeps the answer up to date instead.
+//! This is the batch form, for DataFusion: it keeps the values, sorts and picks. [`place`] is
+//! shared with whoever keeps the answer up to date instead.
 
 use std::mem::size_of_val;
 use std::sync::Arc;
@@ -25,7 +26,8 @@ use datafusion_expr::{
 /// The SQL name.
 pub const NAME: &str = "percentile_disc";
 
-/// The place, counted from 0, of the value at fraction `p` (0 to 1) among `count` values in order; `count` is not 0.
+/// The place, counted from 0, of the value at fraction `p` (0 to 1) among `count` values in order;
+/// `count` is not 0.
 pub fn place(p: f64, count: u64) -> u64 {
     // As PostgreSQL does it: the product in doubles, rounded up.
     let place = (p * count as f64).ceil() as u64;
@@ -153,7 +155,8 @@ struct Values {
 }
 
 impl Values {
-    /// Pieces are slices of larger arrays and keep those alive, so that they are copied together now and then.
+    /// Pieces are slices of larger arrays and keep those alive, so that they are copied together
+    /// now and then.
     const PIECES: usize = 64;
 
     fn add(&mut self, values: &ArrayRef) -> Result<()> {

@@ -1,8 +1,8 @@
 //! Changes some rows of a text column and shares the bytes of all others.
 //!
 //! Most cleaning leaves most text as it is, or cuts something off its ends. A Utf8View column names
-//! each text by a 16-byte *view* (length, first four bytes, buffer, offset; texts of up to 12 bytes lie in
-//! the view itself), so a part of a text is another view of the same buffer:
+//! each text by a 16-byte *view* (length, first four bytes, buffer, offset; texts of up to 12 bytes
+//! lie in the view itself), so a part of a text is another view of the same buffer:
 //!
 //! ```text
 //! buffer    ...    n i c e   a r t   p r i n t s      ...
@@ -10,12 +10,13 @@
 //! after            ^-----------------------------^          offset 5, length 15
 //! ```
 //!
-//! Until the first change nothing is written at all, and a column that needs no change is returned as it
-//! came. New text is appended to one more buffer, after the input's.
+//! Until the first change nothing is written at all, and a column that needs no change is returned
+//! as it came. New text is appended to one more buffer, after the input's.
 //!
 //! # Invariants
 //! 1. The result has the input's buffers first, so every view of the input is valid in the result.
-//! 2. A view made here names a whole number of characters of text that was valid UTF-8, or the new text.
+//! 2. A view made here names a whole number of characters of text that was valid UTF-8, or the new
+//!    text.
 
 use std::ops::Range;
 
@@ -26,7 +27,8 @@ use arrow::buffer::{Buffer, NullBuffer, ScalarBuffer};
 /// Texts up to this length lie in their view.
 const INLINE: usize = 12;
 
-/// Offsets in a view are 32 bits, signed in Arrow's specification. Tests fill several buffers with little text.
+/// Offsets in a view are 32 bits, signed in Arrow's specification. Tests fill several buffers with
+/// little text.
 const BUFFER_LIMIT: usize = if cfg!(test) { 64 } else { i32::MAX as usize };
 
 /// A text column in the making: the input with some rows changed.
@@ -104,8 +106,9 @@ impl<'a> Rewrite<'a> {
         }
     }
 
-    /// Row `row`, which is not null, becomes the texts in two views, both inline, with a space between. The
-    /// same as [`Rewrite::text`] but several times as fast, since no length is known only at run time.
+    /// Row `row`, which is not null, becomes the texts in two views, both inline, with a space
+    /// between. The same as [`Rewrite::text`] but several times as fast, since no length is known
+    /// only at run time.
     #[inline]
     pub(super) fn inline_pair(&mut self, row: usize, left: u128, right: u128) {
         let (left, left_length) = inline_text(left);
@@ -162,10 +165,11 @@ impl<'a> Rewrite<'a> {
         if cfg!(debug_assertions) {
             return StringViewArray::new(views, buffers, nulls);
         }
-        // SAFETY: by invariants 1 and 2 every view is the input's own, an inline text, or a range of whole
-        // characters of a buffer of valid UTF-8 with its first four bytes as prefix; `views` and `nulls`
-        // have one entry per row of the input. Debug builds check all of it. Checking in release builds
-        // reads every byte again: trimming titles then takes 35 ns a row and not 7, joining names 36 and not 13.
+        // SAFETY: by invariants 1 and 2 every view is the input's own, an inline text, or a range
+        // of whole characters of a buffer of valid UTF-8 with its first four bytes as prefix;
+        // `views` and `nulls` have one entry per row of the input. Debug builds check all of it.
+        // Checking in release builds reads every byte again: trimming titles then takes 35 ns a row
+        // and not 7, joining names 36 and not 13.
         unsafe { StringViewArray::new_unchecked(views, buffers, nulls) }
     }
 

@@ -1,7 +1,8 @@
 //! The one adapter between DataFusion and our scalar functions.
 //!
 //! A function of ours is a plain `fn` from [`Arguments`] to an array. What DataFusion asks beside
-//! that (types, coercion, literals, documentation) is the same for all of them and is answered here.
+//! that (types, coercion, literals, documentation) is the same for all of them and is answered
+//! here.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -26,8 +27,8 @@ pub(super) enum Kind {
     Double,
 }
 
-/// Says what is wrong with the values of rows for which a function fails; `None` if it does not fail
-/// for one of them.
+/// Says what is wrong with the values of rows for which a function fails; `None` if it does not
+/// fail for one of them.
 type Refuse = fn(&Arguments, &BooleanBuffer) -> Option<Vec<ValueError>>;
 
 /// A scalar function: its name, its types, and the `fn` that computes it.
@@ -128,8 +129,8 @@ impl Function {
     }
 }
 
-// Two functions are the same when their names are: names are unique among the functions of a session,
-// and comparing function pointers is not reliable.
+// Two functions are the same when their names are: names are unique among the functions of a
+// session, and comparing function pointers is not reliable.
 impl PartialEq for Function {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
@@ -296,7 +297,8 @@ impl Arguments {
 
     fn column(&self, i: usize, wanted: &DataType) -> Result<ArrayRef> {
         let column = self.values[i].to_array(self.rows)?;
-        // The planner has cast the arguments already; only direct callers get here with another type.
+        // The planner has cast the arguments already; only direct callers get here with another
+        // type.
         if column.data_type() == wanted {
             return Ok(column);
         }

@@ -68,7 +68,8 @@ pub(super) fn text_columns(rows: &[Option<&str>]) -> Vec<ArrayRef> {
     ]
 }
 
-/// The function turns each left into its right, in every kind of column, in an empty one and as literals.
+/// The function turns each left into its right, in every kind of column, in an empty one and as
+/// literals.
 pub(super) fn check_text(function: &str, literals: &[&str], rows: &[(Option<&str>, Option<&str>)]) {
     let given: Vec<_> = rows.iter().map(|row| row.0).collect();
     let expected: Vec<_> = rows.iter().map(|row| row.1).collect();
@@ -96,8 +97,8 @@ pub(super) fn check_text(function: &str, literals: &[&str], rows: &[(Option<&str
     }
 }
 
-/// For random texts the function equals `plain`, and shares the input's bytes: all of them if `shares_all`,
-/// else at least those of every row that it does not change.
+/// For random texts the function equals `plain`, and shares the input's bytes: all of them if
+/// `shares_all`, else at least those of every row that it does not change.
 pub(super) fn shapes(
     function: &str,
     literals: &[&str],

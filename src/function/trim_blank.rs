@@ -1,8 +1,9 @@
 //! `trim_blank(text)`: the text without blanks at its ends.
 //!
-//! A blank is a character with Unicode's `White_Space` property: space, tab, line ends, the no-break space
-//! U+00A0, the ideographic space and the rest of that list. Zero-width characters (U+200B, U+200D, U+FEFF, ..)
-//! are not blanks by Unicode's definition, some of them hold an emoji together, and they stay.
+//! A blank is a character with Unicode's `White_Space` property: space, tab, line ends, the
+//! no-break space U+00A0, the ideographic space and the rest of that list. Zero-width characters
+//! (U+200B, U+200D, U+FEFF, ..) are not blanks by Unicode's definition, some of them hold an emoji
+//! together, and they stay.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -10,7 +10,8 @@
 //! | the consumer is in another state | 409, 40903 | |
 //! | the backend is away | 503, 50003 | 503, `ServiceUnavailable` |
 //!
-//! API Gateway answers 200 to the errors of Kinesis where a deployment maps nothing else. Here a 200 means durable.
+//! API Gateway answers 200 to the errors of Kinesis where a deployment maps nothing else. Here a
+//! 200 means durable.
 
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};

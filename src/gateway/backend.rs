@@ -1,7 +1,7 @@
 //! What the front doors write to and read from: Kafka, Kinesis, or the embedded log.
 //!
-//! Both doors speak to any backend. Topics are the words of the REST proxy, streams those of Kinesis; where a backend knows only one of them it maps the other
-//! (`naming.rs`).
+//! Both doors speak to any backend. Topics are the words of the REST proxy, streams those of
+//! Kinesis; where a backend knows only one of them it maps the other (`naming.rs`).
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -194,7 +194,8 @@ pub struct ShardRecords {
     pub records: Vec<ShardRecord>,
     /// The iterator to go on with; none when a closed shard was read to its end.
     pub next: Option<String>,
-    /// How much older than the newest record the reader is, in milliseconds; 0 when it has read everything.
+    /// How much older than the newest record the reader is, in milliseconds; 0 when it has read
+    /// everything.
     pub behind_ms: u64,
     /// The shards that a closed one goes on in.
     pub children: Vec<ShardInfo>,
@@ -286,7 +287,8 @@ pub trait Consumer: Send {
         wait: std::time::Duration,
         bytes_max: usize,
     ) -> BoxFuture<'_, Result<Vec<Consumed>, Fault>>;
-    /// Commits the offsets of the *next* records to read; without any, behind all that was returned.
+    /// Commits the offsets of the *next* records to read; without any, behind all that was
+    /// returned.
     fn commit(
         &mut self,
         offsets: Option<Vec<(TopicPartition, u64)>>,
@@ -318,7 +320,8 @@ pub trait Backend: Send + Sync {
         topic: &'a str,
         partition: u32,
     ) -> BoxFuture<'a, Result<(u64, u64), Fault>>;
-    /// Keeps records: when this returns, what was written is durable. One answer for each, in order.
+    /// Keeps records: when this returns, what was written is durable. One answer for each, in
+    /// order.
     fn produce<'a>(
         &'a self,
         topic: &'a str,
@@ -354,7 +357,8 @@ pub trait Backend: Send + Sync {
         shard: &'a str,
         start: ShardStart,
     ) -> BoxFuture<'a, Result<String, Fault>>;
-    /// Records of a stream from an iterator on: at most `limit` and about 10 MB, at least one if there is one. Does not wait for records to come.
+    /// Records of a stream from an iterator on: at most `limit` and about 10 MB, at least one if
+    /// there is one. Does not wait for records to come.
     fn read_shard<'a>(
         &'a self,
         stream: &'a str,

@@ -70,8 +70,8 @@ pub async fn read(request: Request<Body>, bytes_max: usize) -> Result<Bytes, Unr
 
 /// Reads and forgets what is left of a body that is too large, up to a bound.
 ///
-/// Most clients send all before they read anything: closed meanwhile, they see a broken connection in
-/// the place of the answer.
+/// Most clients send all before they read anything: closed meanwhile, they see a broken connection
+/// in the place of the answer.
 async fn drop_rest(pieces: &mut BodyDataStream) {
     let mut dropped = 0;
     while dropped < DROPPED_MAX

@@ -106,7 +106,8 @@ pub struct GatewayConfig {
     pub topics: BackendSpec,
     /// Behind `/streams`.
     pub streams: BackendSpec,
-    /// The dataflow's streams: what topics are named after when records of a Kinesis stream go to topics.
+    /// The dataflow's streams: what topics are named after when records of a Kinesis stream go to
+    /// topics.
     pub stream_names: Vec<String>,
     /// How embedded logs are kept.
     pub log: LogOptions,

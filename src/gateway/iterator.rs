@@ -1,14 +1,19 @@
 //! Shard iterators of backends that keep a Kinesis stream in topics.
 //!
-//! An iterator is everything there is to know about a reader: the stream, the shard, and the next offset in each topic that holds records of it. It is
-//! handed out as base64url of JSON, so that the gateway remembers no reader, iterators outlive it, and any gateway before the same backend takes them.
+//! An iterator is everything there is to know about a reader: the stream, the shard, and the next
+//! offset in each topic that holds records of it. It is handed out as base64url of JSON, so that
+//! the gateway remembers no reader, iterators outlive it, and any gateway before the same backend
+//! takes them.
 //!
-//! A shard of a shared stream is the same partition of several topics, which are read one after the other; between topics there is no order. A topic that is not named in
-//! an iterator is read from its oldest record: it was made later, or whoever asked for the iterator wanted everything.
+//! A shard of a shared stream is the same partition of several topics, which are read one after the
+//! other; between topics there is no order. A topic that is not named in an iterator is read from
+//! its oldest record: it was made later, or whoever asked for the iterator wanted everything.
 //!
 //! # Invariants
-//! 1. An iterator leads only to topics of the stream that it is used for, whatever someone has written into it.
-//! 2. A topic that fills an answer is last in the next one, so that it does not keep others from being read.
+//! 1. An iterator leads only to topics of the stream that it is used for, whatever someone has
+//!    written into it.
+//! 2. A topic that fills an answer is last in the next one, so that it does not keep others from
+//!    being read.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -43,8 +48,9 @@ impl ShardIterator {
         }
     }
 
-    /// An iterator at the record with a sequence number, or so many records behind it. The others of its stream's topics are read from their
-    /// oldest records, as nothing says which of those came earlier.
+    /// An iterator at the record with a sequence number, or so many records behind it. The others
+    /// of its stream's topics are read from their oldest records, as nothing says which of those
+    /// came earlier.
     pub fn at_sequence(
         stream: &str,
         shard: u32,
@@ -88,7 +94,8 @@ impl ShardIterator {
         URL_SAFE_NO_PAD.encode(json)
     }
 
-    /// Of `topics`, which are the stream's, each with the offset to go on at, in the order to read them.
+    /// Of `topics`, which are the stream's, each with the offset to go on at, in the order to read
+    /// them.
     pub fn order(&self, topics: &[String]) -> Vec<(String, u64)> {
         let place = |topic: &String| self.next.iter().position(|(named, _)| named == topic);
         let mut order: Vec<_> = topics.iter().map(|topic| (place(topic), topic)).collect();
@@ -103,7 +110,8 @@ impl ShardIterator {
             .collect()
     }
 
-    /// The iterator to go on with, after reading up to `next`; the topic with the number `filled` has filled the answer.
+    /// The iterator to go on with, after reading up to `next`; the topic with the number `filled`
+    /// has filled the answer.
     pub fn go_on(&self, mut next: Vec<(String, u64)>, filled: Option<usize>) -> ShardIterator {
         if let Some(filled) = filled {
             next.rotate_left(filled + 1);

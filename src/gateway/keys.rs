@@ -62,7 +62,8 @@ impl ApiKeys {
         self.0.is_empty()
     }
 
-    /// Whether a request with this key may pass. Takes the same time for every key of a length, right or wrong.
+    /// Whether a request with this key may pass. Takes the same time for every key of a length,
+    /// right or wrong.
     pub fn admit(&self, given: Option<&[u8]>) -> bool {
         if self.is_open() {
             return true;

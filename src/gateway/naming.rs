@@ -1,7 +1,8 @@
 //! Which topic a record of a Kinesis stream belongs to, where streams are kept as topics.
 //!
-//! Topics feed the stream of the dataflow that they end in: `pin` and `<anything>.pin` feed `pin`. Kinesis streams are named otherwise, and a shared one holds the
-//! records of several, told apart by their partition keys:
+//! Topics feed the stream of the dataflow that they end in: `pin` and `<anything>.pin` feed `pin`.
+//! Kinesis streams are named otherwise, and a shared one holds the records of several, told apart
+//! by their partition keys:
 //!
 //! | Kinesis stream | partition key | topic |
 //! |---|---|---|
@@ -47,7 +48,8 @@ impl Naming {
         topics
     }
 
-    /// What a topic tells of the partition keys of a stream's records: the end that led them there, or nothing.
+    /// What a topic tells of the partition keys of a stream's records: the end that led them there,
+    /// or nothing.
     pub fn key<'a>(&self, stream: &str, topic: &'a str) -> &'a str {
         if self.topic(stream, "") == topic {
             return "";
@@ -61,7 +63,8 @@ impl Naming {
     pub fn stream<'a>(&self, topic: &'a str) -> &'a str {
         let mapped = self.streams.iter().find_map(|name| {
             let stream = topic.strip_suffix(name.as_str())?.strip_suffix('.')?;
-            // `x.pin` is the stream `x.pin`; `x-pin.pin` and `Shared.pin` cannot be told from it, except by the former's end.
+            // `x.pin` is the stream `x.pin`; `x-pin.pin` and `Shared.pin` cannot be told from it,
+            // except by the former's end.
             (self.ending(stream, &['-', '_']) == Some(name)).then_some(stream)
         });
         mapped.unwrap_or(topic)

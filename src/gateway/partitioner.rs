@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Chooses partitions: by the key's hash, else one for a whole request and the next one for the next, so that batches stay batches.
+/// Chooses partitions: by the key's hash, else one for a whole request and the next one for the
+/// next, so that batches stay batches.
 #[derive(Debug, Default)]
 pub struct Partitioner {
     turn: AtomicUsize,

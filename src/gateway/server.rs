@@ -97,7 +97,8 @@ impl Server {
         self.log.as_ref()
     }
 
-    /// Takes no more connections, lets requests that are there finish, makes everything durable, and ends.
+    /// Takes no more connections, lets requests that are there finish, makes everything durable,
+    /// and ends.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         // The only failure is a runtime that is gone.
@@ -105,7 +106,8 @@ impl Server {
     }
 }
 
-/// Opens what is behind the doors, listens at `address`, and answers from now on, on the current runtime.
+/// Opens what is behind the doors, listens at `address`, and answers from now on, on the current
+/// runtime.
 pub async fn serve(config: GatewayConfig, address: SocketAddr) -> Result<Server, GatewayError> {
     let tls = config.tls.as_ref().map(acceptor).transpose()?;
     let cannot = |cause| GatewayError::Listen { address, cause };

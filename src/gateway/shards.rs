@@ -10,7 +10,8 @@ pub fn shard_number(id: &str) -> Option<u32> {
     id.strip_prefix("shardId-")?.parse().ok()
 }
 
-/// A sequence number: digits without leading zero, all of one length, larger for later records, and different in each topic of a shared stream.
+/// A sequence number: digits without leading zero, all of one length, larger for later records, and
+/// different in each topic of a shared stream.
 pub fn sequence(topic: &str, partition: u32, offset: u64) -> String {
     let mut hash = 0x811c_9dc5_u32;
     for byte in topic.bytes() {

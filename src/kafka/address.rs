@@ -3,8 +3,9 @@
 //! ```text
 //! kafka://host:9092[,host2:9092]?topic_prefix=<id>.&pin=<topic>&start=earliest&sasl=scram-sha-512&user=..
 //! ```
-//! An option that is none of ours binds a stream to a topic (`stream.<name>=<topic>` where the name is also that of an option).
-//! `rdkafka.<name>=<value>` is a setting of librdkafka, and beats our choice.
+//! An option that is none of ours binds a stream to a topic (`stream.<name>=<topic>` where the name
+//! is also that of an option). `rdkafka.<name>=<value>` is a setting of librdkafka, and beats our
+//! choice.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -138,8 +139,8 @@ impl KafkaAddress {
         &self.brokers
     }
 
-    /// The one topic of a stream, where the address tells it: by name or by prefix. Otherwise the stream's topics are those of the
-    /// cluster that are named like it.
+    /// The one topic of a stream, where the address tells it: by name or by prefix. Otherwise the
+    /// stream's topics are those of the cluster that are named like it.
     pub fn topic_for(&self, stream: &str) -> Option<String> {
         match (self.topics.get(stream), &self.topic_prefix) {
             (Some(topic), _) => Some(topic.clone()),

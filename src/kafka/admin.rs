@@ -18,7 +18,8 @@ const TRY: Duration = Duration::from_secs(2);
 /// How long brokers may refuse us before it is believed: while they start, they refuse everyone.
 const REFUSED: Duration = Duration::from_secs(5);
 
-/// The topics of the cluster and how many partitions each has. Waits for the brokers as long as the address says.
+/// The topics of the cluster and how many partitions each has. Waits for the brokers as long as the
+/// address says.
 pub fn list_topics(address: &KafkaAddress) -> Result<BTreeMap<String, usize>, SourceError> {
     let client: BaseConsumer<Context> = address
         .client_config()
@@ -78,7 +79,8 @@ pub fn create_topics(
     Ok(())
 }
 
-/// Asks the cluster about its topics (or one), again and again until the address's patience ends or the brokers refuse us.
+/// Asks the cluster about its topics (or one), again and again until the address's patience ends or
+/// the brokers refuse us.
 pub(crate) fn metadata(
     client: &BaseConsumer<Context>,
     address: &KafkaAddress,

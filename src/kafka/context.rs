@@ -31,7 +31,8 @@ pub struct Trouble {
     pub since: Instant,
     /// What librdkafka says.
     pub what: String,
-    /// Whether they refuse us: the login or the certificate is wrong. Otherwise they cannot be reached.
+    /// Whether they refuse us: the login or the certificate is wrong. Otherwise they cannot be
+    /// reached.
     pub refused: bool,
 }
 
@@ -125,7 +126,8 @@ impl ClientContext for Context {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         match level {
-            // What librdkafka calls errors comes again as an error, and lasts as long as the trouble does.
+            // What librdkafka calls errors comes again as an error, and lasts as long as the
+            // trouble does.
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::error!("{}: {facility}: {message}", self.name);
             }

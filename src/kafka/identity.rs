@@ -1,8 +1,8 @@
 //! Which topic a topic is: the id that the cluster gave it when it was made (KIP-516).
 //!
 //! A topic that was deleted and made again has the same name and other records at the same offsets.
-//! librdkafka asks for ids; its Rust binding has no call for that yet, so the C functions are called
-//! here.
+//! librdkafka asks for ids; its Rust binding has no call for that yet, so the C functions are
+//! called here.
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char};
@@ -17,8 +17,8 @@ use super::Context;
 /// The id of a topic of a broker that gives none.
 const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
-/// The ids of topics, as base64. Those that brokers do not tell are left out: they are too old, or do
-/// not let us ask.
+/// The ids of topics, as base64. Those that brokers do not tell are left out: they are too old, or
+/// do not let us ask.
 pub(crate) fn topic_ids<'a>(
     client: &BaseConsumer<Context>,
     topics: impl Iterator<Item = &'a str>,
@@ -47,8 +47,8 @@ impl<T> Owned<T> {
 
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
-        // SAFETY: the pointer is not null, was made by the function that belongs to this one, and is
-        // not used after it.
+        // SAFETY: the pointer is not null, was made by the function that belongs to this one, and
+        // is not used after it.
         unsafe { (self.1)(self.0.as_ptr()) }
     }
 }
@@ -62,10 +62,11 @@ fn ask(
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     let wait = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
     let handle = client.client().native_ptr();
-    // SAFETY: the client outlives this call, and each object is freed by its own function when it goes
-    // out of scope, in the reverse order of being made. `pointers` and `names` live as long as they are
-    // used: librdkafka copies the names. Pointers of the result are read while the event is alive, within
-    // the counts that librdkafka gives; texts end with a zero, and each is copied at once.
+    // SAFETY: the client outlives this call, and each object is freed by its own function when it
+    // goes out of scope, in the reverse order of being made. `pointers` and `names` live as long as
+    // they are used: librdkafka copies the names. Pointers of the result are read while the event
+    // is alive, within the counts that librdkafka gives; texts end with a zero, and each is copied
+    // at once.
     unsafe {
         use c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS as DESCRIBE;
         let queue = Owned::new(c::rd_kafka_queue_new(handle), c::rd_kafka_queue_destroy)?;

@@ -8,7 +8,8 @@
 //!
 //! # Invariants
 //! 1. Passwords and tokens are never shown: not by `Debug`, `Display`, errors or logs.
-//! 2. Every client is made with [`Context`], so that trouble with brokers is told in one way and tokens are renewed.
+//! 2. Every client is made with [`Context`], so that trouble with brokers is told in one way and
+//!    tokens are renewed.
 //! 3. Offsets are ours: no client joins a group, commits, or is told where to go on by the broker.
 
 mod address;

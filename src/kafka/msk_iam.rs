@@ -1,4 +1,5 @@
-//! Tokens of Amazon MSK: a request to connect, signed in advance (AWS signature version 4) and wrapped in base64.
+//! Tokens of Amazon MSK: a request to connect, signed in advance (AWS signature version 4) and
+//! wrapped in base64.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

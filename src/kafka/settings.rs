@@ -216,7 +216,8 @@ fn region_of(brokers: &str) -> Option<String> {
 }
 
 impl KafkaAddress {
-    /// The settings of any client: brokers, TLS, SASL, and those given as `rdkafka.<name>`. To be used with [`KafkaAddress::context`].
+    /// The settings of any client: brokers, TLS, SASL, and those given as `rdkafka.<name>`. To be
+    /// used with [`KafkaAddress::context`].
     pub fn client_config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers);
@@ -230,9 +231,11 @@ impl KafkaAddress {
         config
     }
 
-    /// The settings of a consumer of `partitions` partitions that may keep about `budget_bytes` in all.
+    /// The settings of a consumer of `partitions` partitions that may keep about `budget_bytes` in
+    /// all.
     ///
-    /// Fetched records may take five eighths of it: what waits in the queues of the partitions, and what the answers to the fetches under way add.
+    /// Fetched records may take five eighths of it: what waits in the queues of the partitions, and
+    /// what the answers to the fetches under way add.
     pub fn consumer_config(&self, budget_bytes: usize, partitions: usize) -> ClientConfig {
         let partitions = partitions.max(1);
         let queue = (budget_bytes / 2 / partitions).max(16 << 10);
@@ -247,7 +250,8 @@ impl KafkaAddress {
             ("enable.partition.eof", "true".to_owned()),
             ("isolation.level", self.isolation.setting().to_owned()),
             ("allow.auto.create.topics", "false".to_owned()),
-            // Partitions are given, not shared by the broker: not polling is how we press back, for as long as it takes.
+            // Partitions are given, not shared by the broker: not polling is how we press back, for
+            // as long as it takes.
             ("max.poll.interval.ms", "86400000".to_owned()),
             (
                 "queued.max.messages.kbytes",

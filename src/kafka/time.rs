@@ -1,7 +1,7 @@
 //! Points in time as addresses and signatures write them, in UTC.
 
-/// Milliseconds since 1970 of an ISO 8601 time (`2024-05-01`, `2024-05-01T12:00`, `2024-05-01 12:00:00.5+02:00`) or of a number of
-/// milliseconds. Without zone it is UTC.
+/// Milliseconds since 1970 of an ISO 8601 time (`2024-05-01`, `2024-05-01T12:00`, `2024-05-01
+/// 12:00:00.5+02:00`) or of a number of milliseconds. Without zone it is UTC.
 pub(super) fn parse_ms(text: &str) -> Option<i64> {
     let text = text.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) && text.len() != 4 {

@@ -18,7 +18,8 @@ pub(super) enum Tokens {
     /// None are needed.
     #[default]
     None,
-    /// Signed by us for Amazon MSK, with the credentials that AWS tools find: environment, profile, container, machine.
+    /// Signed by us for Amazon MSK, with the credentials that AWS tools find: environment, profile,
+    /// container, machine.
     MskIam(Arc<MskIam>),
     /// A file that someone keeps fresh.
     File(String),

@@ -1,7 +1,9 @@
-//! `kinesis://<stream>[,<stream>..][?option=value&..]`: which Kinesis streams, where, and how they are read.
+//! `kinesis://<stream>[,<stream>..][?option=value&..]`: which Kinesis streams, where, and how they
+//! are read.
 //!
-//! A stream is written as its name (`streaming-0a1b-pin`), as a pattern in which `*` stands for anything (`streaming-0a1b-*`), or as
-//! `pin=my-stream`, which says that all its records belong to the stream `pin`. Without any, the address names the server only.
+//! A stream is written as its name (`streaming-0a1b-pin`), as a pattern in which `*` stands for
+//! anything (`streaming-0a1b-*`), or as `pin=my-stream`, which says that all its records belong to
+//! the stream `pin`. Without any, the address names the server only.
 //!
 //! | option | means | default |
 //! |---|---|---|
@@ -49,7 +51,8 @@ pub struct KinesisAddress {
 /// One or more Kinesis streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamChoice {
-    /// The Kinesis stream of that name; what its records belong to is told by its name or by their partition keys.
+    /// The Kinesis stream of that name; what its records belong to is told by its name or by their
+    /// partition keys.
     Named(String),
     /// The Kinesis stream `kinesis`, whose records all belong to `stream`.
     Bound {
@@ -97,7 +100,8 @@ pub enum OnLostRecords {
 /// What to do with records of a shared stream whose stream cannot be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unrouted {
-    /// Give them, with their partition key and sequence number, to the first stream of the definition as text that is not JSON: its dead letters keep them.
+    /// Give them, with their partition key and sequence number, to the first stream of the
+    /// definition as text that is not JSON: its dead letters keep them.
     DeadLetter,
     /// Leave them out.
     Skip,

@@ -15,7 +15,8 @@ use crate::source::SourceError;
 impl KinesisAddress {
     /// A client; nothing is asked of Kinesis yet.
     ///
-    /// A server on this machine (a loopback endpoint) gets placeholders as credentials when the environment names none.
+    /// A server on this machine (a loopback endpoint) gets placeholders as credentials when the
+    /// environment names none.
     pub async fn client(&self) -> Result<Client, SourceError> {
         let endpoint = self.endpoint.clone().or_else(|| {
             ["AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL"]
@@ -28,7 +29,8 @@ impl KinesisAddress {
         } else if endpoint.is_some()
             && !names_any(&["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"])
         {
-            // Another server does not care; looking a region up would ask the instance we are not on.
+            // Another server does not care; looking a region up would ask the instance we are not
+            // on.
             loader = loader.region(Region::new("us-east-1"));
         }
         if let Some(profile) = &self.profile {

@@ -1,4 +1,5 @@
-//! The address of a MySQL or MariaDB server: `mysql://user[:password]@host[:port]/database[?options]`.
+//! The address of a MySQL or MariaDB server:
+//! `mysql://user[:password]@host[:port]/database[?options]`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,7 +23,8 @@ pub struct MysqlAddress {
     opts: Opts,
     shown: String,
     tls: Option<Tls>,
-    /// Names that are given for streams: `<stream>` the table, `<stream>.key` the column that pages are cut by.
+    /// Names that are given for streams: `<stream>` the table, `<stream>.key` the column that pages
+    /// are cut by.
     named: BTreeMap<String, String>,
     page_rows: u64,
 }
@@ -111,7 +113,8 @@ impl MysqlAddress {
         self.opts.db_name().unwrap_or_default()
     }
 
-    /// The table of a stream: the one that was given; of the original's streams its table; else the one with the stream's name.
+    /// The table of a stream: the one that was given; of the original's streams its table; else the
+    /// one with the stream's name.
     pub fn table<'a>(&'a self, stream: &'a str) -> &'a str {
         match self.named.get(stream) {
             Some(table) => table,
@@ -159,7 +162,8 @@ impl MysqlAddress {
             None => std::env::var(PASSWORD).ok(),
         };
         let tls = self.tls.as_ref().map(|tls| {
-            // More than one provider of cryptography may be compiled in, and then someone must choose. If someone did, that stays.
+            // More than one provider of cryptography may be compiled in, and then someone must
+            // choose. If someone did, that stays.
             let _ = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider().install_default();
             match tls {
                 Tls::Public => SslOpts::default(),

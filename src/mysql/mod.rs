@@ -1,4 +1,5 @@
-//! MySQL and MariaDB: where the original's three tables are kept. Used by the source that reads them.
+//! MySQL and MariaDB: where the original's three tables are kept. Used by the source that reads
+//! them.
 
 mod address;
 mod rows;

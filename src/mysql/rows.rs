@@ -1,4 +1,5 @@
-//! Rows as JSON objects, the way the original's scripts made them: the table's columns in their order, under their names.
+//! Rows as JSON objects, the way the original's scripts made them: the table's columns in their
+//! order, under their names.
 //!
 //! | column | value |
 //! |---|---|

@@ -1,7 +1,8 @@
 //! Keys of any length, one behind the other in blocks that never move.
 //!
 //! # Invariants
-//! A key lies behind its length ([`varint`]) in one block; its address, the block's number and the offset in it, is good as long as the arena.
+//! A key lies behind its length ([`varint`]) in one block; its address, the block's number and the
+//! offset in it, is good as long as the arena.
 
 use crate::varint;
 

@@ -1,13 +1,15 @@
 //! Equal rows of a batch made one, with the sum of their changes.
 //!
-//! What an aggregation reads is narrow and repeats: of twenty thousand posts in an epoch three thousand differ in country and category. Made one before they are sent to the
-//! worker that owns their group, they are sent, looked up and folded in once.
+//! What an aggregation reads is narrow and repeats: of twenty thousand posts in an epoch three
+//! thousand differ in country and category. Made one before they are sent to the worker that owns
+//! their group, they are sent, looked up and folded in once.
 //!
-//! Where rows hardly repeat it costs more than it saves; so it is left out for a while after a batch that did not shrink. That changes how fast an
-//! answer comes, never the answer.
+//! Where rows hardly repeat it costs more than it saves; so it is left out for a while after a
+//! batch that did not shrink. That changes how fast an answer comes, never the answer.
 //!
 //! # Invariants
-//! 1. The sum of changes of every row is what it was. Rows are equal if all their columns are, not if only their hashes are.
+//! 1. The sum of changes of every row is what it was. Rows are equal if all their columns are, not
+//!    if only their hashes are.
 
 use arrow::array::UInt64Array;
 use arrow::compute::kernels::cmp::distinct;

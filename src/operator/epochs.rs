@@ -1,7 +1,7 @@
 //! Operators that see one whole epoch at a time.
 //!
-//! Changes are stashed until the input frontier has passed their epoch, then handed over together; epochs come in order. This is
-//! what lets state be updated in place and rows be processed in bulk.
+//! Changes are stashed until the input frontier has passed their epoch, then handed over together;
+//! epochs come in order. This is what lets state be updated in place and rows be processed in bulk.
 
 use std::collections::BTreeMap;
 
@@ -58,7 +58,8 @@ impl<D> Stash<D> {
     }
 }
 
-/// Calls `logic` with all changes of an epoch, once for each epoch that has any, in order; what it pushes is sent at that epoch.
+/// Calls `logic` with all changes of an epoch, once for each epoch that has any, in order; what it
+/// pushes is sent at that epoch.
 pub fn unary_epochs<'scope, P, L>(
     stream: StreamVec<'scope, Epoch, Delta>,
     pact: P,

@@ -1,10 +1,11 @@
 //! The sum of doubles, exactly, under additions and retractions.
 //!
-//! Adding doubles one after another rounds each time, so a sum that is maintained by adding and subtracting drifts:
-//! after 10²⁰ has come and gone, 1.0 is gone with it. It also depends on the order of additions, hence on the
-//! number of workers. So the sum is kept as the integer it is: every finite double is a multiple of 2⁻¹⁰⁷⁴, and so
-//! is every sum. Adding is then integer addition, which retraction undoes to the bit, in any order; only reading
-//! the sum rounds, once, to the nearest double (ties to even).
+//! Adding doubles one after another rounds each time, so a sum that is maintained by adding and
+//! subtracting drifts: after 10²⁰ has come and gone, 1.0 is gone with it. It also depends on the
+//! order of additions, hence on the number of workers. So the sum is kept as the integer it is:
+//! every finite double is a multiple of 2⁻¹⁰⁷⁴, and so is every sum. Adding is then integer
+//! addition, which retraction undoes to the bit, in any order; only reading the sum rounds, once,
+//! to the nearest double (ties to even).
 //!
 //! ```text
 //!   limb       0        1     ..     16        17       18     ..     34
@@ -13,16 +14,18 @@
 //!                                     are enough most of the time
 //! ```
 //!
-//! The values of one group mostly lie close together: three limbs hold all numbers that are multiples of 2⁻¹²⁸ and
-//! below 2⁶³, for one. So a sum owns no heap memory, until its numbers need more than 191 bits between the lowest
-//! and the highest; then it takes all 35 limbs (280 bytes), and gives them back when they are no longer needed.
+//! The values of one group mostly lie close together: three limbs hold all numbers that are
+//! multiples of 2⁻¹²⁸ and below 2⁶³, for one. So a sum owns no heap memory, until its numbers need
+//! more than 191 bits between the lowest and the highest; then it takes all 35 limbs (280 bytes),
+//! and gives them back when they are no longer needed.
 //!
-//! Compared with a list of floating-point parts (Shewchuk's, as in Python's `fsum`) this cannot overflow on the way,
-//! has no error terms that underflow, and multiplies by a count of any size without a loop.
+//! Compared with a list of floating-point parts (Shewchuk's, as in Python's `fsum`) this cannot
+//! overflow on the way, has no error terms that underflow, and multiplies by a count of any size
+//! without a loop.
 //!
 //! # Invariants
-//! 1. `finite` is the exact sum of all finite values times their counts. Its 2240 bits hold 2⁶⁴ changes of the
-//!    largest double by the largest count.
+//! 1. `finite` is the exact sum of all finite values times their counts. Its 2240 bits hold 2⁶⁴
+//!    changes of the largest double by the largest count.
 //! 2. Infinities and NaNs are counted apart, so that they too can be retracted.
 
 /// The exact sum of doubles.
@@ -55,7 +58,8 @@ const WIDE: usize = 35;
 /// Bits below the binary point.
 const FRACTION_BITS: usize = 1088;
 
-/// A finite change on its way into a sum: limbs with their sign in the last, the lowest being limb `at`.
+/// A finite change on its way into a sum: limbs with their sign in the last, the lowest being limb
+/// `at`.
 struct Change {
     limbs: [u64; NARROW],
     at: usize,
@@ -79,7 +83,8 @@ impl ExactSum {
         }
     }
 
-    /// Adds `x` to the sum `diff` times, or takes it away -`diff` times. The cost does not depend on `diff`.
+    /// Adds `x` to the sum `diff` times, or takes it away -`diff` times. The cost does not depend
+    /// on `diff`.
     #[inline]
     pub fn add(&mut self, x: f64, diff: i64) {
         if x.is_finite() {
@@ -108,9 +113,10 @@ impl ExactSum {
 
     /// The sum, rounded once to the nearest double, ties to even.
     ///
-    /// As in floating-point addition, a NaN or infinities of both signs make it NaN, infinities of one sign make it
-    /// that infinity, and a finite sum beyond the largest double is infinite (but it is not forgotten: once enough is
-    /// retracted, the sum is finite again). A sum of zero is 0.0, never -0.0.
+    /// As in floating-point addition, a NaN or infinities of both signs make it NaN, infinities of
+    /// one sign make it that infinity, and a finite sum beyond the largest double is infinite (but
+    /// it is not forgotten: once enough is retracted, the sum is finite again). A sum of zero is
+    /// 0.0, never -0.0.
     pub fn value(&self) -> f64 {
         if let Some(special) = &self.special {
             let (positive, negative) = (special.infinity != 0, special.negative_infinity != 0);
@@ -251,7 +257,8 @@ fn add_limbs<const N: usize>(limbs: &mut [u64; N], added: &[u64; N]) {
     }
 }
 
-/// The double nearest to a two's complement number of which the lowest limb is limb `base`, ties to even.
+/// The double nearest to a two's complement number of which the lowest limb is limb `base`, ties to
+/// even.
 fn nearest_double<const N: usize>(mut limbs: [u64; N], base: usize) -> f64 {
     let sign = sign_of(limbs[N - 1]);
     if sign != 0 {
@@ -277,7 +284,8 @@ fn nearest_double<const N: usize>(mut limbs: [u64; N], base: usize) -> f64 {
     if exponent > 1023 {
         return f64::from_bits(sign << 63 | f64::INFINITY.to_bits());
     }
-    // A double has 53 of the bits, a subnormal one fewer. (It is never rounded: no sum has bits below 2^-1074.)
+    // A double has 53 of the bits, a subnormal one fewer. (It is never rounded: no sum has bits
+    // below 2^-1074.)
     let dropped = 11 + (-1022 - exponent).max(0);
     let mut mantissa = leading >> dropped;
     let half = leading >> (dropped - 1) & 1 != 0;
@@ -285,8 +293,8 @@ fn nearest_double<const N: usize>(mut limbs: [u64; N], base: usize) -> f64 {
     if half && (above_half || mantissa & 1 != 0) {
         mantissa += 1;
     }
-    // The hidden bit, where there is one, is added to the exponent one below its own. If rounding has carried into
-    // the next power of two, that comes out right too, up to infinity.
+    // The hidden bit, where there is one, is added to the exponent one below its own. If rounding
+    // has carried into the next power of two, that comes out right too, up to infinity.
     let exponent_below = (exponent + 1022).max(0).cast_unsigned();
     f64::from_bits(sign << 63 | ((exponent_below << 52) + mantissa))
 }

@@ -1,8 +1,9 @@
 //! What goes wrong while a view is computed.
 //!
-//! An expression of a view can fail on a row (a cast, a division by zero). Such a row has no place in the view: it is left out when it comes and,
-//! since expressions are pure, left out again when it is retracted, so the view stays consistent. The fault is reported here, with
-//! the first few kept in full.
+//! An expression of a view can fail on a row (a cast, a division by zero). Such a row has no place
+//! in the view: it is left out when it comes and, since expressions are pure, left out again when
+//! it is retracted, so the view stays consistent. The fault is reported here, with the first few
+//! kept in full.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

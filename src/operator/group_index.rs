@@ -1,11 +1,13 @@
-//! Distinct keys numbered: the groups of an aggregation, the partitions of a top-k, the keys of a table.
+//! Distinct keys numbered: the groups of an aggregation, the partitions of a top-k, the keys of a
+//! table.
 //!
-//! A key is kept as short bytes ([`GroupKeys`]) in an [`Arena`]; its number indexes whatever state the caller keeps for it. Numbers of
-//! keys that are gone are given again.
+//! A key is kept as short bytes ([`GroupKeys`]) in an [`Arena`]; its number indexes whatever state
+//! the caller keeps for it. Numbers of keys that are gone are given again.
 //!
 //! # Invariants
 //! 1. A number is in `free` exactly when it is not in `index`.
-//! 2. `used` and `garbage` are the sums of the lengths of the arena's keys that belong to a number, and to none.
+//! 2. `used` and `garbage` are the sums of the lengths of the arena's keys that belong to a number,
+//!    and to none.
 
 use std::hash::BuildHasher;
 
@@ -18,7 +20,8 @@ use super::arena::{Address, Arena};
 use super::group_key::{EncodedKeys, GroupKeys};
 use crate::segmented::Segmented;
 
-/// Where a key is, and its hash: the index grows without looking at keys, and keys are compared only if their hashes are equal.
+/// Where a key is, and its hash: the index grows without looking at keys, and keys are compared
+/// only if their hashes are equal.
 #[derive(Clone, Copy, Default)]
 #[repr(C, packed)]
 struct Known {
@@ -71,9 +74,11 @@ impl GroupIndex {
         self.known.len()
     }
 
-    /// The number of each row's key, new ones for new keys. Without columns every row has the number 0.
+    /// The number of each row's key, new ones for new keys. Without columns every row has the
+    /// number 0.
     ///
-    /// First what is probably each key's number is looked up, then keys are compared: memory answers questions that do not wait for one another together.
+    /// First what is probably each key's number is looked up, then keys are compared: memory
+    /// answers questions that do not wait for one another together.
     pub fn intern(
         &mut self,
         columns: &[ArrayRef],

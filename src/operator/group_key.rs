@@ -1,7 +1,7 @@
 //! Rows of key columns as short bytes, equal exactly when the keys are.
 //!
-//! Arrow's row format sorts too, and pays for it: nine bytes a number, texts in blocks of eight with a byte each. A group's key is kept as long as
-//! the group, so here it takes what it needs:
+//! Arrow's row format sorts too, and pays for it: nine bytes a number, texts in blocks of eight
+//! with a byte each. A group's key is kept as long as the group, so here it takes what it needs:
 //!
 //! | column | bytes |
 //! |---|---|

@@ -1,10 +1,11 @@
 //! The operators of the dataflow, one a file.
 //!
-//! Each takes streams of [`Delta`](crate::delta::Delta)s and returns streams of them. Stateful ones work an epoch at a time
-//! (`epochs`): when the frontier says that all changes of an epoch have arrived, they see them together, in batches, and update
-//! their state in place. Since epochs are totally ordered and closed one after another, state needs no history: it is
-//! always the state at the last closed epoch. General joins are the exception: they are differential-dataflow's, with its
-//! arrangements.
+//! Each takes streams of [`Delta`](crate::delta::Delta)s and returns streams of them. Stateful ones
+//! work an epoch at a time (`epochs`): when the frontier says that all changes of an epoch have
+//! arrived, they see them together, in batches, and update their state in place. Since epochs are
+//! totally ordered and closed one after another, state needs no history: it is always the state at
+//! the last closed epoch. General joins are the exception: they are differential-dataflow's, with
+//! its arrangements.
 //!
 //! Nothing here knows SQL; `render` connects plan nodes to these functions.
 

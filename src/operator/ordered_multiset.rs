@@ -1,9 +1,11 @@
-//! A multiset kept in order, in which any rank is found in O(log n) under insertions and retractions.
+//! A multiset kept in order, in which any rank is found in O(log n) under insertions and
+//! retractions.
 //!
 //! This is the state of one group of an order statistic: `min`, `max`, `median`, `percentile_cont`,
-//! `percentile_disc`, first/last and top-k all read the same structure, and a change costs the same for each.
-//! A heap cannot retract, and a sorted vector moves half of itself for every change; so the distinct keys with
-//! their counts sit in a B+tree whose branches also know how much lies below each child:
+//! `percentile_disc`, first/last and top-k all read the same structure, and a change costs the same
+//! for each. A heap cannot retract, and a sorted vector moves half of itself for every change; so
+//! the distinct keys with their counts sit in a B+tree whose branches also know how much lies below
+//! each child:
 //!
 //! ```text
 //!   branch    lows      |   -     |   40    |   71    |     first key that may be below the child
@@ -13,25 +15,27 @@
 //!   leaf          7:6 12:1 33:2   40:1 55:1 ..   71:100 90:20
 //! ```
 //!
-//! Most groups hold a handful of values, so a set starts as one leaf, which is one sorted vector grown to
-//! measure (an empty set owns nothing), and becomes a tree only when it outgrows that leaf.
+//! Most groups hold a handful of values, so a set starts as one leaf, which is one sorted vector
+//! grown to measure (an empty set owns nothing), and becomes a tree only when it outgrows that
+//! leaf.
 //!
 //! # Invariants
 //! 1. Keys are strictly ascending from left to right; no entry has count zero.
 //! 2. `totals[i]` and `distincts[i]` of a branch are those of `children[i]`.
-//! 3. For `i > 0`, `lows[i]` is above every key of `children[..i]` and not above any key of `children[i..]`.
-//!    It need not be a key of the set any more. `lows[0]` is what the branch above has for this branch; on the
-//!    left edge of the tree it bounds nothing. It is not read before the branch is appended to its left neighbour.
-//! 4. All leaves are at one depth. Every node but the root has at least a quarter of `CAP` entries, and every
-//!    node fewer than `CAP`; the root, if a branch, has at least two children.
+//! 3. For `i > 0`, `lows[i]` is above every key of `children[..i]` and not above any key of
+//!    `children[i..]`. It need not be a key of the set any more. `lows[0]` is what the branch above
+//!    has for this branch; on the left edge of the tree it bounds nothing. It is not read before
+//!    the branch is appended to its left neighbour.
+//! 4. All leaves are at one depth. Every node but the root has at least a quarter of `CAP` entries,
+//!    and every node fewer than `CAP`; the root, if a branch, has at least two children.
 //!
 //! By invariant 4 a set of n distinct keys is at most log(n)/log(CAP / 4) + 1 nodes deep.
 //!
 //! # Counts below zero
-//! A batch of changes may retract a value before it brings it. Such an entry stays, with its count below zero,
-//! until the missing insertion arrives, and all changes work as usual meanwhile. Whoever asks for ranks must
-//! ask when none is left: with counts below zero `select`, `rank_of`, `len` and `iter_from` answer nothing
-//! useful (they do not panic).
+//! A batch of changes may retract a value before it brings it. Such an entry stays, with its count
+//! below zero, until the missing insertion arrives, and all changes work as usual meanwhile.
+//! Whoever asks for ranks must ask when none is left: with counts below zero `select`, `rank_of`,
+//! `len` and `iter_from` answer nothing useful (they do not panic).
 
 mod iter;
 mod node;
@@ -83,8 +87,8 @@ impl<K: Ord + Clone, const CAP: usize> OrderedMultiset<K, CAP> {
         count
     }
 
-    /// As [`update`](Self::update), by a borrowed form of the key; `own` makes the key itself and is only called
-    /// when the set does not hold it yet.
+    /// As [`update`](Self::update), by a borrowed form of the key; `own` makes the key itself and
+    /// is only called when the set does not hold it yet.
     pub fn update_by<Q>(&mut self, key: &Q, diff: i64, own: impl FnOnce(&Q) -> K) -> i64
     where
         K: Borrow<Q>,
@@ -98,12 +102,14 @@ impl<K: Ord + Clone, const CAP: usize> OrderedMultiset<K, CAP> {
         count
     }
 
-    /// Applies many changes at once and leaves `changes` empty (with its capacity, to be filled again).
+    /// Applies many changes at once and leaves `changes` empty (with its capacity, to be filled
+    /// again).
     ///
-    /// The changes may come in any order and may name a key more than once; when they are strictly ascending by
-    /// key, nothing is sorted. If there are several for every leaf, all that fall into one leaf are merged into it
-    /// in one pass, and a change costs a third of what [`update`](Self::update) does; if there are few, they are
-    /// applied one by one. On an empty set this is the bulk load.
+    /// The changes may come in any order and may name a key more than once; when they are strictly
+    /// ascending by key, nothing is sorted. If there are several for every leaf, all that fall into
+    /// one leaf are merged into it in one pass, and a change costs a third of what
+    /// [`update`](Self::update) does; if there are few, they are applied one by one. On an empty
+    /// set this is the bulk load.
     pub fn update_all(&mut self, changes: &mut Vec<(K, i64)>) {
         let few = changes.len() < 4 || changes.len() < self.distinct() / 16;
         if few {
@@ -144,7 +150,8 @@ impl<K, const CAP: usize> OrderedMultiset<K, CAP> {
         self.root.distinct()
     }
 
-    /// The value at `rank`, counted from 0 among all values in ascending order with repetitions. O(log n).
+    /// The value at `rank`, counted from 0 among all values in ascending order with repetitions.
+    /// O(log n).
     pub fn select(&self, rank: u64) -> Option<&K> {
         let found = self.root.seek(i64::try_from(rank).ok()?)?;
         Some(&found.leaf[found.at].0)
@@ -172,7 +179,8 @@ impl<K, const CAP: usize> OrderedMultiset<K, CAP> {
         }
     }
 
-    /// Distinct keys in ascending order with their counts, lazily from either end: k of them cost O(log n + k).
+    /// Distinct keys in ascending order with their counts, lazily from either end: k of them cost
+    /// O(log n + k).
     pub fn iter(&self) -> Iter<'_, K, CAP> {
         Iter::new(&self.root, 0..self.distinct(), None)
     }
@@ -182,8 +190,8 @@ impl<K, const CAP: usize> OrderedMultiset<K, CAP> {
         self.iter().rev()
     }
 
-    /// As [`iter`](Self::iter), but from the value at `rank` on: the first count is what is left of it from that
-    /// rank on. Empty when `rank` is not below [`len`](Self::len).
+    /// As [`iter`](Self::iter), but from the value at `rank` on: the first count is what is left of
+    /// it from that rank on. Empty when `rank` is not below [`len`](Self::len).
     pub fn iter_from(&self, rank: u64) -> Iter<'_, K, CAP> {
         let found = i64::try_from(rank)
             .ok()

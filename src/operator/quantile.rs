@@ -1,7 +1,8 @@
-//! Medians and percentiles of an ordered multiset: which ranks to look at, and what to make of the values there.
+//! Medians and percentiles of an ordered multiset: which ranks to look at, and what to make of the
+//! values there.
 //!
-//! The multiset finds any rank in O(log n), so a quantile is a little arithmetic. But results must be *the* results,
-//! to the last bit, so the arithmetic is that of the engines whose SQL we speak:
+//! The multiset finds any rank in O(log n), so a quantile is a little arithmetic. But results must
+//! be *the* results, to the last bit, so the arithmetic is that of the engines whose SQL we speak:
 //!
 //! | function | as in | n values, ascending |
 //! |---|---|---|
@@ -9,29 +10,33 @@
 //! | [`percentile_cont`] | PostgreSQL | lo + r·(hi - lo), at ranks floor(p·(n-1)) and ceil(p·(n-1)), r = p·(n-1) - floor(p·(n-1)) |
 //! | [`median`] | DataFusion | the middle value, or (lo + hi) / 2 of the middle two in the type's own arithmetic |
 //!
-//! where every product is that of two doubles. Nulls are not values: who fills the set leaves them out.
+//! where every product is that of two doubles. Nulls are not values: who fills the set leaves them
+//! out.
 //!
 //! # Where engines differ
-//! * DataFusion's `percentile_cont` cuts the weight r down to six decimals, `floor(r·10⁶) / 10⁶`; so it differs
-//!   from PostgreSQL (and from us) by up to 10⁻⁶·(hi - lo). For a descending order it takes the percentile 1 - p,
-//!   we take the ranks from the other end, as PostgreSQL does; `1 - p` rounds. It returns the type of a float
-//!   argument where PostgreSQL always computes and returns a double; cast our result if a narrower one is due.
-//! * `median` is `percentile_cont(0.5)` in PostgreSQL, which has no `median`. For doubles DataFusion's
-//!   `(lo + hi) / 2` and `lo + 0.5·(hi - lo)` may differ in the last bit, and the former overflows to infinity
-//!   where the latter may not.
-//! * PostgreSQL's own machine code may fuse `lo + r·(hi - lo)` into one rounding where the compiler is free to do
-//!   so (not on x86-64, as it is distributed). We never do.
-//! * A NaN is the greatest value here and in PostgreSQL, whatever its sign. DataFusion's aggregates put NaNs with
-//!   a sign bit first, and its median of a set with NaNs in the lower half depends on the order of its input.
-//! * Here -0.0 and 0.0 are one key (they are equal in SQL), and come out as 0.0; a NaN comes out as the one
-//!   positive quiet NaN. PostgreSQL returns whichever it was given.
+//! * DataFusion's `percentile_cont` cuts the weight r down to six decimals, `floor(r·10⁶) / 10⁶`;
+//!   so it differs from PostgreSQL (and from us) by up to 10⁻⁶·(hi - lo). For a descending order it
+//!   takes the percentile 1 - p, we take the ranks from the other end, as PostgreSQL does; `1 - p`
+//!   rounds. It returns the type of a float argument where PostgreSQL always computes and returns a
+//!   double; cast our result if a narrower one is due.
+//! * `median` is `percentile_cont(0.5)` in PostgreSQL, which has no `median`. For doubles
+//!   DataFusion's `(lo + hi) / 2` and `lo + 0.5·(hi - lo)` may differ in the last bit, and the
+//!   former overflows to infinity where the latter may not.
+//! * PostgreSQL's own machine code may fuse `lo + r·(hi - lo)` into one rounding where the compiler
+//!   is free to do so (not on x86-64, as it is distributed). We never do.
+//! * A NaN is the greatest value here and in PostgreSQL, whatever its sign. DataFusion's aggregates
+//!   put NaNs with a sign bit first, and its median of a set with NaNs in the lower half depends on
+//!   the order of its input.
+//! * Here -0.0 and 0.0 are one key (they are equal in SQL), and come out as 0.0; a NaN comes out as
+//!   the one positive quiet NaN. PostgreSQL returns whichever it was given.
 
 use super::ordered_multiset::OrderedMultiset;
 
-/// The first value, in ascending order, of which the cumulative distribution is at least `fraction`; `None` of an
-/// empty set.
+/// The first value, in ascending order, of which the cumulative distribution is at least
+/// `fraction`; `None` of an empty set.
 ///
-/// Fractions are between 0 and 1, which whoever plans a query checks; one beyond is taken for the nearer end.
+/// Fractions are between 0 and 1, which whoever plans a query checks; one beyond is taken for the
+/// nearer end.
 pub fn percentile_disc<K, const CAP: usize>(
     set: &OrderedMultiset<K, CAP>,
     fraction: f64,
@@ -48,8 +53,9 @@ pub fn percentile_disc_descending<K, const CAP: usize>(
     set.select(set.len() - 1 - row)
 }
 
-/// The value at `fraction` of the way from the first to the last, in ascending order, interpolated between the two
-/// values around it; `None` of an empty set. `number` is what a key stands for. Fractions as in [`percentile_disc`].
+/// The value at `fraction` of the way from the first to the last, in ascending order, interpolated
+/// between the two values around it; `None` of an empty set. `number` is what a key stands for.
+/// Fractions as in [`percentile_disc`].
 pub fn percentile_cont<K, const CAP: usize>(
     set: &OrderedMultiset<K, CAP>,
     fraction: f64,
@@ -120,11 +126,12 @@ pub fn middle<K, const CAP: usize>(set: &OrderedMultiset<K, CAP>) -> Option<(&K,
     })
 }
 
-/// The middle value, or the middle of the two middle values; `None` of an empty set. `value` is the number that a
-/// key stands for, in the type in which the middle is computed.
+/// The middle value, or the middle of the two middle values; `None` of an empty set. `value` is the
+/// number that a key stands for, in the type in which the middle is computed.
 ///
-/// DataFusion casts integers to `f64` before it looks for a median, so give it an `f64` for those (the cast keeps
-/// the order, and may be done here); floats and decimals keep their type, decimals as their unscaled integers.
+/// DataFusion casts integers to `f64` before it looks for a median, so give it an `f64` for those
+/// (the cast keeps the order, and may be done here); floats and decimals keep their type, decimals
+/// as their unscaled integers.
 pub fn median<K, V: Middle, const CAP: usize>(
     set: &OrderedMultiset<K, CAP>,
     value: impl Fn(&K) -> V,
@@ -173,7 +180,8 @@ impl Middle for f32 {
 macro_rules! middle_of_integers {
     ($($integer:ty)*) => {$(
         impl Middle for $integer {
-            /// `(low + high) / 2`, cut off towards zero, without overflow: the unscaled value of a decimal.
+            /// `(low + high) / 2`, cut off towards zero, without overflow: the unscaled value of a
+            /// decimal.
             fn middle(low: Self, high: Self) -> Self {
                 match low.checked_add(high) {
                     Some(sum) => sum / 2,
@@ -186,7 +194,8 @@ macro_rules! middle_of_integers {
 }
 middle_of_integers!(i32 i64 i128);
 
-/// `x`, where it is a NaN the positive quiet one: processors and compilers make NaNs of either sign.
+/// `x`, where it is a NaN the positive quiet one: processors and compilers make NaNs of either
+/// sign.
 fn plain(x: f64) -> f64 {
     if x.is_nan() { f64::NAN } else { x }
 }
@@ -283,8 +292,8 @@ mod tests {
 
     #[test]
     fn percentiles_are_those_of_postgresql() {
-        // Values and percentile; then what PostgreSQL 15 says: percentile_disc in ascending and descending order,
-        // percentile_cont likewise.
+        // Values and percentile; then what PostgreSQL 15 says: percentile_disc in ascending and
+        // descending order, percentile_cont likewise.
         type Case = (&'static [f64], f64, [f64; 4]);
         #[rustfmt::skip]
         let cases: &[Case] = &[
@@ -438,7 +447,8 @@ mod tests {
             let n = values.len() as f64;
             let mut values = sorted(&values);
             for direction in [Ascending, Descending] {
-                // The definition, by its cumulative distribution; the row number is compared as PostgreSQL does.
+                // The definition, by its cumulative distribution; the row number is compared as
+                // PostgreSQL does.
                 let first = (0..values.len()).find(|i| (i + 1) as f64 >= fraction * n).unwrap();
                 prop_assert_eq!(disc(&values, fraction, direction), Some(values[first]));
                 values.reverse();

@@ -1,7 +1,8 @@
 //! Sends each row to the worker that owns its key.
 //!
-//! A batch is cut into one piece a worker; with one worker it goes through untouched. The hash depends on the key's value only, so any
-//! process of any run sends equal keys to the same worker (for a given number of workers).
+//! A batch is cut into one piece a worker; with one worker it goes through untouched. The hash
+//! depends on the key's value only, so any process of any run sends equal keys to the same worker
+//! (for a given number of workers).
 
 use std::sync::Arc;
 
@@ -25,7 +26,8 @@ pub struct Routed<D> {
     pub data: D,
 }
 
-/// Mixes the bits of `value`, so that neighbouring keys go to different workers (splitmix64's finaliser, Steele et al. 2014).
+/// Mixes the bits of `value`, so that neighbouring keys go to different workers (splitmix64's
+/// finaliser, Steele et al. 2014).
 #[inline]
 pub fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -64,8 +66,9 @@ pub fn hash_bytes(bytes: &[u8]) -> u64 {
     mix(hasher.finish())
 }
 
-/// The worker that owns the keys with this hash. Neither the bits by which a hash table chooses a place nor those that it compares first are used: among the keys
-/// of one worker they must still differ.
+/// The worker that owns the keys with this hash. Neither the bits by which a hash table chooses a
+/// place nor those that it compares first are used: among the keys of one worker they must still
+/// differ.
 fn owner(hash: u64, workers: usize) -> usize {
     ((hash >> 40) as u16 as usize * workers) >> 16
 }
@@ -127,8 +130,8 @@ fn split(columns: &[usize], workers: usize, delta: Delta) -> Vec<Routed<Delta>> 
         .collect()
 }
 
-/// The columns of `rows` at `columns`, as keys: of the floats that are equal though their bytes differ (the two zeros, all that is not a number) one
-/// stands for all.
+/// The columns of `rows` at `columns`, as keys: of the floats that are equal though their bytes
+/// differ (the two zeros, all that is not a number) one stands for all.
 pub fn key_columns(rows: &RecordBatch, columns: &[usize]) -> Vec<ArrayRef> {
     columns
         .iter()

@@ -1,7 +1,8 @@
 //! Hashes of whole rows.
 //!
-//! DataFusion's row hash passes over nulls and empty lists, so `(5, null)` and `(null, 5)` have the same. Rows are told apart by nothing
-//! but their hashes here, so which values are missing is mixed in afterwards.
+//! DataFusion's row hash passes over nulls and empty lists, so `(5, null)` and `(null, 5)` have the
+//! same. Rows are told apart by nothing but their hashes here, so which values are missing is mixed
+//! in afterwards.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use datafusion_common::Result;
@@ -10,7 +11,8 @@ use datafusion_common::hash_utils::{RandomState, create_hashes};
 /// An odd number whose bits look random.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// A hash of each row of `batch` over all columns: equal rows have equal hashes in every process and run of the same build.
+/// A hash of each row of `batch` over all columns: equal rows have equal hashes in every process
+/// and run of the same build.
 pub fn hash_rows(batch: &RecordBatch) -> Result<Vec<u64>> {
     let mut hashes = vec![0; batch.num_rows()];
     create_hashes(

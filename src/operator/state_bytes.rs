@@ -42,7 +42,8 @@ impl StatePart {
         self.changes = 0;
     }
 
-    /// There were `changes`. To measure the state costs as much as it has `groups`, so it is done after as many changes.
+    /// There were `changes`. To measure the state costs as much as it has `groups`, so it is done
+    /// after as many changes.
     pub fn changed(&mut self, changes: usize, groups: usize, bytes: impl FnOnce() -> usize) {
         self.changes += changes;
         if self.changes >= groups {

@@ -1,7 +1,9 @@
-//! The first rows of each partition: `ROW_NUMBER`, `RANK`, `DENSE_RANK` with a bound, and `ORDER BY .. LIMIT`.
+//! The first rows of each partition: `ROW_NUMBER`, `RANK`, `DENSE_RANK` with a bound, and `ORDER BY
+//! .. LIMIT`.
 //!
-//! Each partition keeps its first rows in an ordered multiset (`partition`), so a change costs O(log n) and the answer is read from the front: O(k) rows, and ties.
-//! The order is made total by the row's other columns, so every choice between equals is always the same one.
+//! Each partition keeps its first rows in an ordered multiset (`partition`), so a change costs
+//! O(log n) and the answer is read from the front: O(k) rows, and ties. The order is made total by
+//! the row's other columns, so every choice between equals is always the same one.
 
 mod backlog;
 mod partition;
@@ -24,7 +26,8 @@ use crate::bits::Bits;
 use crate::delta::{Delta, Diff};
 use crate::plan::{Rank, TopK};
 
-/// How many rows of a partition are in order at least, if it has as many; few in tests, so that they reach beyond.
+/// How many rows of a partition are in order at least, if it has as many; few in tests, so that
+/// they reach beyond.
 const NEAR: usize = if cfg!(test) { 4 } else { 64 };
 
 /// The state of one top-k on one worker.
@@ -33,7 +36,8 @@ pub struct TopKState {
     index: GroupIndex,
     partitions: Vec<Partition<NEAR>>,
     touched: Bits,
-    /// The columns of a row in row format: the order columns, as they are ordered, then all others. Partition columns are in `index`.
+    /// The columns of a row in row format: the order columns, as they are ordered, then all others.
+    /// Partition columns are in `index`.
     rows: RowConverter,
     row_columns: Vec<usize>,
     /// The order columns alone, to see where they end in a row.
@@ -45,7 +49,8 @@ pub struct TopKState {
 /// A row in row format: bytes that compare as the rows do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
-    /// The first nine bytes, which hold a whole number and whether it is null: most comparisons need no more, and so do not leave the node.
+    /// The first nine bytes, which hold a whole number and whether it is null: most comparisons
+    /// need no more, and so do not leave the node.
     mark: u8,
     prefix: u64,
     /// How many of the bytes are the order columns.
@@ -334,7 +339,8 @@ impl TopKState {
                 .sum::<usize>()
     }
 
-    /// Adds `sign` times the rows of partition `number` that are within the bound, with their numbers.
+    /// Adds `sign` times the rows of partition `number` that are within the bound, with their
+    /// numbers.
     fn first_rows(&self, number: u32, sign: i64, edits: &mut BTreeMap<(u32, Entry, u64), i64>) {
         let first = &mut self.partitions[number as usize].first();
         self::number(&self.top, first, |entry, place, times| {

@@ -1,11 +1,13 @@
 //! Joins of tables on their primary keys.
 //!
-//! `pin JOIN geo USING (ind)` joins rows that lie side by side: both tables keep their rows by `ind`, in one arrangement. Such a join
-//! needs no arrangement of its own, so a tree of them becomes one [`Op::Keyed`] node. This file finds those trees in a logical
-//! plan. Whatever does not fit (another key, a condition on an outer join) is left to the general join.
+//! `pin JOIN geo USING (ind)` joins rows that lie side by side: both tables keep their rows by
+//! `ind`, in one arrangement. Such a join needs no arrangement of its own, so a tree of them
+//! becomes one [`Op::Keyed`] node. This file finds those trees in a logical plan. Whatever does not
+//! fit (another key, a condition on an outer join) is left to the general join.
 //!
-//! While a tree is walked, its columns are expressions over the *wide row*: all columns of all members, side by side. Only at the
-//! end the columns in use are known, and the wide row is narrowed to them.
+//! While a tree is walked, its columns are expressions over the *wide row*: all columns of all
+//! members, side by side. Only at the end the columns in use are known, and the wide row is
+//! narrowed to them.
 
 use std::sync::Arc;
 
@@ -60,7 +62,8 @@ impl Shape {
     }
 }
 
-/// What the walk needs to know about the world: the tables by name, and how to make a physical expression.
+/// What the walk needs to know about the world: the tables by name, and how to make a physical
+/// expression.
 pub(super) struct Finder<'a> {
     pub tables: &'a [Table],
     pub physical: &'a dyn Fn(&datafusion_expr::Expr, &LogicalPlan) -> Option<Expr>,
@@ -141,7 +144,8 @@ impl Finder<'_> {
         if !inner && (!rest.is_empty() || join.filter.is_some()) {
             return None;
         }
-        // A side whose rows may be absent must be one table read plainly: its nulls are then the absent member's own.
+        // A side whose rows may be absent must be one table read plainly: its nulls are then the
+        // absent member's own.
         let plain = |tree: &KeyedTree| {
             matches!(tree.shape, Shape::Leaf(_))
                 && tree.filters.is_empty()
@@ -190,7 +194,8 @@ impl Finder<'_> {
         }
         let tables = left.tables.into_iter().chain(right.tables).collect();
         if let Some(residual) = &join.filter {
-            // Only inner joins come here, and they are never swapped: the condition's columns are the outputs in order.
+            // Only inner joins come here, and they are never swapped: the condition's columns are
+            // the outputs in order.
             let joined = LogicalPlan::Join(join.clone());
             filters.push(over(&(self.physical)(residual, &joined)?, &outputs)?);
         }
@@ -202,8 +207,8 @@ impl Finder<'_> {
         })
     }
 
-    /// Checks that `on` equates the whole primary key of a table that is surely present on the left with that of one on the right, and returns
-    /// the equalities that are left over.
+    /// Checks that `on` equates the whole primary key of a table that is surely present on the left
+    /// with that of one on the right, and returns the equalities that are left over.
     fn key_equalities(
         &self,
         left: &KeyedTree,
@@ -278,7 +283,8 @@ impl Finder<'_> {
             .sum()
     }
 
-    /// The node for `tree`, and what is still to be done to its rows to get the tree's filters and outputs.
+    /// The node for `tree`, and what is still to be done to its rows to get the tree's filters and
+    /// outputs.
     pub fn finish(&self, tree: KeyedTree, schema: SchemaRef) -> Option<(Op, SchemaRef, Map)> {
         let mut in_use = vec![false; self.width(&tree.tables)];
         for expr in tree.outputs.iter().chain(&tree.filters) {
@@ -351,7 +357,8 @@ pub(super) fn as_column(expr: &Expr) -> Option<usize> {
     expr.downcast_ref::<Column>().map(Column::index)
 }
 
-/// The inputs of a join, and whether they are swapped: a right join is a left join of the swapped inputs, with the columns put back in order.
+/// The inputs of a join, and whether they are swapped: a right join is a left join of the swapped
+/// inputs, with the columns put back in order.
 pub(super) fn inputs(join: &datafusion_expr::Join) -> (&LogicalPlan, &LogicalPlan, bool) {
     let swap = matches!(
         join.join_type,

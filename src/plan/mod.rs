@@ -5,12 +5,14 @@
 //! DataFusion's physical expressions, which evaluate whole Arrow batches.
 //!
 //! # Invariants
-//! 1. A node's inputs have smaller ids than the node: the graph is acyclic and ids are a topological order.
-//! 2. Equal nodes are one node: views that ask for the same thing share its state. Nodes are compared
-//!    as values, expressions included, never by how they print.
-//! 3. All fields are nullable, and types are canonical (`definition::canonical_type`) at tables and view roots.
-//! 4. Columns are known by their places. Only tables and views have names that mean something: a node
-//!    that several views share may call its columns otherwise.
+//! 1. A node's inputs have smaller ids than the node: the graph is acyclic and ids are a
+//!    topological order.
+//! 2. Equal nodes are one node: views that ask for the same thing share its state. Nodes are
+//!    compared as values, expressions included, never by how they print.
+//! 3. All fields are nullable, and types are canonical (`definition::canonical_type`) at tables and
+//!    view roots.
+//! 4. Columns are known by their places. Only tables and views have names that mean something: a
+//!    node that several views share may call its columns otherwise.
 
 mod explain;
 mod keyed;
@@ -62,7 +64,8 @@ impl Plan {
     }
 }
 
-/// A table: how its rows are made from the records of its stream, and which of its columns are kept in memory.
+/// A table: how its rows are made from the records of its stream, and which of its columns are kept
+/// in memory.
 pub struct Table {
     /// The table's name.
     pub name: String,
@@ -103,7 +106,8 @@ pub struct Node {
 /// What a node does.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
-    /// Rows of tables that share a primary key, side by side: a scan of one table, or a join of several on their keys.
+    /// Rows of tables that share a primary key, side by side: a scan of one table, or a join of
+    /// several on their keys.
     Keyed {
         /// The tables and the columns read of each; the output is their concatenation.
         members: Vec<Member>,
@@ -231,7 +235,8 @@ pub struct Member {
 
 /// A truth table over which members of a keyed node have a row for a key.
 ///
-/// Bit `s` of the word answers for the set of members whose bits are set in `s`, so up to [`Presence::MEMBERS_MAX`] members fit.
+/// Bit `s` of the word answers for the set of members whose bits are set in `s`, so up to
+/// [`Presence::MEMBERS_MAX`] members fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Presence(pub u64);
 

@@ -1,7 +1,8 @@
 //! Which epochs there are, and which of them end a commit.
 //!
-//! Worker 0 decides: an epoch is closed when its tick is over, or earlier when it is full; once in a commit interval (and when the sources are at their
-//! end) the closed epoch ends a commit. The decision travels through the dataflow at the very epoch it is about, so every operator that has
+//! Worker 0 decides: an epoch is closed when its tick is over, or earlier when it is full; once in
+//! a commit interval (and when the sources are at their end) the closed epoch ends a commit. The
+//! decision travels through the dataflow at the very epoch it is about, so every operator that has
 //! seen an epoch complete knows whether it ended a commit.
 
 use std::sync::Arc;
@@ -43,7 +44,8 @@ pub trait EpochClock: Send + Sync {
     /// The open epoch, if it is over. Asked by worker 0, often.
     fn decide(&self) -> Option<Closed>;
 
-    /// This epoch is over: chunks claimed from now on belong to a later one. Called on every worker.
+    /// This epoch is over: chunks claimed from now on belong to a later one. Called on every
+    /// worker.
     fn over(&self, closed: Closed);
 
     /// The open epoch: the last one, when the sources are at their end.

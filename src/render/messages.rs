@@ -83,7 +83,8 @@ pub struct StagerHandle {
     pub finished: crossbeam_channel::Receiver<Finished>,
 }
 
-/// What the owner of the live store is told. All changes of an epoch come before the message that closes it.
+/// What the owner of the live store is told. All changes of an epoch come before the message that
+/// closes it.
 #[derive(Debug)]
 pub enum ViewEvent {
     /// Some changes of a view.
@@ -101,7 +102,8 @@ pub struct Gathered {
     pub epoch: Epoch,
     /// The tables' changes.
     pub changes: Vec<StagedChange>,
-    /// Where partitions are to be read on, and how far their archives are: those that moved since the last commit.
+    /// Where partitions are to be read on, and how far their archives are: those that moved since
+    /// the last commit.
     pub bounds: Vec<Bound>,
 }
 

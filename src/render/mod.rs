@@ -43,7 +43,8 @@ use crate::plan::{NodeId, Op, Plan};
 /// The name of the view of dead letters.
 pub const DEAD_LETTERS: &str = "dead_letters";
 
-/// Rows in a data file, about: enough for good compression, little enough that a worker's open files stay small.
+/// Rows in a data file, about: enough for good compression, little enough that a worker's open
+/// files stay small.
 pub const FILE_ROWS_MAX: usize = 128 * 1024;
 
 /// What a worker's part of the dataflow is built from.

@@ -1,11 +1,14 @@
 //! Rows to data files: the operator in front of the lake.
 //!
-//! It hands the rows that a worker owns to the stager, epoch by epoch, which encodes and puts them beside the dataflow. At an epoch that ends a commit it
-//! waits until everything is in the lake, and tells worker 0 what the commit is made of.
+//! It hands the rows that a worker owns to the stager, epoch by epoch, which encodes and puts them
+//! beside the dataflow. At an epoch that ends a commit it waits until everything is in the lake,
+//! and tells worker 0 what the commit is made of.
 //!
 //! # Invariants
-//! 1. What is told at epoch E names exactly the files of rows with epochs up to E, all of them staged.
-//! 2. A file is filled by one worker and rewritten by one worker; restored files are rewritten by worker `file % workers`.
+//! 1. What is told at epoch E names exactly the files of rows with epochs up to E, all of them
+//!    staged.
+//! 2. A file is filled by one worker and rewritten by one worker; restored files are rewritten by
+//!    worker `file % workers`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -29,7 +32,8 @@ fn send(stager: &StagerHandle, task: StageTask) {
     let _ = stager.tasks.send(task);
 }
 
-/// Builds the operator; returns what was staged, and the marks of archives. `dead_letters` is the number that stands for the table of dead letters.
+/// Builds the operator; returns what was staged, and the marks of archives. `dead_letters` is the
+/// number that stands for the table of dead letters.
 pub fn stage<'scope>(
     appended: Vec<StreamVec<'scope, Epoch, Appended>>,
     superseded: Vec<StreamVec<'scope, Epoch, Superseded>>,
@@ -131,8 +135,8 @@ fn to_leader<D>(data: D) -> Routed<D> {
     Routed { worker: 0, data }
 }
 
-/// Gathers what all workers staged, and how far partitions were read, and hands it over when the commit is complete. Runs on every worker;
-/// the others have nothing to gather.
+/// Gathers what all workers staged, and how far partitions were read, and hands it over when the
+/// commit is complete. Runs on every worker; the others have nothing to gather.
 pub fn gather<'scope>(
     staged: StreamVec<'scope, Epoch, StagedChange>,
     bounds: StreamVec<'scope, Epoch, Bound>,

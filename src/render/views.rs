@@ -23,9 +23,11 @@ use crate::operator::state_bytes::{StateBytes, StatePart};
 use crate::operator::top_k::TopKState;
 use crate::plan::{NodeId, Op, Plan};
 
-/// Renders all nodes of `plan`, given the streams of its keyed nodes; returns the stream of every node.
+/// Renders all nodes of `plan`, given the streams of its keyed nodes; returns the stream of every
+/// node.
 ///
-/// `start` is the epoch at which rows that never change appear. Operators tell `state_bytes` how large their state is.
+/// `start` is the epoch at which rows that never change appear. Operators tell `state_bytes` how
+/// large their state is.
 pub fn render<'scope>(
     scope: Scope<'scope, Epoch>,
     plan: &Arc<Plan>,

@@ -1,4 +1,5 @@
-//! How a run opens its archive: as the lake's checkpoint left it, so that both hold the same records.
+//! How a run opens its archive: as the lake's checkpoint left it, so that both hold the same
+//! records.
 
 use std::sync::{Arc, Mutex};
 

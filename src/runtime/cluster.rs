@@ -1,11 +1,12 @@
 //! The processes of a cluster: how they find each other, and what one does when another is gone.
 //!
-//! Timely brings sockets of its own, which tell of their attempts on the terminal, cannot be stopped while they wait, and panic when a peer
-//! dies. Ours are handed to it instead.
+//! Timely brings sockets of its own, which tell of their attempts on the terminal, cannot be
+//! stopped while they wait, and panic when a peer dies. Ours are handed to it instead.
 //!
 //! # Invariants
 //! 1. A peer that ends without having said goodbye ends the run of this process, with a sentence.
-//! 2. A process whose dataflow was dropped says no goodbye: its sockets are closed, and the others notice.
+//! 2. A process whose dataflow was dropped says no goodbye: its sockets are closed, and the others
+//!    notice.
 //! 3. Processes work together only if they found the same in the lake, and run the same dataflow:
 //!    each opens the lake by itself, and a writer that ended before may have had one more put on
 //!    its way.
@@ -44,8 +45,8 @@ const HEADER: usize = 48;
 /// The workers of a process, ready to be started, and the threads that talk to the others.
 pub(super) type Connected = (Vec<AllocatorBuilder>, CommsGuard);
 
-/// Waits until the threads that talk to the others have ended, now that the workers have. Where the dataflow was dropped there is nothing to
-/// wait for: the process ends without them.
+/// Waits until the threads that talk to the others have ended, now that the workers have. Where the
+/// dataflow was dropped there is nothing to wait for: the process ends without them.
 pub(super) fn say_goodbye(threads: CommsGuard, outcome: &Outcome) {
     let (said, goodbye) = crossbeam_channel::bounded(1);
     std::thread::spawn(move || {
@@ -239,7 +240,8 @@ impl Greeting {
 
 /// The connection to another process.
 ///
-/// Timely's threads panic where a read or write fails, so none does here: the run fails, and with it the workers end.
+/// Timely's threads panic where a read or write fails, so none does here: the run fails, and with
+/// it the workers end.
 struct Peer {
     stream: TcpStream,
     process: usize,
@@ -253,7 +255,8 @@ impl Peer {
         lost(&self.outcome, self.process, || self.is_asked_to_stop());
     }
 
-    /// Whether the run is to end. Who asks process 0 asks all processes, but not all hear of it at once.
+    /// Whether the run is to end. Who asks process 0 asks all processes, but not all hear of it at
+    /// once.
     fn is_asked_to_stop(&self) -> bool {
         let begin = Instant::now();
         while !self.outcome.is_stopping() && begin.elapsed() < HEARD_WITHIN {

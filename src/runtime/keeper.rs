@@ -5,8 +5,8 @@
 //! changed since the last one, so that the lake gets exactly that epoch.
 //!
 //! # Invariants
-//! 1. The records of an epoch count against the intake's budget until readers see them: changes that
-//!    wait here are bounded by it.
+//! 1. The records of an epoch count against the intake's budget until readers see them: changes
+//!    that wait here are bounded by it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -94,7 +94,8 @@ impl Keeper {
     }
 }
 
-/// The views have all epochs up to `closed`: their records leave the budget, and their age is noted.
+/// The views have all epochs up to `closed`: their records leave the budget, and their age is
+/// noted.
 pub(super) fn acknowledge(intake: &Intake, status: &Status, closed: Epoch, now_ms: u64) {
     intake.visible(closed, |records, age| {
         status.visible(records, age.as_micros() as u64, now_ms);

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! # Invariants
-//! 1. The first thread that fails says why in [`Outcome`], and everything stops; what was committed stays.
+//! 1. The first thread that fails says why in [`Outcome`], and everything stops; what was committed
+//!    stays.
 //! 2. Workers never wait for the lake, except when a stager is a whole queue behind.
 
 mod actor;

@@ -1,7 +1,7 @@
 //! Whether the positions of a lake are of the source that is to be read.
 //!
-//! A position says where to go on, not in what: applied to another source it would leave out what the
-//! other one had read, without a word. So checkpoints name the source beside the positions.
+//! A position says where to go on, not in what: applied to another source it would leave out what
+//! the other one had read, without a word. So checkpoints name the source beside the positions.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,8 @@ use crate::checkpoint::Position;
 /// What the source's name is stored under, among the positions: no stream's partition is called so.
 const SOURCE: &str = "_source";
 
-/// Compares the source with the one that the positions are of, and makes them those of this one. Older
-/// lakes do not say whose theirs are, and are taken as they are; so they are if `moved`.
+/// Compares the source with the one that the positions are of, and makes them those of this one.
+/// Older lakes do not say whose theirs are, and are taken as they are; so they are if `moved`.
 pub(super) fn claim(
     positions: &mut BTreeMap<String, Position>,
     identity: Option<String>,

@@ -8,7 +8,8 @@
 //!
 //! # Invariants
 //! 1. The first reason to fail stays.
-//! 2. Once a run was asked to stop, no call to the lake is waited for longer than [`COMMIT_WITHIN`].
+//! 2. Once a run was asked to stop, no call to the lake is waited for longer than
+//!    [`COMMIT_WITHIN`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -149,16 +150,18 @@ impl Outcome {
         self.0.troubles.clone()
     }
 
-    /// Watches the calling thread until what is returned is dropped: if it panics, the run fails. Its messages would be waited for without
-    /// end otherwise.
+    /// Watches the calling thread until what is returned is dropped: if it panics, the run fails.
+    /// Its messages would be waited for without end otherwise.
     pub fn watch_thread(&self) -> Watch {
         Watch(self.clone())
     }
 
-    /// Calls `action` until it succeeds or fails for good, pausing longer each time; a failure for good ends the run.
+    /// Calls `action` until it succeeds or fails for good, pausing longer each time; a failure for
+    /// good ends the run.
     ///
-    /// While the store is away the run waits: memory stays within the source's budget, because nothing is taken in meanwhile. A run that
-    /// was asked to stop waits for [`COMMIT_WITHIN`] and fails.
+    /// While the store is away the run waits: memory stays within the source's budget, because
+    /// nothing is taken in meanwhile. A run that was asked to stop waits for [`COMMIT_WITHIN`] and
+    /// fails.
     pub async fn retrying<T>(
         &self,
         what: &str,
@@ -193,7 +196,8 @@ impl Outcome {
         ));
     }
 
-    /// The same for what need not be done once the run was asked to stop: `None` then, and nothing failed.
+    /// The same for what need not be done once the run was asked to stop: `None` then, and nothing
+    /// failed.
     pub async fn retrying_until_stopped<T>(
         &self,
         what: &str,
@@ -202,7 +206,8 @@ impl Outcome {
         self.attempt(what, action, &mut None, Duration::ZERO).await
     }
 
-    /// `None` when the run was asked to stop `within` ago, or `action` failed for good; then the outcome says why.
+    /// `None` when the run was asked to stop `within` ago, or `action` failed for good; then the
+    /// outcome says why.
     async fn attempt<T>(
         &self,
         what: &str,

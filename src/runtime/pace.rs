@@ -1,12 +1,15 @@
 //! How epochs and commits follow each other in time.
 //!
-//! The clock of the dataflow (`render::clock`) asks, and carries the answer to all workers; here is what the answer depends on.
+//! The clock of the dataflow (`render::clock`) asks, and carries the answer to all workers; here is
+//! what the answer depends on.
 //!
 //! # Invariants
 //! 1. An epoch is over when its tick is, or earlier when it is full.
-//! 2. A commit ends with an epoch, and only if something was read, in any process, that no commit holds; while one is under way no other
-//!    begins. (The commit when the sources are at their end is the clock's own.)
-//! 3. A chunk that is heard of after its epoch was closed still brings about a commit, unless its epoch was part of one.
+//! 2. A commit ends with an epoch, and only if something was read, in any process, that no commit
+//!    holds; while one is under way no other begins. (The commit when the sources are at their end
+//!    is the clock's own.)
+//! 3. A chunk that is heard of after its epoch was closed still brings about a commit, unless its
+//!    epoch was part of one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,7 +56,8 @@ struct State {
 }
 
 impl Pace {
-    /// The first tick and the time until the first commit begin now; the lake holds the epochs up to `committed`.
+    /// The first tick and the time until the first commit begin now; the lake holds the epochs up
+    /// to `committed`.
     pub(super) fn new(
         tick: Duration,
         commit_every: Duration,
@@ -108,7 +112,8 @@ impl EpochClock for Pace {
         let now = self.host.instant();
         let stop = self.outcome.is_stopping();
         let due = now.duration_since(state.tick_started) >= self.tick || (stop && !state.stopped);
-        // Chunks that are claimed from here on belong to the next epoch, in this process; the others hear of it through the dataflow.
+        // Chunks that are claimed from here on belong to the next epoch, in this process; the
+        // others hear of it through the dataflow.
         let epoch = self.intake.close(due)?;
         self.status.opened(epoch + 1);
         state.tick_started = now;

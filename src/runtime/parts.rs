@@ -231,7 +231,8 @@ impl Parts {
         }
     }
 
-    /// The keeper; once the restored epoch is visible it tells the store which buckets the lake has.
+    /// The keeper; once the restored epoch is visible it tells the store which buckets the lake
+    /// has.
     async fn keeper(&self, commit_parts: Sender<CommitPart>) -> Keeper {
         let restored_epoch = (self.found.epoch > 0).then_some(self.found.epoch);
         let views = self.plan.views.iter().zip(&self.found.views);
@@ -283,7 +284,8 @@ impl Parts {
         letters
     }
 
-    /// The stager of this process's worker number `worker`, and what connects that worker with the lake.
+    /// The stager of this process's worker number `worker`, and what connects that worker with the
+    /// lake.
     fn lake_ends(
         &self,
         worker: usize,

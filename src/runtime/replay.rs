@@ -1,7 +1,7 @@
 //! Runs a dataflow over given records in memory, and answers for any view at any epoch.
 //!
-//! This is the same dataflow that `run` runs, without a lake and without a clock: the caller says which records belong to which epoch. Tests
-//! are written with it, and so can be trials of SQL:
+//! This is the same dataflow that `run` runs, without a lake and without a clock: the caller says
+//! which records belong to which epoch. Tests are written with it, and so can be trials of SQL:
 //!
 //! ```
 //! use pinflow::definition::Definition;
@@ -60,7 +60,8 @@ impl Input {
         self.push(epoch, stream, Event::Record(record.as_ref().to_vec()));
     }
 
-    /// Deletes a key of the tables of `stream` in `epoch`; the key is a number or text, bare or as JSON.
+    /// Deletes a key of the tables of `stream` in `epoch`; the key is a number or text, bare or as
+    /// JSON.
     pub fn delete(&mut self, epoch: Epoch, stream: &str, key: impl AsRef<[u8]>) {
         self.push(epoch, stream, Event::Delete(key.as_ref().to_vec()));
     }
@@ -302,7 +303,8 @@ impl Replay {
             .unwrap_or(0)
     }
 
-    /// The rows of a view at the end of `epoch`, sorted by their columns; a row that occurs several times is there several times.
+    /// The rows of a view at the end of `epoch`, sorted by their columns; a row that occurs several
+    /// times is there several times.
     pub fn at(&self, view: &str, epoch: Epoch) -> Result<RecordBatch, ReplayError> {
         let number = self.number(view)?;
         let schema = &self.views[number].1;

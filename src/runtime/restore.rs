@@ -91,7 +91,8 @@ pub fn made_by(definition: &Definition, plan: &Plan) -> MadeBy {
     made
 }
 
-/// Reads what `recovered` means for this definition; refuses a lake whose tables were made by another one, unless that gives the `same_rows`.
+/// Reads what `recovered` means for this definition; refuses a lake whose tables were made by
+/// another one, unless that gives the `same_rows`.
 pub fn found(
     recovered: Option<Recovered>,
     definition: &Definition,
@@ -176,7 +177,8 @@ pub fn found(
     Ok(found)
 }
 
-/// Sorts a view's files into buckets. Unless the view stays, they are all strays: it is written anew.
+/// Sorts a view's files into buckets. Unless the view stays, they are all strays: it is written
+/// anew.
 fn view_files(files: &[StagedFile], stays: bool) -> ViewFiles {
     let tag = |file: &StagedFile, name: &str| {
         file.tags

@@ -2,8 +2,9 @@
 //!
 //! A run over letters is a run like any other, whose source is the lake's table of dead letters. It
 //! ends with one commit, which takes the letters that were chosen out of their table and adds what
-//! became of them: rows, or letters with a new reason. Nothing is changed before, so a run that ends
-//! early has done nothing, and one that is begun again does not find letters that were sent in.
+//! became of them: rows, or letters with a new reason. Nothing is changed before, so a run that
+//! ends early has done nothing, and one that is begun again does not find letters that were sent
+//! in.
 //!
 //! ```text
 //!  files of dead letters --chosen--> chunks, as of their stream, partition and offset --> the dataflow

@@ -1,6 +1,7 @@
 //! What to run and how, and the way to a run: from options to everything that a run is made of.
 //!
-//! Nothing is read from a source before the dataflow is understood, the lake is open and judged, and the source says where it will read on.
+//! Nothing is read from a source before the dataflow is understood, the lake is open and judged,
+//! and the source says where it will read on.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -137,8 +138,8 @@ fn abandoned(restored: Option<RestoredLake>) -> RunSummary {
     }
 }
 
-/// Runs until the source ends, `outcome` is asked to stop, or something fails. `attach` is given the live store and the status as soon as they
-/// exist, before anything is read.
+/// Runs until the source ends, `outcome` is asked to stop, or something fails. `attach` is given
+/// the live store and the status as soon as they exist, before anything is read.
 pub fn run(
     options: RunOptions,
     outcome: &Outcome,
@@ -354,7 +355,8 @@ fn open_source(
     Ok((source, archive.transpose()?, positions))
 }
 
-/// Does what may take long on a thread of its own, so that it is not waited for once the run was asked to stop: `None` then.
+/// Does what may take long on a thread of its own, so that it is not waited for once the run was
+/// asked to stop: `None` then.
 fn unless_stopped<T: Send + 'static>(
     outcome: &Outcome,
     opening: impl FnOnce() -> T + Send + 'static,

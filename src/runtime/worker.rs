@@ -1,4 +1,5 @@
-//! The workers of this process: what each of them is given, and what it does beside turning its dataflow.
+//! The workers of this process: what each of them is given, and what it does beside turning its
+//! dataflow.
 //!
 //! ```text
 //!  step the dataflow --> how far are the views? --> the keeper, from one worker alone: this epoch is closed
@@ -7,8 +8,10 @@
 //! ```
 //!
 //! # Invariants
-//! 1. Every worker ends: when the run is to stop, the intake is told, and the dataflow runs dry; when it is over, the dataflow is dropped as it is.
-//! 2. What the workers share goes with them, its senders included: a thread that is told things by workers alone sees their end.
+//! 1. Every worker ends: when the run is to stop, the intake is told, and the dataflow runs dry;
+//!    when it is over, the dataflow is dropped as it is.
+//! 2. What the workers share goes with them, its senders included: a thread that is told things by
+//!    workers alone sees their end.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -68,7 +71,8 @@ pub(super) struct LakeEnds {
 pub(super) struct Turning {
     shared: Arc<WorkerShared>,
     probes: WorkerProbes,
-    /// Whether it is this worker of the serving process that tells the keeper how far all of them are.
+    /// Whether it is this worker of the serving process that tells the keeper how far all of them
+    /// are.
     tells: bool,
     told: Option<Epoch>,
     looked: Instant,

@@ -24,8 +24,8 @@ impl Fetched {
     }
 }
 
-/// Asks the first of the addresses that can be reached. `silence` is how long nothing may come before it is an
-/// error.
+/// Asks the first of the addresses that can be reached. `silence` is how long nothing may come
+/// before it is an error.
 pub(super) fn fetch(
     addresses: &[SocketAddr],
     host: &str,

@@ -1,7 +1,8 @@
-//! Rows as text or bytes for a reader: a table for people, JSON and CSV for scripts, Arrow for programs.
+//! Rows as text or bytes for a reader: a table for people, JSON and CSV for scripts, Arrow for
+//! programs.
 //!
-//! Values look the same in all text formats: timestamps and dates as in ISO 8601, lists as `[1.0, 2.0]`. A null is
-//! `NULL` in a table, `null` in JSON (never left out), and nothing in CSV.
+//! Values look the same in all text formats: timestamps and dates as in ISO 8601, lists as `[1.0,
+//! 2.0]`. A null is `NULL` in a table, `null` in JSON (never left out), and nothing in CSV.
 
 use std::fmt::Write as _;
 use std::io;
@@ -19,7 +20,8 @@ use arrow::util::pretty::pretty_format_batches;
 
 use crate::delta::Epoch;
 
-/// A longer value is cut in a table, so that one text does not push the other columns off the screen.
+/// A longer value is cut in a table, so that one text does not push the other columns off the
+/// screen.
 const TABLE_CELL_CHARS: usize = 60;
 
 /// How rows are written.
@@ -56,7 +58,8 @@ impl Format {
         }
     }
 
-    /// What an HTTP `Accept` header asks for: the first media type that we have, JSON if there is none.
+    /// What an HTTP `Accept` header asks for: the first media type that we have, JSON if there is
+    /// none.
     pub fn accepted(header: &str) -> Format {
         header
             .split(',')
@@ -162,7 +165,8 @@ impl JsonFormat for RowPerLine {
     }
 }
 
-/// The rows as a table with a frame: numbers to the right, no character that moves the cursor, long values cut.
+/// The rows as a table with a frame: numbers to the right, no character that moves the cursor, long
+/// values cut.
 pub fn table(rows: &RecordBatch) -> Result<String, ArrowError> {
     let columns = rows
         .columns()

@@ -1,7 +1,7 @@
 //! `pinflow inspect`: the views of a running pinflow, in a terminal.
 //!
-//! A client of [`super::http`] and nothing more: whatever it prints can be had with curl too. The server renders,
-//! so that all readers see the same text.
+//! A client of [`super::http`] and nothing more: whatever it prints can be had with curl too. The
+//! server renders, so that all readers see the same text.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -86,8 +86,8 @@ pub enum InspectError {
     Print(#[from] io::Error),
 }
 
-/// Prints to `out` what was asked for. With `--watch` it goes on until there is no answer any more, or `out` is
-/// closed; on a terminal each print takes the place of the last.
+/// Prints to `out` what was asked for. With `--watch` it goes on until there is no answer any more,
+/// or `out` is closed; on a terminal each print takes the place of the last.
 pub fn inspect(
     args: &InspectArgs,
     out: &mut dyn Write,

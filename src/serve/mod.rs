@@ -5,8 +5,8 @@
 //!                          '--> dirty buckets --> the lake
 //! counters of the run --> status --> http, terminal
 //! ```
-//! What is served is always a closed epoch, and the same one for all views. Nothing here knows where the changes
-//! come from.
+//! What is served is always a closed epoch, and the same one for all views. Nothing here knows
+//! where the changes come from.
 
 mod client;
 pub mod filter;

@@ -1,9 +1,11 @@
-//! Collects the pages of a Parquet file as they are, so that no byte is copied into one long buffer.
+//! Collects the pages of a Parquet file as they are, so that no byte is copied into one long
+//! buffer.
 //!
-//! The Parquet writer hands every finished page over as owned [`Bytes`], asks for it back when the column goes into
-//! the file, and then writes it to an [`std::io::Write`] as a mere slice. [`Pages`] plays both parts: it remembers the page
-//! it gave back last, and when exactly that slice is written it keeps the page instead of a copy. Anything else
-//! written (page headers, the footer) is small and copied.
+//! The Parquet writer hands every finished page over as owned [`Bytes`], asks for it back when the
+//! column goes into the file, and then writes it to an [`std::io::Write`] as a mere slice.
+//! [`Pages`] plays both parts: it remembers the page it gave back last, and when exactly that slice
+//! is written it keeps the page instead of a copy. Anything else written (page headers, the footer)
+//! is small and copied.
 
 use bytes::Bytes;
 use parquet::column::page_store::{PageKey, PageStore, PageStoreArgs, PageStoreFactory};

@@ -1,11 +1,12 @@
 //! Rows to the bytes of a Parquet file, and back.
 //!
-//! Writing Parquet is a large part of what the whole program costs, so the writer does as little as the file needs:
-//! * no compression where the lake is a local folder: the densest codec that is still fast costs five times the
-//!   whole encoding (see [`ParquetOptions::for_lake`]);
+//! Writing Parquet is a large part of what the whole program costs, so the writer does as little as
+//! the file needs:
+//! * no compression where the lake is a local folder: the densest codec that is still fast costs
+//!   five times the whole encoding (see [`ParquetOptions::for_lake`]);
 //! * a dictionary only where values repeat: hashing a thousand distinct titles buys nothing;
-//! * no Parquet statistics: the Delta log carries better ones per file ([`super::stats`]), and readers of a Delta table
-//!   look there;
+//! * no Parquet statistics: the Delta log carries better ones per file ([`super::stats`]), and
+//!   readers of a Delta table look there;
 //! * pages are never copied together ([`super::pages`]).
 //!
 //! A file holds no Arrow schema: its Parquet types say all that a Delta reader may rely on.
@@ -36,8 +37,8 @@ const SAMPLE: usize = 1000;
 const READ_BATCH_ROWS: usize = 64 * 1024;
 /// Levels and values are handed to the encoders in slices of this many rows.
 const WRITE_BATCH_ROWS: usize = 8 * 1024;
-/// A page ends after this many bytes, or rows. A page's buffer grows by doubling, which is cheapest while it stays in the
-/// core's own cache.
+/// A page ends after this many bytes, or rows. A page's buffer grows by doubling, which is cheapest
+/// while it stays in the core's own cache.
 const PAGE_BYTES: usize = 256 << 10;
 const PAGE_ROWS: usize = 1 << 20;
 
@@ -71,8 +72,9 @@ impl Default for ParquetOptions {
 }
 
 impl ParquetOptions {
-    /// What suits the lake. In a local folder plain pages: for a row of 500 bytes encoding takes about 0.25 µs of a core,
-    /// with Zstandard 1.9 µs. Behind a network Zstandard all the same, since a third of the bytes leave the machine.
+    /// What suits the lake. In a local folder plain pages: for a row of 500 bytes encoding takes
+    /// about 0.25 µs of a core, with Zstandard 1.9 µs. Behind a network Zstandard all the same,
+    /// since a third of the bytes leave the machine.
     pub fn for_lake(lake: &Lake) -> ParquetOptions {
         let codec = if lake.is_local() {
             Codec::None
@@ -105,8 +107,8 @@ impl Encoded {
 
 /// A Parquet file in the making: takes batches as they come, keeps only their encoded form.
 ///
-/// Give it each batch while it is still warm in the cache and let go of the batch: string columns are views of the
-/// input's bytes, and would keep them all in memory until the file is done.
+/// Give it each batch while it is still warm in the cache and let go of the batch: string columns
+/// are views of the input's bytes, and would keep them all in memory until the file is done.
 pub struct ParquetFile {
     /// As the rows come, and as they are stored.
     schema: SchemaRef,
@@ -307,8 +309,9 @@ fn properties(
     Ok(builder.build())
 }
 
-/// Whether a dictionary pays for this column: a string whose first values hold at most half as many distinct ones.
-/// Numbers are left plain: they cost eight bytes at most, and a look-up costs more than writing those.
+/// Whether a dictionary pays for this column: a string whose first values hold at most half as many
+/// distinct ones. Numbers are left plain: they cost eight bytes at most, and a look-up costs more
+/// than writing those.
 fn repeats(column: &ArrayRef) -> bool {
     let values: Box<dyn Iterator<Item = Option<&str>>> = match column.data_type() {
         DataType::Utf8View => Box::new(column.as_string_view().iter()),
@@ -324,8 +327,8 @@ fn repeats(column: &ArrayRef) -> bool {
     seen >= 16 && distinct.len() * 2 <= seen
 }
 
-/// The rows of a Parquet file, in the types of the dataflow (see [`super::schema`]); `columns` by name in the file's
-/// order, or all of them. `of` names the file in errors.
+/// The rows of a Parquet file, in the types of the dataflow (see [`super::schema`]); `columns` by
+/// name in the file's order, or all of them. `of` names the file in errors.
 pub fn decode(
     bytes: Bytes,
     columns: Option<&[String]>,

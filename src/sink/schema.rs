@@ -12,10 +12,11 @@
 //! | DECIMAL(p, s) | `Decimal128` | decimal | `decimal(p,s)` |
 //! | array | `List` | three-level list | `array` |
 //!
-//! Timestamps in the dataflow have no zone and mean UTC. They are stored as Delta `timestamp`, an instant in UTC, and
-//! not as `timestamp_ntz`: that would say what we mean a little better, but needs table features (reader version 3)
-//! that several readers refuse or warn about, while every reader agrees on an instant. A reader that shows instants in
-//! a local zone (Spark does) must have its session zone set to UTC to show the digits we show.
+//! Timestamps in the dataflow have no zone and mean UTC. They are stored as Delta `timestamp`, an
+//! instant in UTC, and not as `timestamp_ntz`: that would say what we mean a little better, but
+//! needs table features (reader version 3) that several readers refuse or warn about, while every
+//! reader agrees on an instant. A reader that shows instants in a local zone (Spark does) must have
+//! its session zone set to UTC to show the digits we show.
 
 use crate::checkpoint::NewTable;
 use crate::lake::LakeError;
@@ -27,8 +28,9 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// How long the log of a table reaches back, and so how far a reader can travel in time. With a commit every ten
-/// seconds a day is 8,640 entries, which is as many as a listing should have to pass.
+/// How long the log of a table reaches back, and so how far a reader can travel in time. With a
+/// commit every ten seconds a day is 8,640 entries, which is as many as a listing should have to
+/// pass.
 const LOG_RETENTION: &str = "interval 1 days";
 /// The name that Parquet and Delta give the elements of a list, and the one that Arrow gives them.
 const PARQUET_ELEMENT: &str = "element";
@@ -109,7 +111,8 @@ fn delta_type(data_type: &DataType, column: &str) -> Result<Value, LakeError> {
     Ok(json!(name))
 }
 
-/// The schema of the Parquet files for rows of this schema. Views stay views: the file's type is the same.
+/// The schema of the Parquet files for rows of this schema. Views stay views: the file's type is
+/// the same.
 pub(super) fn file_schema(schema: &Schema) -> Result<SchemaRef, LakeError> {
     // Refuses what Delta cannot say, before any file says it.
     delta_schema(schema)?;
@@ -163,8 +166,8 @@ fn row_type(data_type: &DataType) -> DataType {
     }
 }
 
-/// The schema that the Parquet reader is asked for: [`row_schema`] as far as it can do it at no cost, which is views of
-/// texts and byte strings. Zones and element names are left to [`relabel`].
+/// The schema that the Parquet reader is asked for: [`row_schema`] as far as it can do it at no
+/// cost, which is views of texts and byte strings. Zones and element names are left to [`relabel`].
 pub(super) fn read_schema(file: &Schema) -> SchemaRef {
     fn viewed(data_type: &DataType) -> DataType {
         match data_type {
@@ -193,8 +196,8 @@ fn retyped(field: &FieldRef, data_type: &DataType) -> FieldRef {
     ))
 }
 
-/// The same values under the type `to`, which differs at most in a timestamp's zone (both are UTC) and in the names of
-/// list elements. Copies nothing.
+/// The same values under the type `to`, which differs at most in a timestamp's zone (both are UTC)
+/// and in the names of list elements. Copies nothing.
 pub(super) fn relabel(array: &ArrayRef, to: &DataType) -> ArrayRef {
     match (array.data_type(), to) {
         (from, to) if from == to => array.clone(),
@@ -211,7 +214,8 @@ pub(super) fn relabel(array: &ArrayRef, to: &DataType) -> ArrayRef {
                 nulls,
             ))
         }
-        // Another string or binary layout: the Parquet writer takes any of them for the same column.
+        // Another string or binary layout: the Parquet writer takes any of them for the same
+        // column.
         _ => array.clone(),
     }
 }

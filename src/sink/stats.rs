@@ -1,9 +1,11 @@
-//! The statistics of a data file in the Delta log: rows, and per column smallest, largest and number of nulls.
+//! The statistics of a data file in the Delta log: rows, and per column smallest, largest and
+//! number of nulls.
 //!
-//! Readers skip files by them, so a bound must hold, and need not be tight. Only numbers, dates and timestamps get
-//! bounds. Strings do not, although Delta has a place for them: files hold the rows of an interval, or of a hash bucket, so
-//! that the strings of every file span the whole alphabet and no reader could skip anything, while comparing them
-//! costs a fifth of the whole encoding. Lists, bytes and booleans have none in other writers either.
+//! Readers skip files by them, so a bound must hold, and need not be tight. Only numbers, dates and
+//! timestamps get bounds. Strings do not, although Delta has a place for them: files hold the rows
+//! of an interval, or of a hash bucket, so that the strings of every file span the whole alphabet
+//! and no reader could skip anything, while comparing them costs a fifth of the whole encoding.
+//! Lists, bytes and booleans have none in other writers either.
 
 use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, AsArray, RecordBatch};
 use arrow::compute::{max, min};
@@ -121,8 +123,8 @@ impl Bounds {
         }
     }
 
-    /// Lower and upper bound; `None` where there is none, or JSON cannot say it (infinite, not a number, a year
-    /// beyond the calendar).
+    /// Lower and upper bound; `None` where there is none, or JSON cannot say it (infinite, not a
+    /// number, a year beyond the calendar).
     fn to_json(self, data_type: &DataType) -> Option<(Value, Value)> {
         match (self, data_type) {
             (Bounds::Integer(low, high), DataType::Date32) => {
@@ -133,7 +135,8 @@ impl Bounds {
                 Some((text(low)?, text(high)?))
             }
             (Bounds::Integer(low, high), DataType::Timestamp(_, _)) => {
-                // Milliseconds are what the format knows: down for the lower bound, up for the upper.
+                // Milliseconds are what the format knows: down for the lower bound, up for the
+                // upper.
                 let text = |millis: i64| {
                     let at = timestamp_us_to_datetime(millis.checked_mul(1000)?)?;
                     Some(json!(at.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()))

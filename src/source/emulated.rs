@@ -1,7 +1,8 @@
-//! The embedded emulator as a source: posts at a steady rate, for trying pinflow with nothing installed.
+//! The embedded emulator as a source: posts at a steady rate, for trying pinflow with nothing
+//! installed.
 //!
-//! Posts are a pure function of their number, so a partition's position is the number of the next post: a restart goes on with the posts that
-//! were not committed, and the same records come again.
+//! Posts are a pure function of their number, so a partition's position is the number of the next
+//! post: a restart goes on with the posts that were not committed, and the same records come again.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,8 @@ pub struct Emulated {
     seed: u64,
     streams: Vec<(Stream, usize)>,
     offsets: Vec<u64>,
-    /// Posts of which a stream has all records already, because it was read further than another one.
+    /// Posts of which a stream has all records already, because it was read further than another
+    /// one.
     done_until: Vec<u64>,
     rate: f64,
     started: Instant,

@@ -1,6 +1,7 @@
 //! A reader that panics must not look like the end of input, nor like one that waits.
 //!
-//! Sources read in tasks and threads of their own. What runs there is run through here: a panic becomes a failure of the source, which ends the run.
+//! Sources read in tasks and threads of their own. What runs there is run through here: a panic
+//! becomes a failure of the source, which ends the run.
 //!
 //! # Invariants
 //! Whoever waits for what runs here is told how it ended.

@@ -1,11 +1,14 @@
 //! Where streams come from: bytes arrive with their offsets.
 //!
-//! A [`Source`] has partitions; each is read in order, in chunks of newline-separated records. Adding a kind of source is a file here and a line in
-//! [`open`]. Sources know nothing of epochs: `reclock` stamps their chunks.
+//! A [`Source`] has partitions; each is read in order, in chunks of newline-separated records.
+//! Adding a kind of source is a file here and a line in [`open`]. Sources know nothing of epochs:
+//! `reclock` stamps their chunks.
 //!
 //! # Invariants
-//! 1. The chunks of a partition follow each other without gap: the end position of one is where the next begins.
-//! 2. A position is the *next* record to read. Opened at a position, a source continues exactly there.
+//! 1. The chunks of a partition follow each other without gap: the end position of one is where the
+//!    next begins.
+//! 2. A position is the *next* record to read. Opened at a position, a source continues exactly
+//!    there.
 
 mod directory;
 mod emulated;
@@ -44,7 +47,8 @@ pub struct Chunk {
     pub records: u64,
     /// The records, separated by newlines.
     pub bytes: Bytes,
-    /// Keys that were deleted, in the order of their offsets. A blank line stands at the offset of each.
+    /// Keys that were deleted, in the order of their offsets. A blank line stands at the offset of
+    /// each.
     pub deletes: Vec<Delete>,
     /// Where the partition is to be read on.
     pub end: Position,
@@ -98,7 +102,8 @@ pub enum Read {
 
 /// Something that streams are read from.
 ///
-/// It belongs to one process; each process of a cluster opens its own and reads the partitions that are its share.
+/// It belongs to one process; each process of a cluster opens its own and reads the partitions that
+/// are its share.
 pub trait Source: Send {
     /// The next records of any partition, at most about `bytes_max` bytes. Must not block for long.
     fn read(&mut self, bytes_max: usize) -> Result<Read, SourceError>;
@@ -106,8 +111,8 @@ pub trait Source: Send {
     /// What the source is, for people: without secrets.
     fn describe(&self) -> String;
 
-    /// What positions are of, as far as possible whatever way it is reached: a folder, a bucket, a cluster, a database; without secrets. `None` if that is not
-    /// known.
+    /// What positions are of, as far as possible whatever way it is reached: a folder, a bucket, a
+    /// cluster, a database; without secrets. `None` if that is not known.
     fn identity(&self) -> Option<String> {
         None
     }

@@ -138,7 +138,8 @@ impl SourceSpec {
         }
     }
 
-    /// Whether the process of `opening` reads this partition of a stream; every partition is read by one.
+    /// Whether the process of `opening` reads this partition of a stream; every partition is read
+    /// by one.
     pub fn reads(&self, opening: &Opening, stream: &str, partition: &str) -> bool {
         match self {
             SourceSpec::Emulator { .. } => opening.process == 0,

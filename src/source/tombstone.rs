@@ -1,8 +1,9 @@
 //! Deletions as lines of a file.
 //!
-//! A chunk keeps the key that a tombstone deletes beside its text, where a blank line has its offset. In a file there is only the text, so the archive
-//! writes the line `{"__tombstone":"75"}` there instead, with the key as a JSON string (`{"__tombstone":{"base64":".."}}` if it is no UTF-8), and
-//! whoever reads files takes it out again.
+//! A chunk keeps the key that a tombstone deletes beside its text, where a blank line has its
+//! offset. In a file there is only the text, so the archive writes the line `{"__tombstone":"75"}`
+//! there instead, with the key as a JSON string (`{"__tombstone":{"base64":".."}}` if it is no
+//! UTF-8), and whoever reads files takes it out again.
 //!
 //! A value that begins like such a line is escaped by a leading blank, which JSON ignores, wherever
 //! values are written in this layout: a producer's value never acts as a deletion.
@@ -52,7 +53,8 @@ fn escape(text: &Bytes) -> Bytes {
     escaped.into()
 }
 
-/// The text of a chunk whose first record is at `first_offset`, with a line for each of its deletions.
+/// The text of a chunk whose first record is at `first_offset`, with a line for each of its
+/// deletions.
 pub fn write(text: &Bytes, first_offset: u64, deletes: &[Delete]) -> Bytes {
     let text = &escape(text);
     if deletes.is_empty() {
@@ -79,7 +81,8 @@ pub fn write(text: &Bytes, first_offset: u64, deletes: &[Delete]) -> Bytes {
     Bytes::from(written)
 }
 
-/// The text of a chunk whose first record is at `first_offset`, as sources hand it over: with blank lines where something is deleted, and what that is.
+/// The text of a chunk whose first record is at `first_offset`, as sources hand it over: with blank
+/// lines where something is deleted, and what that is.
 pub fn read(text: Bytes, first_offset: u64) -> (Bytes, Vec<Delete>) {
     let mut deletes = Vec::new();
     let mut blanked = Vec::new();

@@ -101,8 +101,8 @@ fn checked(
 /// The digits of the widest decimals. Sums and products of others are given a type that holds them.
 const MOST_DIGITS: u8 = DECIMAL128_MAX_PRECISION;
 
-/// A computed float, its zero without a sign and its NaN in one form; or a computed decimal, an error
-/// if it has too many digits.
+/// A computed float, its zero without a sign and its NaN in one form; or a computed decimal, an
+/// error if it has too many digits.
 #[derive(Debug, Eq)]
 struct Settled {
     arg: Arc<dyn PhysicalExpr>,

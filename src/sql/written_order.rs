@@ -8,13 +8,13 @@
 //! * Of the conditions joined by AND in WHERE, HAVING or ON, those that cannot fail are evaluated
 //!   first, wherever the rules put them. Those that can, themselves or through a column that is
 //!   computed below, stay where they were written, in their order.
-//! * A condition that is the same for all rows stays where it was written: below an aggregate of all
-//!   rows it would drop what is counted, and not the row that counts it.
+//! * A condition that is the same for all rows stays where it was written: below an aggregate of
+//!   all rows it would drop what is counted, and not the row that counts it.
 //! * A NULL in a list of IN stands beside the list.
 //! * The argument and the order of an aggregate with FILTER are evaluated on the rows that the
 //!   filter keeps.
-//! * A number that is cast to a narrower type and compared is cast: to compare it as it is would find
-//!   an answer where there is none.
+//! * A number that is cast to a narrower type and compared is cast: to compare it as it is would
+//!   find an answer where there is none.
 //! * A CASE of truth values stays one: as ANDs and ORs it would evaluate conditions that an earlier
 //!   one has decided.
 //!

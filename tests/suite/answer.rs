@@ -1,8 +1,10 @@
 //! Answers of several engines, made comparable: names, types and rows.
 //!
-//! Two answers are the same if their columns have the same names and kinds in the same order, and if they have the same rows, whatever their
-//! order. What is not told apart: the widths of numbers and the precision of decimals (engines widen as they please; where pinflow must have
-//! DataFusion's very type, `query::check` compares that too), the two zeros (which of them stands for a group is nobody's promise), and the NaNs.
+//! Two answers are the same if their columns have the same names and kinds in the same order, and
+//! if they have the same rows, whatever their order. What is not told apart: the widths of numbers
+//! and the precision of decimals (engines widen as they please; where pinflow must have
+//! DataFusion's very type, `query::check` compares that too), the two zeros (which of them stands
+//! for a group is nobody's promise), and the NaNs.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! The raw archive: what was written is read again by the source for files, whatever crashed in between.
+//! The raw archive: what was written is read again by the source for files, whatever crashed in
+//! between.
 
 use std::collections::BTreeMap;
 use std::path::Path;

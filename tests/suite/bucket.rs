@@ -1,4 +1,5 @@
-//! A lake and a source in S3: a server of that protocol in this process, over a folder that tests can look into.
+//! A lake and a source in S3: a server of that protocol in this process, over a folder that tests
+//! can look into.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -128,7 +129,8 @@ fn answers_that_are_bad_once_in_thirty_times_are_asked_for_again() {
     finish(&run(&source(&world), &local, "--bounded -w 1"));
     bucket.copy(&source(&world), "world");
     bucket.spoil(30);
-    // A start reads the logs of nineteen tables: some hundred requests, of which some have bad answers.
+    // A start reads the logs of nineteen tables: some hundred requests, of which some have bad
+    // answers.
     for _ in 0..4 {
         let before = bucket.spoiled();
         let said = completed(bucket.pinflow(&arguments("--bounded -w 2")));

@@ -1,8 +1,9 @@
-//! Clusters as they live: several processes of which some have nothing to read, get bad records, lose their source, or die.
+//! Clusters as they live: several processes of which some have nothing to read, get bad records,
+//! lose their source, or die.
 //!
-//! A history is a sequence of launches over one growing world, drawn from a seed. After each of them no process is left; at the end every
-//! table and view is what the records say, and nothing is there twice. `PINFLOW_CASES=100` lives through more of them, `PINFLOW_SEED=7`
-//! through one again.
+//! A history is a sequence of launches over one growing world, drawn from a seed. After each of
+//! them no process is left; at the end every table and view is what the records say, and nothing is
+//! there twice. `PINFLOW_CASES=100` lives through more of them, `PINFLOW_SEED=7` through one again.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -86,7 +87,8 @@ impl World {
         file
     }
 
-    /// Some records in a partition. A key belongs to one partition, so that its last record is known.
+    /// Some records in a partition. A key belongs to one partition, so that its last record is
+    /// known.
     fn feed(&mut self, chance: &mut Chance, partition: u64) {
         let mut content = String::new();
         for _ in 0..1 + chance.below(20) {

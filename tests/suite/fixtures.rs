@@ -1,8 +1,9 @@
 //! Golden answers: a recorded world, and what another engine says about it.
 //!
-//! `fixtures/small` was made by `pinflow emulate --to dir:fixtures/small --posts 60 --layout lines --seed 7 --duplicates 0.2 --dirty 0.3
-//! --late 0.3 --updates 0.0 --broken 0.0 --partitions 1`; its expected answers are written by `python fixtures/expected.py fixtures/small`,
-//! which knows the questions and not our SQL.
+//! `fixtures/small` was made by `pinflow emulate --to dir:fixtures/small --posts 60 --layout lines
+//! --seed 7 --duplicates 0.2 --dirty 0.3 --late 0.3 --updates 0.0 --broken 0.0 --partitions 1`; its
+//! expected answers are written by `python fixtures/expected.py fixtures/small`, which knows the
+//! questions and not our SQL.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -82,7 +83,8 @@ fn counted(rows: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
     counts
 }
 
-/// A line of comma-separated values in the form of [`pinflow::runtime::Replay::rows`]; no value holds a line break.
+/// A line of comma-separated values in the form of [`pinflow::runtime::Replay::rows`]; no value
+/// holds a line break.
 fn csv_line(line: &str) -> String {
     let mut cells = vec![String::new()];
     let mut quoted = false;

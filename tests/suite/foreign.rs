@@ -1,6 +1,8 @@
-//! A lake as others see it: Python's `deltalake`, which shares no code of ours, reads the tables and finds the rows of the input.
+//! A lake as others see it: Python's `deltalake`, which shares no code of ours, reads the tables
+//! and finds the rows of the input.
 //!
-//! The reader is installed at the first run. Where that cannot be done the test says so and checks nothing.
+//! The reader is installed at the first run. Where that cannot be done the test says so and checks
+//! nothing.
 
 use std::process::Command;
 
@@ -8,7 +10,8 @@ use tempfile::TempDir;
 
 use crate::support::python::{ENGINES, complete, python_with};
 
-/// Reads the input and the lake, and compares the keys of the tables, the posts of a category, and a sum over a view.
+/// Reads the input and the lake, and compares the keys of the tables, the posts of a category, and
+/// a sum over a view.
 const SCRIPT: &str = r#"
 import os, collections, glob, json, sys
 from deltalake import DeltaTable

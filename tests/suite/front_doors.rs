@@ -1,4 +1,5 @@
-//! The front doors and the dataflow in one program, with nothing else installed: what is posted is in the tables.
+//! The front doors and the dataflow in one program, with nothing else installed: what is posted is
+//! in the tables.
 
 use std::path::Path;
 use std::process::Command;
@@ -94,7 +95,8 @@ fn what_was_acknowledged_survives_kills_and_is_there_once() {
         lake.display()
     ));
     let (mut found, mut expected) = (rows(&lake), rows(&whole));
-    // A request whose answer was lost is sent again, so that a broken record may be there twice, and under another offset.
+    // A request whose answer was lost is sent again, so that a broken record may be there twice,
+    // and under another offset.
     found.remove("dead_letters");
     expected.remove("dead_letters");
     assert_same(&found, &expected);

@@ -184,8 +184,9 @@ fn processes_share_the_streams() {
 
 #[test]
 fn fan_out_reads_what_polling_reads_and_subscribes_again() {
-    // ferrokinesis begins every subscription with the shard's first record, whatever place is asked for: what was read before comes again. kinesis-local keeps to
-    // the place, and refuses a subscription while it thinks that the last one lives.
+    // ferrokinesis begins every subscription with the shard's first record, whatever place is asked
+    // for: what was read before comes again. kinesis-local keeps to the place, and refuses a
+    // subscription while it thinks that the last one lives.
     let ferro = Ferro::with(|options| options.subscribe_to_shard_session_ms = 500);
     eprintln!("against ferrokinesis");
     fan_out(&Setting::new(&ferro.endpoint));

@@ -1,5 +1,5 @@
-//! Shards are split and merged at random while records flow and the reader is restarted at random, its last chunks forgotten: no record of a key is lost, comes twice,
-//! or comes out of order.
+//! Shards are split and merged at random while records flow and the reader is restarted at random,
+//! its last chunks forgotten: no record of a key is lost, comes twice, or comes out of order.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ const KEYS: [&str; 12] = [
 /// So often the reader is restarted at least.
 const RESTARTS: usize = 6;
 
-/// So many records may be put before the reader has seen as many, those that it sees again included.
+/// So many records may be put before the reader has seen as many, those that it sees again
+/// included.
 const AHEAD: usize = 1000;
 
 /// What the reader did.
@@ -101,7 +102,8 @@ fn reshard(setting: &Setting, stream: &str, dice: &mut Dice) {
     }
 }
 
-/// Puts at least `count` records, and goes on until the reader was restarted often enough, resharding on the way; returns how many records, and how often it resharded.
+/// Puts at least `count` records, and goes on until the reader was restarted often enough,
+/// resharding on the way; returns how many records, and how often it resharded.
 fn produce(
     setting: &Setting,
     stream: &str,

@@ -1,4 +1,5 @@
-//! The program over files: what is in its lake after whole runs, repeated runs, and runs that were killed.
+//! The program over files: what is in its lake after whole runs, repeated runs, and runs that were
+//! killed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -295,7 +296,8 @@ fn a_run_that_is_killed_again_and_again_ends_as_one_that_was_not() {
                 });
             };
             match below(3) {
-                // In the middle of a commit: files are staged, the checkpoint may or may not be there.
+                // In the middle of a commit: files are staged, the checkpoint may or may not be
+                // there.
                 0 => wait("a file is staged", || {
                     alive(&mut process);
                     staged() > staged_before

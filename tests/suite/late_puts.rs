@@ -115,7 +115,8 @@ fn begin(storage: &Storage, positions: &Positions) -> std::result::Result<Life, 
 }
 
 impl Life {
-    /// Appends and seals records of the partition `0` of `pin`; answers with the positions of the checkpoint that could follow.
+    /// Appends and seals records of the partition `0` of `pin`; answers with the positions of the
+    /// checkpoint that could follow.
     fn seal(
         &mut self,
         epoch: u64,
@@ -157,7 +158,8 @@ fn records(count: u64) -> Vec<String> {
     (0..count).map(|offset| record(0, offset)).collect()
 }
 
-/// A bucket in which a checkpoint vouches for ten records, and a process that froze when it was about to write `more`.
+/// A bucket in which a checkpoint vouches for ten records, and a process that froze when it was
+/// about to write `more`.
 fn frozen(more: u64) -> (Arc<Slow>, Storage, Positions, Life) {
     let slow = Arc::<Slow>::default();
     let storage = Storage::Bucket(slow.clone(), Path::default());

@@ -1,6 +1,8 @@
-//! What views must hold: the same SQL, run in batch by DataFusion over the latest record of each key.
+//! What views must hold: the same SQL, run in batch by DataFusion over the latest record of each
+//! key.
 //!
-//! The oracle shares with the engine the functions and the optimiser's rules, and nothing else: no operator, no state, no decoder.
+//! The oracle shares with the engine the functions and the optimiser's rules, and nothing else: no
+//! operator, no state, no decoder.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -69,7 +71,8 @@ pub fn shown(definition: &Definition, history: &History) -> String {
     text
 }
 
-/// Replays `history` and compares every materialised view at every epoch; the error says which differs and how.
+/// Replays `history` and compares every materialised view at every epoch; the error says which
+/// differs and how.
 pub fn check(definition: &Definition, history: &History, options: &Options) -> Result<(), String> {
     let mut input = Input::default();
     for (epoch, records) in (1..).zip(history) {
@@ -195,8 +198,9 @@ fn object(definition: &Definition, record: &Record, width: usize) -> serde_json:
     serde_json::Value::Object(object.collect())
 }
 
-/// A session of DataFusion with pinflow's functions. Operators hand on at most `batch` rows together: with one, a condition guards the
-/// expressions behind it for each row alone, as SQL has it.
+/// A session of DataFusion with pinflow's functions. Operators hand on at most `batch` rows
+/// together: with one, a condition guards the expressions behind it for each row alone, as SQL has
+/// it.
 pub fn session(batch: usize) -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(1);
     let context = SessionContext::new_with_config(config.with_batch_size(batch));
@@ -209,7 +213,8 @@ pub fn session(batch: usize) -> SessionContext {
     context
 }
 
-/// Queries over relations whose rows are given, planned once and answered as often as there are rows.
+/// Queries over relations whose rows are given, planned once and answered as often as there are
+/// rows.
 pub struct Batch {
     context: SessionContext,
     given: Vec<Held>,
@@ -284,7 +289,8 @@ impl Batch {
         rows
     }
 
-    /// The answers of all queries over these rows of the given relations, in the types in which pinflow keeps values.
+    /// The answers of all queries over these rows of the given relations, in the types in which
+    /// pinflow keeps values.
     pub async fn answers(&self, given: &[RecordBatch]) -> Vec<(&str, Result<RecordBatch, String>)> {
         for (held, rows) in self.given.iter().zip(given) {
             *held.lock().expect("nobody panics with it") = rows.clone();
@@ -328,8 +334,9 @@ pub fn canonical(fields: &Fields) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// Rows without statistics, each in a batch of its own. With those of a `MemTable`, DataFusion takes a column to be as free of nulls behind an
-/// outer join as before it, and finds no rows for `b RIGHT JOIN c .. WHERE b.k IS NULL`.
+/// Rows without statistics, each in a batch of its own. With those of a `MemTable`, DataFusion
+/// takes a column to be as free of nulls behind an outer join as before it, and finds no rows for
+/// `b RIGHT JOIN c .. WHERE b.k IS NULL`.
 #[derive(Debug)]
 struct Rows(SchemaRef, Held);
 

@@ -41,7 +41,8 @@ pub fn finish(arguments: &str) -> String {
     text(&output.stdout)
 }
 
-/// A folder with a world of `posts` in it, files of 50 records. `options` of the emulation say how they are laid out.
+/// A folder with a world of `posts` in it, files of 50 records. `options` of the emulation say how
+/// they are laid out.
 pub fn world(posts: u32, options: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     let to = folder.path().join("world");
@@ -247,7 +248,8 @@ impl Http {
     }
 }
 
-/// The first addresses that a program tells, as `host:port`. What it writes afterwards is read and thrown away.
+/// The first addresses that a program tells, as `host:port`. What it writes afterwards is read and
+/// thrown away.
 pub fn addresses<const N: usize>(process: &mut Running) -> [String; N] {
     let stderr = process.0.stderr.take();
     let mut lines = BufReader::new(stderr.expect("the program's output is read")).lines();

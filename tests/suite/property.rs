@@ -174,7 +174,8 @@ fn date(tape: &mut Tape, broken: &mut bool) -> Value {
 proptest! {
     #![proptest_config(cases(24))]
 
-    /// At every epoch, every shipped view is what its SQL answers over the rows that there are then.
+    /// At every epoch, every shipped view is what its SQL answers over the rows that there are
+    /// then.
     #[test]
     fn view_equals_batch_query(tape in tapes(700), workers in 1usize..=4, batch in 1usize..=40) {
         let history = history(&mut Tape::new(&tape));

@@ -1,4 +1,5 @@
-//! The program and its source: what it says of files that it cannot read or does not know, and what is in the lake then.
+//! The program and its source: what it says of files that it cannot read or does not know, and what
+//! is in the lake then.
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
 //! Random choices from a row of bytes.
 //!
-//! A test case is a tape, and whatever is made from it is made by picking. Tapes are shrunk, so the first choice of each list
-//! should be the plainest: a tape of zeros, which every tape ends in, is the simplest case there is.
+//! A test case is a tape, and whatever is made from it is made by picking. Tapes are shrunk, so the
+//! first choice of each list should be the plainest: a tape of zeros, which every tape ends in, is
+//! the simplest case there is.
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;

@@ -1,7 +1,7 @@
 //! `ferrokinesis` in this process: a Kinesis server that tests can watch and disturb.
 //!
-//! It answers on a thread of its own, one request at a time: on several threads it can give a record its number before, and store it after, a reader has passed
-//! the place.
+//! It answers on a thread of its own, one request at a time: on several threads it can give a
+//! record its number before, and store it after, a reader has passed the place.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -1,8 +1,9 @@
 //! A real Apache Kafka for tests: one broker in KRaft mode, from the jars of Maven Central.
 //!
-//! The jars are installed once into `target/kafka/`, by Maven (`mvn`) or whoever put them there. Each [`KafkaServer`] has its own folder and
-//! free ports, and is stopped and removed when it is dropped. If it cannot be installed or started, that is an error which says what is missing:
-//! no test is passed over quietly.
+//! The jars are installed once into `target/kafka/`, by Maven (`mvn`) or whoever put them there.
+//! Each [`KafkaServer`] has its own folder and free ports, and is stopped and removed when it is
+//! dropped. If it cannot be installed or started, that is an error which says what is missing: no
+//! test is passed over quietly.
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
@@ -89,7 +90,8 @@ impl KafkaServer {
         format!("127.0.0.1:{}", self.ports.sasl)
     }
 
-    /// The same with TLS and login; the certificate is for `localhost`, by the authority in [`KafkaServer::ca`].
+    /// The same with TLS and login; the certificate is for `localhost`, by the authority in
+    /// [`KafkaServer::ca`].
     pub fn tls_brokers(&self) -> String {
         format!("localhost:{}", self.ports.tls)
     }

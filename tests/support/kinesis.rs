@@ -116,7 +116,8 @@ pub fn wait(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// What a lake has: positions, and the lines of each stream in the order in which they were committed.
+/// What a lake has: positions, and the lines of each stream in the order in which they were
+/// committed.
 #[derive(Default)]
 pub struct Lake {
     pub positions: BTreeMap<String, Position>,

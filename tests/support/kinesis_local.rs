@@ -1,7 +1,9 @@
-//! `kinesis-local` from npm: a Kinesis server by others, as a second implementation beside the one in this process.
+//! `kinesis-local` from npm: a Kinesis server by others, as a second implementation beside the one
+//! in this process.
 //!
-//! It is installed once, into `target/kinesis-local/`, needs Node.js and npm, listens on a free port of this machine, and stops when its value is dropped. Where it
-//! cannot run, [`KinesisLocal::start`] says why.
+//! It is installed once, into `target/kinesis-local/`, needs Node.js and npm, listens on a free
+//! port of this machine, and stops when its value is dropped. Where it cannot run,
+//! [`KinesisLocal::start`] says why.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -27,7 +29,8 @@ pub struct KinesisLocal {
 }
 
 impl KinesisLocal {
-    /// Installs it if it is not, starts it, and waits until it answers. The error says what is missing.
+    /// Installs it if it is not, starts it, and waits until it answers. The error says what is
+    /// missing.
     pub fn start() -> Result<Self, String> {
         let package = install()?;
         let (port, tls_port) = (free_port(), free_port());

@@ -1,6 +1,7 @@
 //! A MariaDB server of a test's own: in a temporary folder, on a free port, gone when dropped.
 //!
-//! It needs the server's programs: `apt-get install mariadb-server`. What a machine cannot do is said in full; no test is skipped for it.
+//! It needs the server's programs: `apt-get install mariadb-server`. What a machine cannot do is
+//! said in full; no test is skipped for it.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt as _;
@@ -25,7 +26,8 @@ pub struct MariaDb {
 const DEADLINE: Duration = Duration::from_secs(120);
 
 impl MariaDb {
-    /// Starts a server with a user `root` without password and no database, and with further options of `mariadbd`.
+    /// Starts a server with a user `root` without password and no database, and with further
+    /// options of `mariadbd`.
     pub fn start(options: &[&str]) -> MariaDb {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let data = folder.path().join("data");

@@ -3,7 +3,8 @@
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below the ports that the system gives to whoever asks for any, so that no other test is given one of these while its server starts again.
+/// Below the ports that the system gives to whoever asks for any, so that no other test is given
+/// one of these while its server starts again.
 const FIRST: u16 = 12_000;
 const COUNT: u16 = 16_000;
 

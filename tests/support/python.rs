@@ -1,4 +1,5 @@
-//! Clients in Python: a virtual environment for each set of packages, `target/python-<packages>`, made at the first run.
+//! Clients in Python: a virtual environment for each set of packages, `target/python-<packages>`,
+//! made at the first run.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,8 @@ pub const ENGINES: [&str; 3] = ["duckdb==2.0.0", "deltalake==1.6.6", "pyarrow==2
 /// Two tests that want the same packages must not install them into each other.
 static INSTALLING: Mutex<()> = Mutex::new(());
 
-/// The interpreter of an environment in which these packages of PyPI are installed, or why there can be none.
+/// The interpreter of an environment in which these packages of PyPI are installed, or why there
+/// can be none.
 pub fn python_with(packages: &[&str]) -> Result<PathBuf, String> {
     let _alone = INSTALLING.lock().map_err(|error| error.to_string())?;
     let name = format!("target/python-{}", packages.join("-"));

@@ -1,4 +1,5 @@
-//! An S3 server in this process: s3s over a temporary folder, reached through a real socket by the real client.
+//! An S3 server in this process: s3s over a temporary folder, reached through a real socket by the
+//! real client.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -1,7 +1,8 @@
-//! How old an answer is: from a record's arrival in a file to the first answer of `GET /views/..` that counts it.
+//! How old an answer is: from a record's arrival in a file to the first answer of `GET /views/..`
+//! that counts it.
 //!
-//! One thread appends records to files at a steady rate, another asks over HTTP, and both use one clock. Every record is counted by the time of the first
-//! answer that has it.
+//! One thread appends records to files at a steady rate, another asks over HTTP, and both use one
+//! clock. Every record is counted by the time of the first answer that has it.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};

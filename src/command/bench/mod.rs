@@ -1,7 +1,8 @@
 //! `bench`: what this machine makes of the main job.
 //!
-//! The input is written by another process before anything is measured, so that its memory and time do not count. Each figure says what it covers; the
-//! table is also written as JSON, for comparing runs.
+//! The input is written by another process before anything is measured, so that its memory and time
+//! do not count. Each figure says what it covers; the table is also written as JSON, for comparing
+//! runs.
 
 mod freshness;
 mod one_core;
@@ -49,10 +50,12 @@ pub struct BenchArgs {
     /// Seconds of the freshness measurement
     #[arg(long, default_value_t = 15, value_name = "S")]
     seconds: u64,
-    /// An input with late, corrected and broken records and rare wire forms too, instead of copies and dirty posts alone
+    /// An input with late, corrected and broken records and rare wire forms too, instead of copies
+    /// and dirty posts alone
     #[arg(long)]
     hard: bool,
-    /// Measure the same records from Kafka too: a cluster, as kafka://HOST:9092, in which topics `bench-..` are made
+    /// Measure the same records from Kafka too: a cluster, as kafka://HOST:9092, in which topics
+    /// `bench-..` are made
     #[arg(long, value_name = "KAFKA")]
     source: Option<KafkaAddress>,
     /// Leave the stages alone out
@@ -197,8 +200,8 @@ struct Measured {
     cpu_s: f64,
 }
 
-/// Runs into an empty lake, several times, and tells the run that took neither long nor short: on a virtual machine the first touch of memory may cost as
-/// much as the work does.
+/// Runs into an empty lake, several times, and tells the run that took neither long nor short: on a
+/// virtual machine the first touch of memory may cost as much as the work does.
 fn measured(
     args: &BenchArgs,
     source: &SourceSpec,
@@ -249,8 +252,8 @@ fn topics_of(cluster: &KafkaAddress, input: &Path, prefix: &str) -> Result<Sourc
     Ok(address.parse()?)
 }
 
-/// Runs the dataflow from `source` into `lake`; `meanwhile` is called in a thread of its own with the address at which views are answered, and when it
-/// returns a run that is not bounded ends.
+/// Runs the dataflow from `source` into `lake`; `meanwhile` is called in a thread of its own with
+/// the address at which views are answered, and when it returns a run that is not bounded ends.
 fn run_once(
     args: &BenchArgs,
     source: &SourceSpec,
@@ -323,7 +326,8 @@ fn run_once(
     })
 }
 
-/// Records at a steady rate into a folder that is followed, and how long they take to be seen over HTTP.
+/// Records at a steady rate into a folder that is followed, and how long they take to be seen over
+/// HTTP.
 fn freshness(args: &BenchArgs, workers: usize, figures: &mut Figures) -> Result<(), Failure> {
     let (inbox, lake) = (args.dir.join("inbox"), args.dir.join("lake"));
     for old in [&inbox, &lake] {
@@ -362,7 +366,8 @@ struct Usage {
 impl Usage {
     fn now() -> Usage {
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-        // After the command's name in parentheses: field 14 and 15 of the whole are the ticks, a hundred a second.
+        // After the command's name in parentheses: field 14 and 15 of the whole are the ticks, a
+        // hundred a second.
         let fields: Vec<&str> = stat
             .rsplit(')')
             .next()

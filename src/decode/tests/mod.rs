@@ -1,5 +1,5 @@
-//! What decoding promises: `records` and `values` say it one rule a test, `oracle` holds it against `serde_json` on records that nobody would
-//! write.
+//! What decoding promises: `records` and `values` say it one rule a test, `oracle` holds it against
+//! `serde_json` on records that nobody would write.
 
 mod oracle;
 mod records;

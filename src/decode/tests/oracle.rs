@@ -204,7 +204,8 @@ fn lines(seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// What a line must become: rows in order (`None` where the oracle cannot tell the value), and how many rejects.
+/// What a line must become: rows in order (`None` where the oracle cannot tell the value), and how
+/// many rejects.
 type Expected = (Vec<Option<Vec<Option<String>>>>, usize);
 
 /// Reads a line with `serde_json`; `None` for lines that are beyond this oracle.
@@ -290,7 +291,8 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Fields<'a> {
     }
 }
 
-/// The row of an object by the rules of the module; `Ok(None)` where only a finer oracle could tell.
+/// The row of an object by the rules of the module; `Ok(None)` where only a finer oracle could
+/// tell.
 fn row(object: &str) -> Result<Option<Vec<Option<String>>>, ()> {
     let columns: Vec<(&str, &str)> = ODD
         .split(", ")
@@ -309,7 +311,8 @@ fn row(object: &str) -> Result<Option<Vec<Option<String>>>, ()> {
     Ok(is_known.then_some(row))
 }
 
-/// What a value becomes in a column: `Err` if it does not fit, `Ok(None)` where only a finer oracle could tell.
+/// What a value becomes in a column: `Err` if it does not fit, `Ok(None)` where only a finer oracle
+/// could tell.
 fn fit(sql: &str, raw: &str) -> Result<Option<Option<String>>, ()> {
     let text = serde_json::from_str::<String>(raw);
     if raw == "null" {

@@ -18,8 +18,8 @@ pub(super) struct Drawn<R> {
 }
 
 impl<R: FnMut(u64) -> Option<Row> + Send> Drawn<R> {
-    /// `row` is asked for each row drawn. As with the original scripts, nothing is posted when there is no such row; at
-    /// least one that can be drawn must be there.
+    /// `row` is asked for each row drawn. As with the original scripts, nothing is posted when
+    /// there is no such row; at least one that can be drawn must be there.
     pub(super) fn new(draws: Draws, row: R) -> Self {
         Self {
             draws,

@@ -1,8 +1,9 @@
 //! Posts out of files, in the layouts that sources read: `topics/<topic>/partition=<p>/*.json` and
 //! `<stream>/*.jsonl`, plain or compressed.
 //!
-//! Row `n` is the `n`th record of each stream. A partition's records keep their order; partitions of a stream take
-//! turns. Records are posted as they are, byte for byte, and files are read as they are needed.
+//! Row `n` is the `n`th record of each stream. A partition's records keep their order; partitions
+//! of a stream take turns. Records are posted as they are, byte for byte, and files are read as
+//! they are needed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};

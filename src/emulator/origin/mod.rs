@@ -1,7 +1,7 @@
 //! Where posts come from: made up, out of files, or out of the tables of a database.
 //!
-//! An origin hands out posts one after the other, each as a few records. It knows nothing of targets, and the only
-//! thing it knows of time is the pause that its order draws before a post.
+//! An origin hands out posts one after the other, each as a few records. It knows nothing of
+//! targets, and the only thing it knows of time is the pause that its order draws before a post.
 //!
 //! ```text
 //! generated  the emulator in its own order, or any row of its world        generated.rs
@@ -45,7 +45,8 @@ use mysql::Tables;
 
 /// Hands out posts.
 pub(super) trait Origin: Send {
-    /// Appends the records of at most `most` posts to `out`; the number of posts, which is 0 only at the end.
+    /// Appends the records of at most `most` posts to `out`; the number of posts, which is 0 only
+    /// at the end.
     fn next<'a>(
         &'a mut self,
         most: usize,

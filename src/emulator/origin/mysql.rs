@@ -1,9 +1,10 @@
-//! Posts out of the three tables of the original database, joined by offset as the original scripts do: row `n` is the
-//! `n`th row of each table.
+//! Posts out of the three tables of the original database, joined by offset as the original scripts
+//! do: row `n` is the `n`th row of each table.
 //!
-//! The scripts rely on the physical order, which is that of the key; here the key is asked for, so that the rows of a
-//! seed are the same whatever the engine does. Rows are fetched in windows, since an idle result would be closed by
-//! the server while the emulation pauses. Addresses, connections and values are those of the source for MySQL.
+//! The scripts rely on the physical order, which is that of the key; here the key is asked for, so
+//! that the rows of a seed are the same whatever the engine does. Rows are fetched in windows,
+//! since an idle result would be closed by the server while the emulation pauses. Addresses,
+//! connections and values are those of the source for MySQL.
 
 use std::collections::VecDeque;
 

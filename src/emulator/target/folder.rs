@@ -1,5 +1,5 @@
-//! Files, for posts that come out of other files or tables or in a drawn order. (Posts that are made up in their own order
-//! are written by `files.rs`, faster.)
+//! Files, for posts that come out of other files or tables or in a drawn order. (Posts that are
+//! made up in their own order are written by `files.rs`, faster.)
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};

@@ -1,7 +1,8 @@
-//! Records straight to Kafka, by an idempotent producer: what the producer repeats by itself, the brokers store once.
+//! Records straight to Kafka, by an idempotent producer: what the producer repeats by itself, the
+//! brokers store once.
 //!
-//! A record that could not be delivered in time may nevertheless have been stored. Then sending it again can store it
-//! twice; no client can know.
+//! A record that could not be delivered in time may nevertheless have been stored. Then sending it
+//! again can store it twice; no client can know.
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;

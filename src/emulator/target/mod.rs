@@ -1,7 +1,8 @@
 //! Where records are posted to.
 //!
-//! A target takes one request's worth of records for one destination (a topic, a Kinesis stream) and says of each what
-//! became of it. It repeats nothing itself: when and what to send again is decided in `lanes.rs`, the same for all.
+//! A target takes one request's worth of records for one destination (a topic, a Kinesis stream)
+//! and says of each what became of it. It repeats nothing itself: when and what to send again is
+//! decided in `lanes.rs`, the same for all.
 //!
 //! ```text
 //! address.rs   what `--to` can be
@@ -51,7 +52,8 @@ pub(super) enum Outcome {
 pub(super) enum Answer {
     /// Each record has an outcome, in their order.
     Each(Vec<Outcome>),
-    /// Nothing is known to be there; all may be sent again, at the earliest after a time that the target asked for.
+    /// Nothing is known to be there; all may be sent again, at the earliest after a time that the
+    /// target asked for.
     Again {
         /// What happened.
         why: String,
@@ -85,7 +87,8 @@ pub(super) struct Limits {
     pub(super) records: usize,
     /// Bytes of bodies; a single record may exceed it.
     pub(super) bytes: usize,
-    /// Whether a key may be in a request only once, since some of its records can fail while later ones do not.
+    /// Whether a key may be in a request only once, since some of its records can fail while later
+    /// ones do not.
     pub(super) keys_once: bool,
 }
 

@@ -16,7 +16,8 @@ pub(super) enum Names {
 }
 
 impl Names {
-    /// `a-*` is `a-pin`, `a-geo`, `a-user`; `pin=a,geo=b,user=c` is what it says; anything else is shared.
+    /// `a-*` is `a-pin`, `a-geo`, `a-user`; `pin=a,geo=b,user=c` is what it says; anything else is
+    /// shared.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err(
@@ -78,14 +79,16 @@ impl Names {
 pub(super) enum PartitionKeys {
     /// The record's key: records spread over the shards, those of a key stay together.
     Index,
-    /// Without meaning, as one of the original scripts does. Only the order of sending keeps keys in order.
+    /// Without meaning, as one of the original scripts does. Only the order of sending keeps keys
+    /// in order.
     Random,
     /// A text, in which `*` is the stream's name.
     Text(String),
 }
 
 impl PartitionKeys {
-    /// `index`, `random`, or a text. Without one, a shared stream's records must still tell their stream.
+    /// `index`, `random`, or a text. Without one, a shared stream's records must still tell their
+    /// stream.
     pub(super) fn parse(text: Option<&str>, names: &Names) -> Result<Self, String> {
         Ok(match (text, names) {
             (Some("index"), Names::Shared(_)) | (Some("random"), Names::Shared(_)) => {
@@ -115,7 +118,8 @@ impl PartitionKeys {
         match (self, record.key) {
             (Self::Index, Some(key)) => key.to_string(),
             (Self::Index | Self::Random, _) => {
-                // The same bytes, repeated, get the same key: a repeated request is the same request.
+                // The same bytes, repeated, get the same key: a repeated request is the same
+                // request.
                 let item = record.hash() ^ record.body.len() as u64;
                 let (high, low) = (draw(item), draw(!item));
                 base64::engine::general_purpose::URL_SAFE_NO_PAD

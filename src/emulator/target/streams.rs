@@ -1,9 +1,9 @@
-//! Records as clients of the gateway's Kinesis routes send them: `PUT /streams/{stream}/record` with one,
-//! `PUT /streams/{stream}/records` with several.
+//! Records as clients of the gateway's Kinesis routes send them: `PUT /streams/{stream}/record`
+//! with one, `PUT /streams/{stream}/records` with several.
 //!
-//! The two forms differ in what they can carry. `record` has the row as JSON in `Data`; `records` has each row as a
-//! text in `data`, so that any text can be in it, and a lone body that is not JSON goes that way too. Bytes that are not UTF-8
-//! cannot go either way: each becomes U+FFFD.
+//! The two forms differ in what they can carry. `record` has the row as JSON in `Data`; `records`
+//! has each row as a text in `data`, so that any text can be in it, and a lone body that is not
+//! JSON goes that way too. Bytes that are not UTF-8 cannot go either way: each becomes U+FFFD.
 
 use std::io::Write as _;
 
@@ -128,7 +128,8 @@ fn many(records: &[Outgoing], key: impl Fn(&Outgoing) -> String) -> Vec<u8> {
     body
 }
 
-/// What Kinesis answers, which the gateway passes on; also errors, which some gateways pass on with status 200.
+/// What Kinesis answers, which the gateway passes on; also errors, which some gateways pass on with
+/// status 200.
 #[derive(Deserialize)]
 struct Said {
     #[serde(rename = "SequenceNumber")]

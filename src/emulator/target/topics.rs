@@ -1,7 +1,8 @@
 //! Records as clients of the Kafka REST proxy (v2) send them.
 //!
-//! A request whose bodies are all JSON is `application/vnd.kafka.json.v2+json` with the bodies as they are; a body that
-//! is not JSON cannot stand there, so a request that holds one is `..binary.v2+json`, in base64.
+//! A request whose bodies are all JSON is `application/vnd.kafka.json.v2+json` with the bodies as
+//! they are; a body that is not JSON cannot stand there, so a request that holds one is
+//! `..binary.v2+json`, in base64.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

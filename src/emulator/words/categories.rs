@@ -1,4 +1,5 @@
-//! The thirteen categories in alphabetical order, what their pins are about, and how tags are made of it.
+//! The thirteen categories in alphabetical order, what their pins are about, and how tags are made
+//! of it.
 
 /// A category of posts.
 pub(in crate::emulator) struct Category {

@@ -1,4 +1,5 @@
-//! Pieces of titles and descriptions. Plain text: quotes and line breaks are escaped when the pieces are loaded.
+//! Pieces of titles and descriptions. Plain text: quotes and line breaks are escaped when the
+//! pieces are loaded.
 
 /// Before a subject with a number in front: `25 Easy Ways to Love ..`.
 pub(in crate::emulator) const COUNTED_OPENINGS: &[&str] = &[

@@ -1,6 +1,7 @@
 //! What posters call themselves: a start and an end, put together in one of several styles.
 
-/// First words. No digit, no blank: a name can be taken apart again, so two posters never share one.
+/// First words. No digit, no blank: a name can be taken apart again, so two posters never share
+/// one.
 pub(in crate::emulator) const NAME_STARTS: &str = "
 Amber Autumn Birch Blue Bold Bramble Brass Bright Bronze Calm Candid Cedar Cherry Chestnut Clever Clover Cobalt
 Copper Coral Cosy Cotton Crimson Crisp Curious Daily Dapper Daring Distant Dusty Early Ebony Electric Emerald

@@ -1,7 +1,9 @@
 //! Where in their files the last readers of shards stopped.
 //!
-//! An iterator names an offset and not a place in a file: whoever sends one could write any place into it. Finding the place of an offset means to read the file from its
-//! beginning, so the places that readers are likely to come back to are remembered. A place that is forgotten is found again.
+//! An iterator names an offset and not a place in a file: whoever sends one could write any place
+//! into it. Finding the place of an offset means to read the file from its beginning, so the places
+//! that readers are likely to come back to are remembered. A place that is forgotten is found
+//! again.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

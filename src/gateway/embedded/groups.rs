@@ -1,10 +1,11 @@
 //! Consumer groups of the embedded log: who is in them, and how far they have committed.
 //!
-//! Members are consumers of this process, so there is nothing to negotiate: partition `p` of a topic belongs to the `p`-th of the members that subscribe to it, in the
-//! order of their names, round and round. Committed offsets are in `_groups/<group>.json`, replaced whole and synced.
+//! Members are consumers of this process, so there is nothing to negotiate: partition `p` of a
+//! topic belongs to the `p`-th of the members that subscribe to it, in the order of their names,
+//! round and round. Committed offsets are in `_groups/<group>.json`, replaced whole and synced.
 //!
-//! A group is in memory while it has members, of which there are as many as consumer instances: any client can
-//! think of a name. For the same reason only so many groups have committed offsets.
+//! A group is in memory while it has members, of which there are as many as consumer instances: any
+//! client can think of a name. For the same reason only so many groups have committed offsets.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -208,7 +209,8 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, L
     Ok(Some(read))
 }
 
-/// Replaces a file, so that it holds the old or the new text whatever happens, and the new one when this returns. Blocks.
+/// Replaces a file, so that it holds the old or the new text whatever happens, and the new one when
+/// this returns. Blocks.
 pub(super) fn replace_json(path: &Path, value: &impl Serialize) -> Result<(), LogError> {
     let text = serde_json::to_vec(value).map_err(std::io::Error::other);
     text.and_then(|text| disk::replace(path, text))

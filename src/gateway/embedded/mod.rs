@@ -2,13 +2,15 @@
 //!
 //! * Topics and streams are made on first use.
 //! * A key decides the partition and is then dropped, as the archive's layout holds values only.
-//! * A record without value, a tombstone, cannot be a line that a reader of this layout takes for a deletion: it is refused, alone, and
-//!   others of its request are kept.
+//! * A record without value, a tombstone, cannot be a line that a reader of this layout takes for a
+//!   deletion: it is refused, alone, and others of its request are kept.
 //! * A newline inside a value becomes a carriage return; to JSON they are the same.
 //! * A value of nothing but blanks is kept as `""`, so that it becomes a dead letter, and one that
 //!   looks like a deletion gets a leading blank, so that it is a record to whoever reads the log.
-//! * A shard is read with what is left of its records: of a partition key only what led to the topic, and as time of arrival when the file was last written.
-//! * Deleting a stream forgets the stream and keeps its records: offsets that were handed out stay what they are.
+//! * A shard is read with what is left of its records: of a partition key only what led to the
+//!   topic, and as time of arrival when the file was last written.
+//! * Deleting a stream forgets the stream and keeps its records: offsets that were handed out stay
+//!   what they are.
 
 mod consumer;
 mod cursors;

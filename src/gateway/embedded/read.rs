@@ -10,7 +10,8 @@ use crate::gateway::log::{Log, LogError, Most, Topic};
 use crate::gateway::shards::{sequence, shard_id, shard_number};
 
 impl Embedded {
-    /// The shards of a stream. A topic may be older than its stream and have more partitions, and its records are told with their numbers.
+    /// The shards of a stream. A topic may be older than its stream and have more partitions, and
+    /// its records are told with their numbers.
     pub(super) fn shard_count(&self, stream: &str) -> Result<u32, Fault> {
         let known = self.streams.get(stream).ok_or_else(|| no_stream(stream))?;
         let topics = self.naming.topics(stream);
@@ -66,7 +67,8 @@ impl Embedded {
         if shard >= count {
             return Err(no_shard(stream, &shard_id(shard)));
         }
-        // Topics that are not there yet have nothing to read, and will be read from their beginning.
+        // Topics that are not there yet have nothing to read, and will be read from their
+        // beginning.
         let names = self.naming.topics(stream);
         let topics = iterator.order(&names).into_iter().filter_map(|(name, at)| {
             let topic = self.log.topic(&name)?;

@@ -1,4 +1,5 @@
-//! The Kinesis streams that the embedded log plays: their names and shards, in a small file that is replaced whole.
+//! The Kinesis streams that the embedded log plays: their names and shards, in a small file that is
+//! replaced whole.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! A consumer's client, which nobody has to wait for when it goes.
 //!
-//! Dropping a client waits for brokers, for ever if they are away; so that is done on a thread of its own.
+//! Dropping a client waits for brokers, for ever if they are away; so that is done on a thread of
+//! its own.
 
 use std::sync::Arc;
 

@@ -1,6 +1,7 @@
 //! An instance of a Kafka consumer group.
 //!
-//! Offsets are committed by us and not by the client: what is committed is what was returned to whoever polls.
+//! Offsets are committed by us and not by the client: what is committed is what was returned to
+//! whoever polls.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -79,7 +80,8 @@ impl KafkaConsumer {
                 let offset = Offset::Offset(*offset as i64);
                 list.add_partition_offset(&at.topic, at.partition as i32, offset)?;
             }
-            // A commit that is waited for waits for ever when no broker answers; one that is looked up does not.
+            // A commit that is waited for waits for ever when no broker answers; one that is looked
+            // up does not.
             client.commit(&list, CommitMode::Async)?;
             let partitions = offsets.iter().map(|(at, _)| at.clone()).collect::<Vec<_>>();
             let found = client.committed_offsets(self::list(&partitions), ANSWER_WITHIN)?;
@@ -282,7 +284,8 @@ impl Consumer for KafkaConsumer {
                     };
                     moved.add_partition_offset(&at.topic, at.partition as i32, offset)?;
                 }
-                // A partition that was assigned and not read yet cannot be sought in; assigning it at its offset is the same.
+                // A partition that was assigned and not read yet cannot be sought in; assigning it
+                // at its offset is the same.
                 let Some(exactly) = exactly else {
                     client.seek_partitions(moved, ANSWER_WITHIN)?;
                     return Ok(());

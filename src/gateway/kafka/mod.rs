@@ -1,7 +1,8 @@
 //! Kafka as a backend.
 //!
-//! One producer for all requests, idempotent, acknowledged by all replicas that are in sync, with Kafka's own choice of partitions. What the brokers
-//! are and how to log in is `crate::kafka`'s affair.
+//! One producer for all requests, idempotent, acknowledged by all replicas that are in sync, with
+//! Kafka's own choice of partitions. What the brokers are and how to log in is `crate::kafka`'s
+//! affair.
 
 mod client;
 mod consumer;
@@ -255,7 +256,8 @@ impl Backend for Kafka {
         Box::pin(async move {
             let topics = self.topics_of(name, KNOWN_FOR).await?;
             let count = |topic: &TopicInfo| topic.partitions.len() as u32;
-            // The topics of a shared stream may differ, and records are told with the numbers of all their partitions.
+            // The topics of a shared stream may differ, and records are told with the numbers of
+            // all their partitions.
             let shards = topics.iter().map(count).max().unwrap_or(0);
             let shard = |number: u32| {
                 let holder = topics.iter().find(|topic| number < count(topic));

@@ -1,6 +1,7 @@
 //! Streams that are kept in Kafka, read shard by shard.
 //!
-//! A record without key has an empty partition key, and one without value, a deletion, has empty data: Kinesis knows neither.
+//! A record without key has an empty partition key, and one without value, a deletion, has empty
+//! data: Kinesis knows neither.
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
 //! Clients that read a piece of a partition and forget it: what GetRecords needs.
 //!
-//! Such a read has no group and leaves nothing behind, but a client costs connections and threads, and whoever follows a shard reads every second. So clients
-//! are used again, one read at a time. There is a limit to them; who comes with more reads waits.
+//! Such a read has no group and leaves nothing behind, but a client costs connections and threads,
+//! and whoever follows a shard reads every second. So clients are used again, one read at a time.
+//! There is a limit to them; who comes with more reads waits.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,9 +23,11 @@ use crate::kafka::{Context, KafkaAddress};
 
 /// How many clients there may be.
 const CLIENTS_MAX: usize = 8;
-/// What a client may keep of records that were fetched and not asked for yet: they are fetched in vain when the answer is full.
+/// What a client may keep of records that were fetched and not asked for yet: they are fetched in
+/// vain when the answer is full.
 const CLIENT_BYTES: usize = 4 << 20;
-/// A client that was idle for so long is not used again: its login is renewed only while it is used.
+/// A client that was idle for so long is not used again: its login is renewed only while it is
+/// used.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 /// Once one record has come, how long to wait for another one that is there.
 const NEXT_WITHIN: Duration = Duration::from_millis(500);
@@ -60,7 +63,8 @@ impl Readers {
         }
     }
 
-    /// A client, for as long as it is held. What fails with it should be the last thing that is done with it.
+    /// A client, for as long as it is held. What fails with it should be the last thing that is
+    /// done with it.
     pub async fn take(&self) -> Result<Reader, Fault> {
         let place = Arc::clone(&self.places).acquire_owned().await;
         let place = place.map_err(|_| ending())?;
@@ -90,10 +94,12 @@ impl Readers {
 
     fn make(&self) -> Result<Client, Fault> {
         let mut config = self.address.consumer_config(CLIENT_BYTES, 1);
-        // Offsets are asked for before each read, so one that is out of range has gone a moment ago.
+        // Offsets are asked for before each read, so one that is out of range has gone a moment
+        // ago.
         config.set("auto.offset.reset", "earliest");
         config.set("statistics.interval.ms", "0");
-        // Whoever waits for records asks again; a fetch that waits at the end keeps the next request of its connection waiting.
+        // Whoever waits for records asks again; a fetch that waits at the end keeps the next
+        // request of its connection waiting.
         config.set("fetch.wait.max.ms", "5");
         let client: Result<StreamConsumer<Context>, KafkaError> =
             config.create_with_context(self.address.context());
@@ -113,7 +119,8 @@ impl Reader {
         Ok((first.unsigned_abs(), end.unsigned_abs()))
     }
 
-    /// The offset of the first record with this time or a later one, in milliseconds since 1970, if there is one.
+    /// The offset of the first record with this time or a later one, in milliseconds since 1970, if
+    /// there is one.
     pub async fn offset_at(
         &self,
         topic: &str,
@@ -138,8 +145,8 @@ impl Reader {
         })
     }
 
-    /// Records from `from` on, which is before `end`, while there is room, and the offset to go on at. Offsets are not without gaps: there may be no record before
-    /// `end`, and then it is `end`.
+    /// Records from `from` on, which is before `end`, while there is room, and the offset to go on
+    /// at. Offsets are not without gaps: there may be no record before `end`, and then it is `end`.
     pub async fn read(
         &self,
         topic: &str,
@@ -163,7 +170,8 @@ impl Reader {
             let message = match tokio::time::timeout_at(deadline, client.recv()).await {
                 Ok(Ok(message)) => message,
                 Ok(Err(KafkaError::PartitionEOF(_))) => {
-                    // What is left before the end are marks of transactions, and records that were taken back or compacted away.
+                    // What is left before the end are marks of transactions, and records that were
+                    // taken back or compacted away.
                     next = end;
                     break;
                 }

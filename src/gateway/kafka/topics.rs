@@ -68,7 +68,8 @@ impl Kafka {
         })
     }
 
-    /// The topics that hold records of a stream, as they were known so long ago; those that are not there are left out.
+    /// The topics that hold records of a stream, as they were known so long ago; those that are not
+    /// there are left out.
     pub(super) async fn topics_of(
         &self,
         stream: &str,

@@ -1,7 +1,8 @@
 //! Kinesis as a backend.
 //!
-//! Streams are streams. To the REST proxy's door a stream is a topic whose partitions are the numbers of its shards; sequence numbers do not fit into offsets, so that
-//! offsets are null there, and consumers are refused: Kinesis has no consumer groups to stand in for.
+//! Streams are streams. To the REST proxy's door a stream is a topic whose partitions are the
+//! numbers of its shards; sequence numbers do not fit into offsets, so that offsets are null there,
+//! and consumers are refused: Kinesis has no consumer groups to stand in for.
 
 mod answer;
 mod read;

@@ -1,6 +1,8 @@
-//! Streams of Kinesis, read shard by shard, as Kinesis does it: iterators and their errors are its own.
+//! Streams of Kinesis, read shard by shard, as Kinesis does it: iterators and their errors are its
+//! own.
 //!
-//! An iterator of Kinesis does not say which stream it is for, and Kinesis does not ask; so nobody checks here whether it is that of the path.
+//! An iterator of Kinesis does not say which stream it is for, and Kinesis does not ask; so nobody
+//! checks here whether it is that of the path.
 
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{ChildShard, Record, ShardIteratorType};

@@ -1,5 +1,5 @@
-//! Power failures: after one at any moment, the log opens with every record that was acknowledged or
-//! could be read, at its offset, and takes more.
+//! Power failures: after one at any moment, the log opens with every record that was acknowledged
+//! or could be read, at its offset, and takes more.
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -230,8 +230,8 @@ fn remove_oldest(root: &Path, chance: &mut Chance) {
     }
 }
 
-/// Five lives of a log in which requests come several at once, syncs fail, oldest files are removed,
-/// and which end well or not. Each acknowledgement is a promise: how many records were
+/// Five lives of a log in which requests come several at once, syncs fail, oldest files are
+/// removed, and which end well or not. Each acknowledgement is a promise: how many records were
 /// acknowledged by then.
 fn history(root: &Path, tape: &Tape, seed: u64) -> Sender {
     let mut chance = Chance::new(seed);

@@ -3,8 +3,8 @@
 //! A file that was cut between two records looks whole. So the log says elsewhere how far it goes:
 //! * `_extent` holds bytes and sum of each file of each partition. It is replaced before a log of
 //!   writes is removed, and at the end: what it says is not repaired by any log of writes.
-//! * `_acknowledged` holds how long the log of writes is. It is written after each sync, and not synced
-//!   itself: after a power failure it may say less than there is, never more.
+//! * `_acknowledged` holds how long the log of writes is. It is written after each sync, and not
+//!   synced itself: after a power failure it may say less than there is, never more.
 //!
 //! # Invariants
 //! 1. A log that has less than these say is refused with the number of records that are missing.
@@ -118,7 +118,8 @@ impl Partition {
             let path = segment_path(root, &self.topic, self.partition, start);
             let behind = self.files.get(number + 1).map(|next| next.0);
             let meta = std::fs::metadata(&path);
-            // Whoever wants room may remove the oldest files; more may have come since this was written.
+            // Whoever wants room may remove the oldest files; more may have come since this was
+            // written.
             if meta.is_err()
                 && is_first
                 && let Some(next) =
@@ -198,7 +199,8 @@ impl Acknowledged {
     }
 }
 
-/// Refuses a log of writes that is shorter than what was acknowledged; `whole` are the whole frames of those that are there, by number.
+/// Refuses a log of writes that is shorter than what was acknowledged; `whole` are the whole frames
+/// of those that are there, by number.
 pub(super) fn check_writes(
     root: &Path,
     extent: &Extent,

@@ -1,4 +1,5 @@
-//! Names in the log's folder, which are the archive's: `topics/<topic>/partition=<p>/<topic>+<p>+<start offset, 10 digits>.json`.
+//! Names in the log's folder, which are the archive's:
+//! `topics/<topic>/partition=<p>/<topic>+<p>+<start offset, 10 digits>.json`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +8,8 @@ use super::LogError;
 /// The longest name of a topic, as in Kafka.
 const NAME_MAX: usize = 200;
 
-/// Offsets in names have ten digits, so that names sort as offsets do; a partition is full well before they run out.
+/// Offsets in names have ten digits, so that names sort as offsets do; a partition is full well
+/// before they run out.
 pub(super) const FULL_AT: u64 = 9_900_000_000;
 
 /// Refuses names that Kafka would refuse, and those that readers of folders pass over.

@@ -5,23 +5,30 @@
 //!                                   then topics/<topic>/partition=<p>/<topic>+<p>+<start, 10 digits>.json
 //!                                   then the answers
 //! ```
-//! Readers follow the partitions' files by their sizes, in this process or another, and commit the offsets that they have read. So a record
-//! must not be readable before it is durable: a power failure would take it back after its offset was committed. Syncing a file makes it readable
-//! and durable in the wrong order; therefore each group goes to a log of writes first, is synced there, *then* appended to the partitions' files, which
-//! are synced at leisure. What a power failure takes from them, opening the log puts back, byte for byte. It also makes one sync enough for a group that touches many
-//! partitions. Every byte is written twice, in sequence, which costs less than the syncs.
+//! Readers follow the partitions' files by their sizes, in this process or another, and commit the
+//! offsets that they have read. So a record must not be readable before it is durable: a power
+//! failure would take it back after its offset was committed. Syncing a file makes it readable and
+//! durable in the wrong order; therefore each group goes to a log of writes first, is synced there,
+//! *then* appended to the partitions' files, which are synced at leisure. What a power failure
+//! takes from them, opening the log puts back, byte for byte. It also makes one sync enough for a
+//! group that touches many partitions. Every byte is written twice, in sequence, which costs less
+//! than the syncs.
 //!
 //! # Invariants
-//! 1. What is in a partition's file is durable: it never changes, goes away, or gets another offset.
+//! 1. What is in a partition's file is durable: it never changes, goes away, or gets another
+//!    offset.
 //! 2. An append that was answered with an offset is there at that offset.
 //! 3. A file is complete and synced before the one that follows it is made.
-//! 4. Offsets are line numbers: they begin at 0 and have no gap; a file's name is the offset of its first line.
-//! 5. After any error of the file system nothing is taken in: what is on disk is unknown until the log is opened again, which is tried every second.
-//!    A sync that failed says nothing when it is repeated, so what was not synced is written again.
+//! 4. Offsets are line numbers: they begin at 0 and have no gap; a file's name is the offset of its
+//!    first line.
+//! 5. After any error of the file system nothing is taken in: what is on disk is unknown until the
+//!    log is opened again, which is tried every second. A sync that failed says nothing when it is
+//!    repeated, so what was not synced is written again.
 //! 6. A log that lacks something which was acknowledged is not opened: see `extent`.
 //!
-//! An append that was *not* answered, because the process ended, may be there all the same: whoever sends it again makes a copy.
-//! Open the log before anything reads it after a crash; opening is the repair.
+//! An append that was *not* answered, because the process ended, may be there all the same: whoever
+//! sends it again makes a copy. Open the log before anything reads it after a crash; opening is the
+//! repair.
 
 #[cfg(test)]
 mod crash;
@@ -63,7 +70,8 @@ pub struct LogOptions {
     pub partitions: u32,
     /// A file of a partition that has so many bytes is followed by another one.
     pub segment_bytes: u64,
-    /// The log of writes is synced away when it has so many bytes: that much is read again after a crash.
+    /// The log of writes is synced away when it has so many bytes: that much is read again after a
+    /// crash.
     pub wal_bytes: u64,
     /// Bytes that may wait for being written; who comes with more waits.
     pub queue_bytes: usize,
@@ -120,7 +128,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log in `root`, makes the folder if there is none, and repairs what a crash has left. Blocks.
+    /// Opens the log in `root`, makes the folder if there is none, and repairs what a crash has
+    /// left. Blocks.
     pub fn open(root: &Path, options: LogOptions) -> Result<Log, LogError> {
         for folder in [root, &topics_folder(root), &wal_folder(root)] {
             disk::make_folders(folder).map_err(LogError::at(folder))?;
@@ -179,7 +188,8 @@ impl Log {
         self.topics.get(name)
     }
 
-    /// A topic, made if there is none, with so many partitions or as many as configured. Blocks when it makes one.
+    /// A topic, made if there is none, with so many partitions or as many as configured. Blocks
+    /// when it makes one.
     pub fn make_topic(&self, name: &str, partitions: Option<u32>) -> Result<Arc<Topic>, LogError> {
         let _one_at_a_time = self.topics.making();
         if let Some(topic) = self.topic(name) {
@@ -216,7 +226,8 @@ impl Log {
         Ok(repair::count_partitions(&wanted)?.unwrap_or(partitions))
     }
 
-    /// Appends whole lines and answers, once they are durable and readable, with the offset of the first.
+    /// Appends whole lines and answers, once they are durable and readable, with the offset of the
+    /// first.
     pub async fn append(
         &self,
         topic: &Arc<Topic>,
@@ -272,8 +283,9 @@ impl Log {
         reader::read(&self.root, topic, partition, cursor, most)
     }
 
-    /// When the file was last written that holds the record at `offset`, in milliseconds since 1970, and the offset behind the file's last record: none of the
-    /// records between has come later than that. The log keeps no other times. Blocks.
+    /// When the file was last written that holds the record at `offset`, in milliseconds since
+    /// 1970, and the offset behind the file's last record: none of the records between has come
+    /// later than that. The log keeps no other times. Blocks.
     pub fn written(
         &self,
         topic: &Topic,
@@ -293,7 +305,8 @@ impl Log {
         self.grown.clone()
     }
 
-    /// Writes what is queued, syncs everything, and ends. Blocks. Appends that come later are refused.
+    /// Writes what is queued, syncs everything, and ends. Blocks. Appends that come later are
+    /// refused.
     pub fn close(&self) {
         self.room.close();
         self.end(Job::Close);

@@ -1,9 +1,10 @@
-//! What opening a log does: everything that was durable becomes readable again, and everything else is as if it had never been.
+//! What opening a log does: everything that was durable becomes readable again, and everything else
+//! is as if it had never been.
 //!
 //! The order matters. The writes are durable before they are done again, because what readers see
 //! must be: a crash of the process alone leaves them in the system's memory. They are written once
-//! more for that, since after a sync that failed the next one says yes whatever is on disk. They are
-//! forgotten only after the files that they went into are synced.
+//! more for that, since after a sync that failed the next one says yes whatever is on disk. They
+//! are forgotten only after the files that they went into are synced.
 
 use std::collections::btree_map::Entry as MapEntry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,7 +80,8 @@ fn replay_writes(root: &Path, extent: &Extent) -> Result<u64, LogError> {
     Ok(last)
 }
 
-/// Removes the logs of writes, whose writes are all done and synced, and begins a new one behind `last`.
+/// Removes the logs of writes, whose writes are all done and synced, and begins a new one behind
+/// `last`.
 fn forget_writes(root: &Path, last: u64) -> Result<Wal, LogError> {
     let folder = wal_folder(root);
     for number in numbers(root)? {

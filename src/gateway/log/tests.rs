@@ -93,7 +93,8 @@ fn check(log: &Log, expected: &Expected) {
     }
 }
 
-/// The last file of each partition that a power failure may shorten, and to what at least: what the remaining logs of writes cover.
+/// The last file of each partition that a power failure may shorten, and to what at least: what the
+/// remaining logs of writes cover.
 fn unsynced(root: &Path) -> BTreeMap<PathBuf, u64> {
     let mut least: BTreeMap<PathBuf, u64> = BTreeMap::new();
     for entry in std::fs::read_dir(wal_folder(root)).unwrap() {
@@ -113,7 +114,8 @@ fn unsynced(root: &Path) -> BTreeMap<PathBuf, u64> {
     least
 }
 
-/// What is on disk at this moment. The logs of writes come first: one that goes meanwhile has its writes synced.
+/// What is on disk at this moment. The logs of writes come first: one that goes meanwhile has its
+/// writes synced.
 fn snapshot(root: &Path) -> tempfile::TempDir {
     fn copy(from: &Path, to: &Path) {
         std::fs::create_dir_all(to).unwrap();
@@ -142,7 +144,8 @@ fn snapshot(root: &Path) -> tempfile::TempDir {
     dir
 }
 
-/// What a power failure leaves: files shorter than they were, or gone, and half a frame at the end of the log of writes.
+/// What a power failure leaves: files shorter than they were, or gone, and half a frame at the end
+/// of the log of writes.
 fn lose_power(root: &Path, chance: u64) {
     for (number, (file, least)) in unsynced(root).into_iter().enumerate() {
         let length = std::fs::metadata(&file).unwrap().len();

@@ -1,4 +1,5 @@
-//! What readers and the writer share: which files a partition has, and how much of each may be read.
+//! What readers and the writer share: which files a partition has, and how much of each may be
+//! read.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -6,12 +6,14 @@
 //! body  = entry entry ..
 //! entry = topic length u16, topic, partition u32, start u64, position u64, length u32, lines
 //! ```
-//! All numbers are little-endian. An entry says which bytes belong at which position of which file; doing it twice is doing it once. The
-//! frame's number is the file's, and the sum covers it, so that a frame is never taken for one of another file.
+//! All numbers are little-endian. An entry says which bytes belong at which position of which file;
+//! doing it twice is doing it once. The frame's number is the file's, and the sum covers it, so
+//! that a frame is never taken for one of another file.
 //!
 //! # Invariants
-//! 1. A frame that does not check ends the file: it was being written, nobody was told that it is there, and nothing of it is in any partition. If whole
-//!    frames follow it, it was damaged later, and the log is refused: each frame is synced before the next is written.
+//! 1. A frame that does not check ends the file: it was being written, nobody was told that it is
+//!    there, and nothing of it is in any partition. If whole frames follow it, it was damaged
+//!    later, and the log is refused: each frame is synced before the next is written.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -90,7 +92,8 @@ impl Wal {
         frame.extend_from_slice(entry.lines);
     }
 
-    /// Writes and syncs the frame. After an error the file's end is unknown, and the log must be opened again.
+    /// Writes and syncs the frame. After an error the file's end is unknown, and the log must be
+    /// opened again.
     pub fn commit(&mut self) -> io::Result<()> {
         if self.frame.is_empty() {
             return Ok(());

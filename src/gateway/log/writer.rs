@@ -1,4 +1,5 @@
-//! The one thread that writes the log: it takes all appends that wait, makes them durable with one sync, lets readers see them, and answers.
+//! The one thread that writes the log: it takes all appends that wait, makes them durable with one
+//! sync, lets readers see them, and answers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -67,7 +68,8 @@ pub(super) struct Writer {
     reopened: Instant,
 }
 
-/// Starts the thread that syncs. One log of writes is being synced away while the next one is written; a third one waits.
+/// Starts the thread that syncs. One log of writes is being synced away while the next one is
+/// written; a third one waits.
 fn start_syncer(root: &Path) -> Result<Syncer, LogError> {
     let (sender, receiver) = sync_channel::<Dirty>(0);
     let place = root.to_owned();
@@ -188,8 +190,8 @@ impl Writer {
         }
     }
 
-    /// Opens the log again after an error, as a new process would: a disk that was full may have room. Not more often than
-    /// [`LogOptions::reopen_every`] says.
+    /// Opens the log again after an error, as a new process would: a disk that was full may have
+    /// room. Not more often than [`LogOptions::reopen_every`] says.
     fn reopen(&mut self) {
         if self.reopened.elapsed() < self.reopen_every {
             return;
@@ -292,7 +294,8 @@ impl Writer {
                 dirty.folders.push(part.folder.clone());
             }
         }
-        // A partition that is written again is opened again; so no more files are open than one log of writes touches.
+        // A partition that is written again is opened again; so no more files are open than one log
+        // of writes touches.
         self.parts.clear();
         dirty
     }

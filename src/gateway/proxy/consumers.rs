@@ -10,7 +10,8 @@
 //! | `POST instances/{i}/positions[/beginning\|/end]` | seek |
 //! | `DELETE instances/{i}` | closes it |
 //!
-//! As in the proxy, the offset in a commit is that of the last record that was *handled*, and the one that is read back is the *next* one.
+//! As in the proxy, the offset in a commit is that of the last record that was *handled*, and the
+//! one that is read back is the *next* one.
 
 use std::sync::Arc;
 use std::time::Duration;

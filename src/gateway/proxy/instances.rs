@@ -1,7 +1,7 @@
 //! The consumer instances of this gateway, and how they expire.
 //!
-//! An instance belongs to the gateway that made it: its clients must come back to the same one. One that is not used for a while is closed, so that its partitions go
-//! to others.
+//! An instance belongs to the gateway that made it: its clients must come back to the same one. One
+//! that is not used for a while is closed, so that its partitions go to others.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -43,7 +43,8 @@ impl Format {
         })
     }
 
-    /// Whether a client that sent this `Accept` takes records in this format. Who names no format takes any.
+    /// Whether a client that sent this `Accept` takes records in this format. Who names no format
+    /// takes any.
     pub fn is_accepted(self, headers: &HeaderMap) -> bool {
         let Some(accept) = headers.get(ACCEPT).and_then(|value| value.to_str().ok()) else {
             return true;

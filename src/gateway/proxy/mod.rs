@@ -8,7 +8,8 @@
 //! | `POST /topics/{t}`, `POST /topics/{t}/partitions/{p}` | partition and offset of each record, or why it was refused |
 //! | `POST /consumers/{g}` | a consumer instance; see `create.rs` and `consumers.rs` |
 //!
-//! Records come as `application/vnd.kafka.json.v2+json` or `..binary.v2+json`. Errors are `{"error_code": .., "message": ..}`.
+//! Records come as `application/vnd.kafka.json.v2+json` or `..binary.v2+json`. Errors are
+//! `{"error_code": .., "message": ..}`.
 
 mod consumers;
 mod create;

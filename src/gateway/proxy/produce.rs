@@ -1,7 +1,9 @@
 //! Records in: `POST /topics/{topic}` and `POST /topics/{topic}/partitions/{partition}`.
 //!
-//! A record that is wrong in itself is answered for itself, and the others are kept. The status is 200 if at least one record was kept; a request of which nothing
-//! was kept is 422 or 503, with the same answers per record in it, because most clients look at the status alone, and a 200 means durable.
+//! A record that is wrong in itself is answered for itself, and the others are kept. The status is
+//! 200 if at least one record was kept; a request of which nothing was kept is 422 or 503, with the
+//! same answers per record in it, because most clients look at the status alone, and a 200 means
+//! durable.
 
 use std::sync::Arc;
 

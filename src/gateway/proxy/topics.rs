@@ -14,7 +14,8 @@ use crate::gateway::backend::{Fault, PartitionInfo};
 #[derive(Serialize)]
 struct Topic {
     name: String,
-    /// The proxy tells the broker's settings here; there are none to tell that hold for every backend.
+    /// The proxy tells the broker's settings here; there are none to tell that hold for every
+    /// backend.
     configs: std::collections::BTreeMap<String, String>,
     partitions: Vec<Partition>,
 }

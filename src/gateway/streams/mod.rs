@@ -11,8 +11,9 @@
 //! | `GET /streams/{s}/sharditerator?shard-id=` | GetShardIterator; TRIM_HORIZON, unless `iterator-type` says otherwise |
 //! | `GET /streams/{s}/records?Limit=` | GetRecords; the iterator is in the header `Shard-Iterator` |
 //!
-//! `Data` is text again: an object becomes its JSON, a string keeps its quotes. In PutRecords a string is its content; an object, of which
-//! the original mapping makes nothing useful, becomes its JSON. A request of which no record was kept is never 200.
+//! `Data` is text again: an object becomes its JSON, a string keeps its quotes. In PutRecords a
+//! string is its content; an object, of which the original mapping makes nothing useful, becomes
+//! its JSON. A request of which no record was kept is never 200.
 
 mod read;
 mod text;

@@ -1,6 +1,7 @@
 //! Reading streams: GetShardIterator and GetRecords.
 //!
-//! The original mapping knows iterators of the type TRIM_HORIZON only. The other types have what they need in the query:
+//! The original mapping knows iterators of the type TRIM_HORIZON only. The other types have what
+//! they need in the query:
 //!
 //! | `iterator-type` | needs |
 //! |---|---|

@@ -1,4 +1,5 @@
-//! Consumer instances of the Kafka REST proxy's door, over the embedded log: subscribed or assigned, polled, committed, sought, and gone.
+//! Consumer instances of the Kafka REST proxy's door, over the embedded log: subscribed or
+//! assigned, polled, committed, sought, and gone.
 
 use std::time::Duration;
 

@@ -107,7 +107,8 @@ async fn records_that_kafka_has_dropped_are_passed_over() {
     let first = "shardId-000000000000";
     let begin = gateway.iterator("pin", first, "").await;
     let mut places = gateway.fill("pin", &[("k", "the first")]).await;
-    // A partition of the mock cluster keeps 5 MiB. Numbers in a row that look random cannot be compressed to less than half of their digits.
+    // A partition of the mock cluster keeps 5 MiB. Numbers in a row that look random cannot be
+    // compressed to less than half of their digits.
     for part in 0..12_u64 {
         let mut random = part;
         let mut digits = String::new();

@@ -1,4 +1,5 @@
-//! Records that are sent to the Kafka REST proxy's door, over the embedded log: the formats, what is answered for each record, and what is refused.
+//! Records that are sent to the Kafka REST proxy's door, over the embedded log: the formats, what
+//! is answered for each record, and what is refused.
 
 use serde_json::json;
 

@@ -97,7 +97,8 @@ impl Gateway {
             .collect()
     }
 
-    /// Puts records with many keys and asserts that every shard tells its own, in order, with the sequence numbers they were put with.
+    /// Puts records with many keys and asserts that every shard tells its own, in order, with the
+    /// sequence numbers they were put with.
     pub(super) async fn tells_what_was_put(&self, stream: &str, shards: usize, query: &str) {
         let texts: Vec<(String, String)> = (0..40)
             .map(|number| (format!("k{number}"), format!("{{\"n\":{number}}}")))

@@ -1,4 +1,5 @@
-//! The door of Kinesis through REST, over the embedded log: streams are made, described and removed, and records are put into the topics that feed tables.
+//! The door of Kinesis through REST, over the embedded log: streams are made, described and
+//! removed, and records are put into the topics that feed tables.
 
 use serde_json::json;
 

@@ -23,7 +23,8 @@ pub struct Input<'a> {
 }
 
 impl Input<'_> {
-    /// Calls `f` with each row that counts (row, group, diff): its argument is not null and the filter holds.
+    /// Calls `f` with each row that counts (row, group, diff): its argument is not null and the
+    /// filter holds.
     pub fn for_each(&self, mut f: impl FnMut(usize, usize, Diff)) {
         let nulls = self
             .argument

@@ -1,7 +1,7 @@
 //! `count(DISTINCT x)` and its like: an aggregate over values without their repeats.
 //!
-//! For each group and value it keeps how often the value occurs; the aggregate inside sees a value come when its count leaves zero and go when it
-//! is zero again.
+//! For each group and value it keeps how often the value occurs; the aggregate inside sees a value
+//! come when its count leaves zero and go when it is zero again.
 
 use arrow::array::{ArrayRef, UInt64Array};
 use arrow::compute::take_record_batch;
@@ -73,7 +73,8 @@ impl Accumulator for Distinct {
                     0
                 }
             };
-            // Within a batch a retraction may come before the insert it belongs to: what counts is whether the value is there.
+            // Within a batch a retraction may come before the insert it belongs to: what counts is
+            // whether the value is there.
             let step = i64::from(before + diff > 0) - i64::from(before > 0);
             if step != 0 {
                 rows.push(row as u64);

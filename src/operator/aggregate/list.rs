@@ -1,7 +1,7 @@
 //! `array_agg` and `string_agg`: all values of a group, in order.
 //!
-//! Values are kept in the order asked for; where none is asked, or it leaves ties, by the value itself, so that the answer is one. `array_agg` keeps
-//! nulls, `string_agg` leaves them out.
+//! Values are kept in the order asked for; where none is asked, or it leaves ties, by the value
+//! itself, so that the answer is one. `array_agg` keeps nulls, `string_agg` leaves them out.
 
 use std::sync::Arc;
 

@@ -1,13 +1,17 @@
 //! GROUP BY: one row for each group, kept up to date.
 //!
-//! An epoch's changes are numbered by group, folded into each aggregate's state in batches, and the rows of the touched groups are emitted as they
-//! were (-1) and as they are (+1); groups whose row stays the same are not emitted.
+//! An epoch's changes are numbered by group, folded into each aggregate's state in batches, and the
+//! rows of the touched groups are emitted as they were (-1) and as they are (+1); groups whose row
+//! stays the same are not emitted.
 //!
 //! Aggregates differ in what their state can do:
-//! * accumulable (`count`, `sum`, `avg`, `bool_and`, `bool_or`): a few numbers a group, O(1) a change; sums of floats are exact
-//!   ([`ExactSum`](super::exact_sum::ExactSum)), so nothing drifts under retraction;
-//! * order statistics (`min`, `max`, `median`, percentiles): the ordered multiset of a group's values, O(log n) a change and a question;
-//! * lists (`array_agg`, `string_agg`): the ordered multiset of the values; the answer itself is as long as the group.
+//! * accumulable (`count`, `sum`, `avg`, `bool_and`, `bool_or`): a few numbers a group, O(1) a
+//!   change; sums of floats are exact ([`ExactSum`](super::exact_sum::ExactSum)), so nothing drifts
+//!   under retraction;
+//! * order statistics (`min`, `max`, `median`, percentiles): the ordered multiset of a group's
+//!   values, O(log n) a change and a question;
+//! * lists (`array_agg`, `string_agg`): the ordered multiset of the values; the answer itself is as
+//!   long as the group.
 
 mod accumulator;
 mod distinct;
@@ -81,7 +85,8 @@ impl AggregateState {
         })
     }
 
-    /// The row that an aggregation without group columns has before any input: counts of zero and nulls.
+    /// The row that an aggregation without group columns has before any input: counts of zero and
+    /// nulls.
     pub fn initial(&mut self) -> Result<Option<Delta>, ArrowError> {
         if !self.only_group {
             return Ok(None);
@@ -95,7 +100,8 @@ impl AggregateState {
     pub fn apply(&mut self, deltas: &[Delta]) -> Result<Vec<Delta>, ArrowError> {
         let mut numbers = vec![Vec::new(); deltas.len()];
         let mut touched: Vec<u32> = Vec::new();
-        // For each touched group a row of it: what came has the columns of the key, which to read out of the index would cost more.
+        // For each touched group a row of it: what came has the columns of the key, which to read
+        // out of the index would cost more.
         let mut origins: Vec<(usize, usize)> = Vec::new();
         let mut keys: Vec<Vec<ArrayRef>> = Vec::with_capacity(deltas.len());
         for (batch, (delta, numbers)) in deltas.iter().zip(&mut numbers).enumerate() {
@@ -237,7 +243,8 @@ fn pick(
     (0..first.len()).map(column).collect()
 }
 
-/// What turns `old` (the rows of the groups at `before`) into `new` (at `after`): both are places in the list of touched groups, in order.
+/// What turns `old` (the rows of the groups at `before`) into `new` (at `after`): both are places
+/// in the list of touched groups, in order.
 fn difference(
     before: &[u64],
     old: RecordBatch,
@@ -351,7 +358,8 @@ fn accumulator_for(
         | Function::Median
         | Function::PercentileCont { .. }
         | Function::PercentileDisc { .. } => {
-            // An order statistic of values without repeats needs the repeats to be gone; `distinct` sees to it.
+            // An order statistic of values without repeats needs the repeats to be gone; `distinct`
+            // sees to it.
             ordered::ordered(&aggregate.function, &value_type, output)?
         }
         Function::ArrayAgg | Function::StringAgg(_) => {

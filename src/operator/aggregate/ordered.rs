@@ -1,7 +1,8 @@
 //! Order statistics: `min`, `max`, `median`, `percentile_cont`, `percentile_disc`.
 //!
-//! Each group keeps the ordered multiset of its values with counts of subtrees ([`OrderedMultiset`]), so any rank is found in O(log n) after
-//! any insert or retraction. Numbers are kept as order-preserving 64-bit keys, everything else in Arrow's row format.
+//! Each group keeps the ordered multiset of its values with counts of subtrees
+//! ([`OrderedMultiset`]), so any rank is found in O(log n) after any insert or retraction. Numbers
+//! are kept as order-preserving 64-bit keys, everything else in Arrow's row format.
 
 use std::sync::Arc;
 
@@ -103,7 +104,8 @@ impl<C: Codec> Accumulator for Ordered<C> {
         let mut changes = std::mem::take(&mut self.changes);
         self.codec.encode(input, values, &mut changes)?;
         changes.sort_unstable_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-        // Equal values of a batch are one change of the multiset, and retractions meet their values before they are applied.
+        // Equal values of a batch are one change of the multiset, and retractions meet their values
+        // before they are applied.
         let mut changes_of_group: Vec<(C::Key, i64)> = Vec::new();
         let mut rest = changes.drain(..).peekable();
         while let Some((group, key, mut diff)) = rest.next() {

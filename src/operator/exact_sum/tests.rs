@@ -16,7 +16,8 @@ fn total(values: &[f64]) -> f64 {
     sum(&values.iter().map(|x| (*x, 1)).collect::<Vec<_>>()).value()
 }
 
-/// An integer by schoolbook: sign and magnitude in base 10⁹, so that it shares nothing with the limbs above.
+/// An integer by schoolbook: sign and magnitude in base 10⁹, so that it shares nothing with the
+/// limbs above.
 #[derive(Clone, Debug, PartialEq)]
 struct Integer {
     negative: bool,
@@ -324,7 +325,8 @@ proptest! {
 
     #[test]
     fn cents_are_exact(cents in proptest::collection::vec((-1_000_000_000..1_000_000_000i64, -5..6i64), 0..200)) {
-        // Multiples of 1/64 below 2^47: their sum in doubles would be exact anyway, so it can be compared.
+        // Multiples of 1/64 below 2^47: their sum in doubles would be exact anyway, so it can be
+        // compared.
         let exact: i64 = cents.iter().map(|(n, diff)| n * diff).sum();
         let changes: Vec<_> = cents.iter().map(|(n, diff)| (*n as f64 / 64.0, *diff)).collect();
         prop_assert_eq!(sum(&changes).value(), exact as f64 / 64.0);

@@ -25,7 +25,8 @@ pub struct KeptColumn {
     values: Values,
 }
 
-/// Values without a fixed width go through a dictionary: texts as they are, nested values in Arrow's row format.
+/// Values without a fixed width go through a dictionary: texts as they are, nested values in
+/// Arrow's row format.
 enum Values {
     Integer {
         values: Integers,

@@ -1,17 +1,20 @@
 //! Every distinct text of a column once, with a small number that stands for it.
 //!
-//! Columns that views read (categories, countries, names) repeat; a kept row holds the four bytes of a number instead of
-//! the text. Numbers are given back when no row uses them, so a column whose values change for ever does not grow for ever.
+//! Columns that views read (categories, countries, names) repeat; a kept row holds the four bytes
+//! of a number instead of the text. Numbers are given back when no row uses them, so a column whose
+//! values change for ever does not grow for ever.
 //!
 //! ```text
 //! text --hash--> number --> view (16 bytes: Arrow's string view) --> block of bytes
 //! ```
 //!
-//! A column of texts is handed out by copying views, never bytes: the blocks are shared with the batch.
+//! A column of texts is handed out by copying views, never bytes: the blocks are shared with the
+//! batch.
 //!
 //! # Invariants
 //! 1. A number is in `free` exactly when its use count is zero; then its text is not in `index`.
-//! 2. Blocks never change once they are sealed; views of longer texts point into sealed blocks or into `open`.
+//! 2. Blocks never change once they are sealed; views of longer texts point into sealed blocks or
+//!    into `open`.
 
 use std::hash::BuildHasher;
 
@@ -65,7 +68,8 @@ impl Default for Dictionary {
 impl Dictionary {
     /// The numbers of `texts`, counting one more use of each; [`NULL`] where there is none.
     ///
-    /// First what is probably each text's number is looked up, then they are compared: memory answers questions that do not wait for one another together.
+    /// First what is probably each text's number is looked up, then they are compared: memory
+    /// answers questions that do not wait for one another together.
     pub fn acquire(&mut self, texts: &[Option<&[u8]>]) -> Vec<TextId> {
         let mut hashes = Vec::with_capacity(texts.len());
         let mut ids = Vec::with_capacity(texts.len());
@@ -169,8 +173,9 @@ impl Dictionary {
             DataType::BinaryView => std::sync::Arc::new(
                 BinaryViewArray::try_new(views, self.blocks.clone(), nulls).expect(what),
             ),
-            // SAFETY: `acquire` was given the bytes of valid UTF-8 texts for a column of this type, blocks are never changed, and every view was
-            // made by `store` for bytes inside its block.
+            // SAFETY: `acquire` was given the bytes of valid UTF-8 texts for a column of this type,
+            // blocks are never changed, and every view was made by `store` for bytes inside its
+            // block.
             _ => std::sync::Arc::new(unsafe {
                 StringViewArray::new_unchecked(views, self.blocks.clone(), nulls)
             }),
@@ -198,7 +203,8 @@ impl Dictionary {
         view
     }
 
-    /// Makes the bytes written since the last batch a block of their own; merges blocks when there are many.
+    /// Makes the bytes written since the last batch a block of their own; merges blocks when there
+    /// are many.
     fn seal(&mut self) {
         if !self.open.is_empty() {
             self.blocks
@@ -210,8 +216,8 @@ impl Dictionary {
         }
     }
 
-    /// Copies the texts in use into blocks anew. The largest block is left alone while it is mostly in use, so the cost stays in proportion to
-    /// what was added since.
+    /// Copies the texts in use into blocks anew. The largest block is left alone while it is mostly
+    /// in use, so the cost stays in proportion to what was added since.
     fn merge(&mut self, total: usize) {
         let keep_first =
             self.garbage <= total / 2 && self.blocks.len() > 1 && self.blocks[0].len() * 2 > total;

@@ -1,8 +1,9 @@
 //! The state of a group of keyed tables, and what an epoch does to it.
 //!
-//! Rows of all tables of a group that share a key share a slot. An identical record changes nothing; a different one replaces the kept row; a deleted key has
-//! none until it comes again. Readers (a scan
-//! of one table, a join of several on the key) are told the rows they had for the touched keys, and the rows they have now.
+//! Rows of all tables of a group that share a key share a slot. An identical record changes
+//! nothing; a different one replaces the kept row; a deleted key has none until it comes again.
+//! Readers (a scan of one table, a join of several on the key) are told the rows they had for the
+//! touched keys, and the rows they have now.
 //!
 //! ```text
 //!   rows of an epoch --> slots --> which of them change anything?
@@ -15,9 +16,10 @@
 //!
 //! # Invariants
 //! 1. Between epochs `before == present` and `dirty` is clear, for every table.
-//! 2. A slot's `file` names the data file (or the one being filled) that holds the key's row of that table, exactly when it is present.
-//! 3. Rows of one table apply in the order (partition, offset); the last of a key wins. A record that was a dead letter counts as one of the time when it
-//!    came first (`retried`).
+//! 2. A slot's `file` names the data file (or the one being filled) that holds the key's row of
+//!    that table, exactly when it is present.
+//! 3. Rows of one table apply in the order (partition, offset); the last of a key wins. A record
+//!    that was a dead letter counts as one of the time when it came first (`retried`).
 
 use std::sync::Arc;
 
@@ -38,8 +40,8 @@ use crate::delta::{Delta, WireBatch};
 use crate::plan::{Member, Presence};
 use crate::segmented::Segmented;
 
-/// A data file of a table, for the length of a run. Files that existed at the start come first, in the same order on all workers; the
-/// others are numbered by the worker that fills them.
+/// A data file of a table, for the length of a run. Files that existed at the start come first, in
+/// the same order on all workers; the others are numbered by the worker that fills them.
 pub type FileId = u32;
 
 /// Full rows to be staged.
@@ -104,7 +106,8 @@ pub struct KeyedGroup {
 }
 
 impl KeyedGroup {
-    /// An empty group. New files are numbered behind those that were restored, and closed after about `file_rows_max` rows.
+    /// An empty group. New files are numbered behind those that were restored, and closed after
+    /// about `file_rows_max` rows.
     pub fn new(shapes: Vec<TableShape>, file_rows_max: usize) -> Result<Self, ArrowError> {
         let key_types: Vec<DataType> = shapes[0]
             .key
@@ -353,7 +356,8 @@ impl KeyedGroup {
         touched
     }
 
-    /// Emits the rows of all readers for the keys that each selection has in `touched`: as they were before the epoch (`diff` -1), or as they are (+1).
+    /// Emits the rows of all readers for the keys that each selection has in `touched`: as they
+    /// were before the epoch (`diff` -1), or as they are (+1).
     fn emit(
         &mut self,
         touched: &[Vec<u32>],

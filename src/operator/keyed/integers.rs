@@ -1,7 +1,8 @@
 //! Whole numbers by slot, in as few bytes each as hold all of them.
 //!
-//! An age fits one byte and a follower count mostly four, though SQL has eight for both; times are mostly whole seconds, though SQL counts
-//! microseconds. So a column begins as narrow as can be, and is rewritten wider when a number comes that does not fit: three times at most.
+//! An age fits one byte and a follower count mostly four, though SQL has eight for both; times are
+//! mostly whole seconds, though SQL counts microseconds. So a column begins as narrow as can be,
+//! and is rewritten wider when a number comes that does not fit: three times at most.
 //!
 //! # Invariants
 //! Every number in a column is a multiple of its unit, and divided by it fits the width.

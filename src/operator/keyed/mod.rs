@@ -1,10 +1,11 @@
 //! Tables: the keyed heart of the dataflow.
 //!
-//! `group` is the state and what an epoch does to it, free of timely; this file is the timely operator around it. `slots`, `column` and
-//! `dictionary` are how the state is laid out: a slot a key, a narrow value a column, each text once.
+//! `group` is the state and what an epoch does to it, free of timely; this file is the timely
+//! operator around it. `slots`, `column` and `dictionary` are how the state is laid out: a slot a
+//! key, a narrow value a column, each text once.
 //!
-//! The kept state is the pruned row (the columns that views read) plus the row's hash and the number of its file. Full-width rows go on to be
-//! staged and are forgotten.
+//! The kept state is the pruned row (the columns that views read) plus the row's hash and the
+//! number of its file. Full-width rows go on to be staged and are forgotten.
 
 mod column;
 mod dictionary;
@@ -42,7 +43,8 @@ pub struct KeyedStreams<'scope> {
     pub appended: StreamVec<'scope, Epoch, Appended>,
     /// Keys to take out of files, addressed to the worker that rewrites the file.
     pub superseded: StreamVec<'scope, Epoch, Routed<Superseded>>,
-    /// Letters that were sent in again and are letters again: it is not known whether they are newer than the rows that are there.
+    /// Letters that were sent in again and are letters again: it is not known whether they are
+    /// newer than the rows that are there.
     pub undecided: StreamVec<'scope, Epoch, Delta>,
 }
 
@@ -51,14 +53,16 @@ pub struct KeyedStreams<'scope> {
 pub struct KeyedCounters {
     /// Records that changed nothing.
     pub duplicates: AtomicU64,
-    /// Bytes of state, of these and of the operators of views. (Differential's arrangements, of joins on other columns than keys, are not counted.)
+    /// Bytes of state, of these and of the operators of views. (Differential's arrangements, of
+    /// joins on other columns than keys, are not counted.)
     pub state_bytes: StateBytes,
 }
 
 /// Runs `group` on the rows that belong to this worker.
 ///
-/// `boundaries` says which epochs end a commit: after such an epoch new files begin. Files numbered below `restored_files[table]` existed when the
-/// run began; they are rewritten by worker `file % workers`, others by the worker that filled them.
+/// `boundaries` says which epochs end a commit: after such an epoch new files begin. Files numbered
+/// below `restored_files[table]` existed when the run began; they are rewritten by worker `file %
+/// workers`, others by the worker that filled them.
 pub fn keyed<'scope>(
     rows: StreamVec<'scope, Epoch, KeyedRows>,
     boundaries: StreamVec<'scope, Epoch, Epoch>,
@@ -89,7 +93,8 @@ pub fn keyed<'scope>(
     builder.build(move |capabilities| {
         let ports = capabilities.len();
         drop(capabilities);
-        // One stash holds the rows; a capability for each output is kept beside it until the epoch is done.
+        // One stash holds the rows; a capability for each output is kept beside it until the epoch
+        // is done.
         let mut stash: Stash<KeyedRows> = Stash::default();
         let mut held: std::collections::BTreeMap<
             Epoch,

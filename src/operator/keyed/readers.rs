@@ -1,10 +1,11 @@
 //! What reads a group: which keys have a row for a reader, and what is in it.
 //!
-//! Many views join the same tables on the same key. They choose the same keys, so the keys are chosen once (`Selection`), and a column that several of
-//! them read is gathered once (`Gathered`).
+//! Many views join the same tables on the same key. They choose the same keys, so the keys are
+//! chosen once (`Selection`), and a column that several of them read is gathered once (`Gathered`).
 //!
 //! # Invariants
-//! 1. The rows of a moment are gathered before any column is written, or after all are: never in between.
+//! 1. The rows of a moment are gathered before any column is written, or after all are: never in
+//!    between.
 
 use std::sync::Arc;
 
@@ -18,7 +19,8 @@ use super::slots::Slots;
 use super::table::TableState;
 use crate::plan::Presence;
 
-/// Which keys have a row for a reader. Readers of the same tables share it, and with it the columns that they gather.
+/// Which keys have a row for a reader. Readers of the same tables share it, and with it the columns
+/// that they gather.
 #[derive(PartialEq)]
 pub(super) struct Selection {
     /// The members' tables, by their places in the group.

@@ -2,8 +2,8 @@
 //!
 //! Such a record is older than it seems. Where its key has no row, it makes one. Where there is a
 //! row, the files say when its record came: if that was in an earlier commit than the letter's, the
-//! row is replaced; if in a later one, it stays. If in the same one, nobody can tell, and the record
-//! is a dead letter again.
+//! row is replaced; if in a later one, it stays. If in the same one, nobody can tell, and the
+//! record is a dead letter again.
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -17,8 +17,8 @@ use crate::delta::{WireBatch, take_rows};
 pub struct Retried {
     /// When they came first.
     pub came: Came,
-    /// For each row the dead letter that its record is again, if nobody can tell whether it is newer
-    /// than the row that is there.
+    /// For each row the dead letter that its record is again, if nobody can tell whether it is
+    /// newer than the row that is there.
     pub letters: WireBatch,
 }
 

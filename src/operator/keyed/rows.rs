@@ -1,7 +1,9 @@
 //! Cleaned rows on their way to the worker that owns their keys.
 //!
-//! The rows of a chunk belong to several workers. Within a process each of them is handed the whole batch and told which rows are its own: to copy wide rows
-//! only so that they stand alone would cost as much as to look their keys up. Between processes the rows are cut out as they are written.
+//! The rows of a chunk belong to several workers. Within a process each of them is handed the whole
+//! batch and told which rows are its own: to copy wide rows only so that they stand alone would
+//! cost as much as to look their keys up. Between processes the rows are cut out as they are
+//! written.
 
 use std::sync::Arc;
 
@@ -30,7 +32,8 @@ pub struct KeyedRows {
     pub rows: PickedRows,
     /// A hash of each full row, or [`DELETED`].
     pub hashes: Vec<u64>,
-    /// The data file the rows were read from, when the state is restored; such rows are not staged again.
+    /// The data file the rows were read from, when the state is restored; such rows are not staged
+    /// again.
     pub file: Option<FileId>,
     /// What is known of records that were dead letters; such rows come alone.
     pub retried: Option<Retried>,

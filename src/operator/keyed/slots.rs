@@ -1,7 +1,8 @@
 //! Keys and their slots.
 //!
-//! A slot is a small number that a key is given when it is first seen; kept columns are indexed by it. Single integer keys are kept as they
-//! are, every other key as an aggregation keeps its groups'.
+//! A slot is a small number that a key is given when it is first seen; kept columns are indexed by
+//! it. Single integer keys are kept as they are, every other key as an aggregation keeps its
+//! groups'.
 
 use std::sync::Arc;
 
@@ -54,7 +55,8 @@ impl Slots {
         match self {
             Slots::Integer { index, keys } => {
                 let column = columns[0].as_primitive::<Int64Type>();
-                // First what is probably each key's slot is looked up, then keys are compared: memory answers questions that do not wait for one another together.
+                // First what is probably each key's slot is looked up, then keys are compared:
+                // memory answers questions that do not wait for one another together.
                 let hash = |key: i64| mix(key as u64);
                 let probably = |&key: &i64| index.find(hash(key), |_| true).copied();
                 slots.extend(

@@ -1,9 +1,11 @@
 //! One table of a group: what is kept of its rows, and which file holds each.
 //!
-//! What an epoch does to it is decided in `group`; here are the columns, bits and file numbers by slot, and how changes are written into them.
+//! What an epoch does to it is decided in `group`; here are the columns, bits and file numbers by
+//! slot, and how changes are written into them.
 //!
 //! # Invariants
-//! 1. Every vector and bitmap has a place for each slot that was asked about since the last `resize`.
+//! 1. Every vector and bitmap has a place for each slot that was asked about since the last
+//!    `resize`.
 //! 2. Rows go to the file that is open; one is closed when it has about as many rows as it may.
 
 use arrow::error::ArrowError;
@@ -46,7 +48,8 @@ impl TableState {
         }
     }
 
-    /// What becomes of the row in `slot`, if there is one, when a record of its key is sent in again.
+    /// What becomes of the row in `slot`, if there is one, when a record of its key is sent in
+    /// again.
     pub(super) fn verdict(&self, slot: usize, retried: &Retried) -> Verdict {
         // A row of this epoch was sent in again too, and came before.
         if !self.present.get(slot) || self.dirty.get(slot) {

@@ -1,8 +1,9 @@
 //! Walking an ordered multiset entry by entry, from either end.
 //!
-//! The iterator keeps no stack of branches: when a leaf is used up it finds the next by its entry number, from
-//! the root, through the numbers of distinct keys in the branches. That is O(log n) once a leaf, so it vanishes
-//! among the leaf's entries, and it makes both ends and any start the same code without allocating.
+//! The iterator keeps no stack of branches: when a leaf is used up it finds the next by its entry
+//! number, from the root, through the numbers of distinct keys in the branches. That is O(log n)
+//! once a leaf, so it vanishes among the leaf's entries, and it makes both ends and any start the
+//! same code without allocating.
 
 use std::iter::FusedIterator;
 use std::ops::Range;
@@ -10,8 +11,8 @@ use std::slice;
 
 use super::node::Node;
 
-/// Distinct keys ascending, with their counts. Made by [`OrderedMultiset::iter`](super::OrderedMultiset::iter)
-/// and its kin.
+/// Distinct keys ascending, with their counts. Made by
+/// [`OrderedMultiset::iter`](super::OrderedMultiset::iter) and its kin.
 pub struct Iter<'a, K, const CAP: usize> {
     root: &'a Node<K, CAP>,
     /// An entry before all others of which only a part is wanted.

@@ -1,22 +1,23 @@
-//! The nodes of the ordered multiset's B+tree. The picture and the invariants are in the parent module.
+//! The nodes of the ordered multiset's B+tree. The picture and the invariants are in the parent
+//! module.
 //!
-//! A node never looks upwards: a change is applied below, and the branch above then puts right the one child
-//! that became too large (`split`) or too small (`join`). Only two moves exist, cutting a node in two and
-//! appending a node to its left neighbour, and all balancing is made of them.
+//! A node never looks upwards: a change is applied below, and the branch above then puts right the
+//! one child that became too large (`split`) or too small (`join`). Only two moves exist, cutting a
+//! node in two and appending a node to its left neighbour, and all balancing is made of them.
 
 use std::borrow::Borrow;
 use std::ops::SubAssign;
 use std::vec::Drain;
 
-/// Slots by which the vector of a leaf grows, once it has that many. Small, because half of a set's memory would
-/// otherwise be room for entries that never come.
+/// Slots by which the vector of a leaf grows, once it has that many. Small, because half of a set's
+/// memory would otherwise be room for entries that never come.
 const LEAF_GROWTH: usize = 8;
 
 /// Bytes the processor fetches at once.
 const CACHE_LINE: usize = 64;
 
-/// A leaf is a sorted vector of keys and counts; a branch is boxed, so that a small set is no larger than its
-/// vector.
+/// A leaf is a sorted vector of keys and counts; a branch is boxed, so that a small set is no
+/// larger than its vector.
 #[derive(Clone)]
 pub(super) enum Node<K, const CAP: usize> {
     Leaf(Vec<(K, i64)>),
@@ -32,7 +33,8 @@ pub(super) struct Branch<K, const CAP: usize> {
     pub(super) children: Vec<Node<K, CAP>>,
 }
 
-/// A key on its way into the set: compared as `Form`, made into a `K` only if it has to be inserted.
+/// A key on its way into the set: compared as `Form`, made into a `K` only if it has to be
+/// inserted.
 pub(super) trait Probe<K> {
     type Form: Ord + ?Sized;
     fn form(&self) -> &Self::Form;
@@ -208,9 +210,10 @@ impl<K, const CAP: usize> Node<K, CAP> {
 
 /// Changing.
 impl<K: Ord + Clone, const CAP: usize> Node<K, CAP> {
-    /// The fewest entries of a node that is not the root. Two siblings, of which one has fewer and the other is
-    /// of legal size, fit into one node or can be cut into two halves with room on both sides; so between two
-    /// balancings of a node there are at least CAP / 4 changes of its size, and balancing is O(1) a change.
+    /// The fewest entries of a node that is not the root. Two siblings, of which one has fewer and
+    /// the other is of legal size, fit into one node or can be cut into two halves with room on
+    /// both sides; so between two balancings of a node there are at least CAP / 4 changes of its
+    /// size, and balancing is O(1) a change.
     pub(super) const MIN: usize = {
         assert!(
             CAP >= 8,
@@ -232,8 +235,8 @@ impl<K: Ord + Clone, const CAP: usize> Node<K, CAP> {
         }
     }
 
-    /// Applies the first of `changes`, which are strictly ascending, up to the key `end`. The node may end up
-    /// with any number of entries, even none; what is below it is balanced.
+    /// Applies the first of `changes`, which are strictly ascending, up to the key `end`. The node
+    /// may end up with any number of entries, even none; what is below it is balanced.
     pub(super) fn apply(&mut self, changes: &mut Drain<'_, (K, i64)>, end: Option<&K>) {
         match self {
             Node::Branch(branch) => branch.apply(changes, end),
@@ -255,7 +258,8 @@ impl<K: Ord + Clone, const CAP: usize> Node<K, CAP> {
         }
     }
 
-    /// Makes invariant 4 true of a root: more levels when it is too large, fewer when a level has no choice.
+    /// Makes invariant 4 true of a root: more levels when it is too large, fewer when a level has
+    /// no choice.
     #[inline]
     pub(super) fn fit_as_root(&mut self) {
         loop {
@@ -275,7 +279,8 @@ impl<K: Ord + Clone, const CAP: usize> Node<K, CAP> {
         }
     }
 
-    /// A key not above any of the node's, and above all left of it: the first of a node just cut off.
+    /// A key not above any of the node's, and above all left of it: the first of a node just cut
+    /// off.
     fn low(&self) -> &K {
         match self {
             Node::Leaf(entries) => &entries[0].0,
@@ -395,8 +400,8 @@ impl<K: Ord + Clone, const CAP: usize> Branch<K, CAP> {
         }
     }
 
-    /// Gives every child a legal size, whatever sizes they have; but a branch may end up with a single child,
-    /// of any size.
+    /// Gives every child a legal size, whatever sizes they have; but a branch may end up with a
+    /// single child, of any size.
     fn balance(&mut self) {
         let old = std::mem::take(self);
         for (low, child) in old.lows.into_iter().zip(old.children) {
@@ -479,7 +484,8 @@ impl<K: Ord + Clone, const CAP: usize> Branch<K, CAP> {
     }
 }
 
-/// The first place at which `rank` is below the sum of `parts` so far; what was before it is taken off `rank`.
+/// The first place at which `rank` is below the sum of `parts` so far; what was before it is taken
+/// off `rank`.
 fn take_until<T, N>(parts: &[T], part: impl Fn(&T) -> N, rank: &mut N) -> Option<usize>
 where
     N: Copy + PartialOrd + SubAssign,
@@ -506,9 +512,9 @@ where
 
 /// Reads one count of every cache line of a leaf, so that all lines are on their way at once.
 ///
-/// A binary search asks for its next line only when the last one has come. In a large set no line of the leaf is
-/// in the cache, and the three or four waits in a row were half of the time of a change (at 1,000,000 keys 205 ns
-/// a change of a count with this, 430 ns without).
+/// A binary search asks for its next line only when the last one has come. In a large set no line
+/// of the leaf is in the cache, and the three or four waits in a row were half of the time of a
+/// change (at 1,000,000 keys 205 ns a change of a count with this, 430 ns without).
 #[inline]
 fn touch<K>(entries: &[(K, i64)]) {
     let per_line = const {

@@ -135,8 +135,8 @@ fn assert_same<K: Ord + Clone + fmt::Debug, const CAP: usize>(
     }
 }
 
-/// A history of single changes: keys from a small range, so that they meet again, with more retractions towards
-/// the end.
+/// A history of single changes: keys from a small range, so that they meet again, with more
+/// retractions towards the end.
 fn history(keys: u64, len: usize) -> impl Strategy<Value = Vec<(u64, i64)>> {
     (1..=len).prop_flat_map(move |len| {
         let change = move |i: usize| (0..keys, if i < len / 2 { -1..4i64 } else { -5..2i64 });
@@ -182,7 +182,8 @@ proptest! {
     ) {
         let (mut set, mut twin) = (Deep::default(), Twin::default());
         for (mut batch, spread, drain) in batches {
-            // Batches of a narrow range of keys overfill few leaves; draining ones empty whole subtrees.
+            // Batches of a narrow range of keys overfill few leaves; draining ones empty whole
+            // subtrees.
             for (key, diff) in &mut batch {
                 *key %= spread;
                 *diff = twin.bounded(key, if drain { -100 } else { *diff });
@@ -406,7 +407,8 @@ impl PartialEq for Counted {
 }
 impl Eq for Counted {}
 
-/// Comparisons for one retraction, one insertion and the median, at worst over many, in a set of `n` values.
+/// Comparisons for one retraction, one insertion and the median, at worst over many, in a set of
+/// `n` values.
 fn comparisons_of_a_change(n: usize) -> u64 {
     let mut set: OrderedMultiset<Counted> = OrderedMultiset::new();
     let mut live: Vec<u64> = keys(1).take(n).collect();

@@ -1,11 +1,14 @@
-//! Changes of rows that are not in order yet, packed: a row's length, the length of its order columns, its diff, its bytes.
+//! Changes of rows that are not in order yet, packed: a row's length, the length of its order
+//! columns, its diff, its bytes.
 //!
-//! Most rows of a partition are here and stay here. As bytes one after the other they take a third of the memory that they would in a tree or a vector of boxes.
+//! Most rows of a partition are here and stay here. As bytes one after the other they take a third
+//! of the memory that they would in a tree or a vector of boxes.
 
 use super::Entry;
 use crate::varint::{self, unzigzag, zigzag};
 
-/// Changes of rows, in the order they came or, once they were put in order, in the order of the rows.
+/// Changes of rows, in the order they came or, once they were put in order, in the order of the
+/// rows.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
     bytes: Vec<u8>,

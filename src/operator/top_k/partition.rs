@@ -1,9 +1,11 @@
 //! The rows of one partition: the first of them in order, the others only when they are needed.
 //!
-//! What stands far behind mostly stays there, and nobody asks for its place. So rows are put in order up to a *fence*, somewhat behind the last row that is
-//! asked for; changes of rows behind it go to a backlog as they come. When so many of the first rows have gone that the answer could reach beyond
-//! the fence, the backlog is put in order, and a new fence is chosen. A change costs O(log n), amortised: the backlog is sorted when it has doubled, so that rows that come and
-//! go do not pile up in it, and each change enters the order at most once.
+//! What stands far behind mostly stays there, and nobody asks for its place. So rows are put in
+//! order up to a *fence*, somewhat behind the last row that is asked for; changes of rows behind it
+//! go to a backlog as they come. When so many of the first rows have gone that the answer could
+//! reach beyond the fence, the backlog is put in order, and a new fence is chosen. A change costs
+//! O(log n), amortised: the backlog is sorted when it has doubled, so that rows that come and go do
+//! not pile up in it, and each change enters the order at most once.
 //!
 //! # Invariants
 //! 1. The count of a row is the sum of what `sorted` and `backlog` have of it.
@@ -23,7 +25,8 @@ pub(super) struct Partition<const NEAR: usize> {
     most: usize,
     /// Changes up to the fence since it was chosen.
     changes: usize,
-    /// Whether there was a retraction among the changes since it was last made sure that the fence is far enough.
+    /// Whether there was a retraction among the changes since it was last made sure that the fence
+    /// is far enough.
     retracted: bool,
 }
 
@@ -53,10 +56,12 @@ impl<const NEAR: usize> Partition<NEAR> {
         self.sorted.update(row, diff);
     }
 
-    /// Changes the count of a row behind the fence, given as bytes of which the first `order_length` are the order columns.
+    /// Changes the count of a row behind the fence, given as bytes of which the first
+    /// `order_length` are the order columns.
     pub(super) fn defer(&mut self, row: &[u8], order_length: usize, diff: i64) {
         self.backlog.push(row, order_length, diff);
-        // Rows that come and go, or come again and again, must not pile up; where they hardly do, it is looked at half as often.
+        // Rows that come and go, or come again and again, must not pile up; where they hardly do,
+        // it is looked at half as often.
         let before = self.backlog.len();
         if before > self.most {
             self.backlog.consolidate();
@@ -75,7 +80,8 @@ impl<const NEAR: usize> Partition<NEAR> {
 
     /// Moves the fence, if the answer needs rows behind it or there are too many before it.
     ///
-    /// `reach` is given rows in order and says how many of them it looked at before it knew that it needs no more, or that it would have needed more.
+    /// `reach` is given rows in order and says how many of them it looked at before it knew that it
+    /// needs no more, or that it would have needed more.
     pub(super) fn settle(
         &mut self,
         reach: impl Fn(&mut dyn Iterator<Item = (&Entry, i64)>) -> Option<usize>,

@@ -1,4 +1,5 @@
-//! Rankings against an obvious twin: all rows of a partition sorted and numbered anew at every epoch.
+//! Rankings against an obvious twin: all rows of a partition sorted and numbered anew at every
+//! epoch.
 
 use std::collections::BTreeMap;
 

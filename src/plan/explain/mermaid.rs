@@ -34,7 +34,8 @@ pub(super) fn mermaid(picture: &Picture) -> String {
     lines.0
 }
 
-/// Text inside the quotes of a Mermaid label, where an entity stands for what would be read as markup.
+/// Text inside the quotes of a Mermaid label, where an entity stands for what would be read as
+/// markup.
 fn mermaid_text(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {

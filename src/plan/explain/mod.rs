@@ -33,7 +33,8 @@ pub enum Format {
     Dot,
 }
 
-/// Prints the dataflow, or the part of it that `view` needs; of a view that does not exist there is no part.
+/// Prints the dataflow, or the part of it that `view` needs; of a view that does not exist there is
+/// no part.
 pub fn explain(plan: &Plan, view: Option<&str>, format: Format) -> String {
     let part = Part::of(plan, view);
     match format {

@@ -1,7 +1,8 @@
 //! The dataflow as indented text.
 //!
-//! Each view is a tree of its nodes, inputs below. A node that is reached a second time, by another view or by another branch of the same
-//! one, is named by its number only: `#12 (above)` is state that exists once.
+//! Each view is a tree of its nodes, inputs below. A node that is reached a second time, by another
+//! view or by another branch of the same one, is named by its number only: `#12 (above)` is state
+//! that exists once.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! What a node does, in words that lean on SQL.
 //!
-//! Text and diagrams show the same words. Columns go by their names; in the keys of a join, where both inputs may have a column of that name, the
-//! number of the node stands before it.
+//! Text and diagrams show the same words. Columns go by their names; in the keys of a join, where
+//! both inputs may have a column of that name, the number of the node stands before it.
 
 use arrow::compute::SortOptions;
 use arrow::datatypes::Schema;
@@ -166,7 +166,8 @@ fn keys_with_rows(tables: &[&str], presence: Presence) -> String {
     format!("rows for keys in exactly {}", exactly.join(" or "))
 }
 
-/// The filter of a map and the columns that it computes; those that it only hands on are not repeated.
+/// The filter of a map and the columns that it computes; those that it only hands on are not
+/// repeated.
 pub(super) fn map_details(map: &Map) -> Vec<String> {
     let mut details: Vec<String> = map.filter.iter().map(|f| format!("WHERE {f}")).collect();
     for (field, expr) in map.schema.fields().iter().zip(map.project.iter().flatten()) {

@@ -1,6 +1,7 @@
 //! GROUP BY and DISTINCT.
 //!
-//! An aggregation reads columns only, so whatever its calls compute with (arguments, filters, orders) is made a column below it first.
+//! An aggregation reads columns only, so whatever its calls compute with (arguments, filters,
+//! orders) is made a column below it first.
 
 use std::sync::Arc;
 

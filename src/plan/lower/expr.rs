@@ -1,4 +1,5 @@
-//! Scalar expressions: from logical ones, which name their columns, to physical ones, which number them and evaluate batches.
+//! Scalar expressions: from logical ones, which name their columns, to physical ones, which number
+//! them and evaluate batches.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,7 +52,8 @@ impl Lowering<'_> {
             .map_err(|error| self.text.error(&[], error.find_root().to_string(), None))
     }
 
-    /// A node whose columns are these expressions over the rows of `input` (those of `plan`), equal ones once; and where each of them stands.
+    /// A node whose columns are these expressions over the rows of `input` (those of `plan`), equal
+    /// ones once; and where each of them stands.
     pub(super) fn compute(
         &mut self,
         input: NodeId,

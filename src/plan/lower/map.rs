@@ -1,4 +1,5 @@
-//! Maps: what is done to rows one by one. Filters, projections, and the casts that make types canonical.
+//! Maps: what is done to rows one by one. Filters, projections, and the casts that make types
+//! canonical.
 //!
 //! A table's query is nothing but maps; a view's has them between the other nodes.
 
@@ -111,7 +112,8 @@ pub(super) fn casts(from: &SchemaRef, to: &SchemaRef) -> Option<Map> {
     Some(projection(project.collect(), Arc::clone(to)))
 }
 
-/// `expr`, which is a `from`, as a `to`. A duration becomes a number of microseconds, whatever it counted.
+/// `expr`, which is a `from`, as a `to`. A duration becomes a number of microseconds, whatever it
+/// counted.
 fn cast(expr: Expr, from: &DataType, to: &DataType) -> Expr {
     let as_type = |expr: Expr, data_type: &DataType| -> Expr {
         Arc::new(CastExpr::new(expr, data_type.clone(), None))

@@ -1,7 +1,7 @@
 //! DataFusion's optimised logical plans become our plan, or are refused.
 //!
-//! What cannot be maintained incrementally is refused here, when the file is loaded: the construct, its line and column, and what
-//! to write instead. Nothing is ever quietly run in batch.
+//! What cannot be maintained incrementally is refused here, when the file is loaded: the construct,
+//! its line and column, and what to write instead. Nothing is ever quietly run in batch.
 //!
 //! ```text
 //!  a table's query --> maps, one after the other                      map
@@ -10,8 +10,8 @@
 //!                       |------> numbered rows, first rows            window, limit
 //!                       '------> what rows come from                  rows
 //! ```
-//! Every statement is a [`Lowering`] of its own; the nodes are handed from one to the next, so that a view finds the nodes of the views
-//! above it.
+//! Every statement is a [`Lowering`] of its own; the nodes are handed from one to the next, so that
+//! a view finds the nodes of the views above it.
 
 mod aggregate;
 mod expr;
@@ -225,7 +225,8 @@ impl Lowering<'_> {
         )
     }
 
-    /// Refuses the statement: at the first of `words` that it has, `what` is wrong, and what to write instead.
+    /// Refuses the statement: at the first of `words` that it has, `what` is wrong, and what to
+    /// write instead.
     fn refuse<T>(
         &self,
         words: &[&str],

@@ -32,10 +32,11 @@ impl Nodes {
         self.list.len() - 1
     }
 
-    /// The node that does `map` to the rows of `input`; `input` itself if `map` only names its columns.
+    /// The node that does `map` to the rows of `input`; `input` itself if `map` only names its
+    /// columns.
     ///
-    /// So a node's columns may have other names than the plan above it uses. That plan knows columns by
-    /// their places, and a view has the names of its own columns.
+    /// So a node's columns may have other names than the plan above it uses. That plan knows
+    /// columns by their places, and a view has the names of its own columns.
     pub(super) fn map(&mut self, input: NodeId, map: Map) -> NodeId {
         let width = self.schema(input).fields().len();
         let keeps_all = |project: &Vec<Expr>| is_identity(project, width);
@@ -61,7 +62,8 @@ impl Nodes {
         &self.list[node].schema
     }
 
-    /// Columns that identify a row of `node`: group columns that are still there. All columns if the plan does not tell.
+    /// Columns that identify a row of `node`: group columns that are still there. All columns if
+    /// the plan does not tell.
     pub(super) fn key_of(&self, node: NodeId) -> Vec<usize> {
         let all = (0..self.schema(node).fields().len()).collect();
         self.group_columns(node)

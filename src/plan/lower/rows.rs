@@ -1,4 +1,5 @@
-//! Where a view's rows come from if not from a table: other views, several inputs one after the other, rows that are written in the query.
+//! Where a view's rows come from if not from a table: other views, several inputs one after the
+//! other, rows that are written in the query.
 
 use std::sync::Arc;
 

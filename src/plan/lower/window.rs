@@ -221,8 +221,8 @@ impl Lowering<'_> {
 
 /// The plan below a window's input, if that only makes rows distinct.
 ///
-/// Rows that are distinct only to be numbered need no operator of their own: the partitions count equal rows anyway. Without partitions they do,
-/// since one worker would get them all.
+/// Rows that are distinct only to be numbered need no operator of their own: the partitions count
+/// equal rows anyway. Without partitions they do, since one worker would get them all.
 fn repeated_input<'p>(
     input: &'p LogicalPlan,
     params: &WindowFunctionParams,

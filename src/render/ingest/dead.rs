@@ -202,7 +202,8 @@ fn repeated(text: &str, count: usize) -> ArrayRef {
 
 /// Dead letters that were read from a lake, as [`letters`] makes them.
 ///
-/// Their files may have types of Parquet's, and those of earlier versions have all records as bytes.
+/// Their files may have types of Parquet's, and those of earlier versions have all records as
+/// bytes.
 pub fn restored_letters(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = dead_letter_schema();
     let columns = schema

@@ -1,7 +1,8 @@
 //! What the intakes of all processes tell worker 0: what they read, and why they stopped.
 //!
 //! # Invariants
-//! 1. The event of a chunk has the chunk's epoch, so worker 0 has seen all events of an epoch when its frontier has passed it.
+//! 1. The event of a chunk has the chunk's epoch, so worker 0 has seen all events of an epoch when
+//!    its frontier has passed it.
 
 use std::sync::Arc;
 
@@ -55,7 +56,8 @@ impl IntakeEvent {
 /// Called on worker 0 with each event and its epoch.
 pub type Heard = Arc<dyn Fn(Epoch, &IntakeEvent) + Send + Sync>;
 
-/// Tells `heard` of every event; hands on where partitions are to be read on. Only worker 0 has any.
+/// Tells `heard` of every event; hands on where partitions are to be read on. Only worker 0 has
+/// any.
 pub fn bounds<'scope>(
     events: StreamVec<'scope, Epoch, Routed<IntakeEvent>>,
     heard: Heard,

@@ -1,8 +1,10 @@
-//! The committer: it joins what workers staged with what changed in the views, and writes the checkpoint.
+//! The committer: it joins what workers staged with what changed in the views, and writes the
+//! checkpoint.
 //!
-//! A commit needs two things that are made in different places for the same epoch: the tables' files
-//! and positions (`Gathered`, from worker 0), and the views' changed buckets (from the keeper), which
-//! become files as soon as they come: mostly the workers' last files are being written meanwhile.
+//! A commit needs two things that are made in different places for the same epoch: the tables'
+//! files and positions (`Gathered`, from worker 0), and the views' changed buckets (from the
+//! keeper), which become files as soon as they come: mostly the workers' last files are being
+//! written meanwhile.
 
 mod views;
 
@@ -62,7 +64,8 @@ pub struct CommitterConfig {
     pub found: Found,
     /// What every record is archived in as it came.
     pub archive: Option<SharedArchive>,
-    /// What the table of dead letters gains and loses where letters are sent in again, all of them in one commit.
+    /// What the table of dead letters gains and loses where letters are sent in again, all of them
+    /// in one commit.
     pub retried: Option<TableCommit>,
     /// What makes the rows.
     pub made_by: MadeBy,
@@ -74,7 +77,8 @@ pub struct CommitterConfig {
     pub host: Arc<dyn Host>,
     /// Where a failure is told.
     pub outcome: Outcome,
-    /// Whether a lake may be begun: something was read, or there was nothing to read. A run that ended before that leaves none behind.
+    /// Whether a lake may be begun: something was read, or there was nothing to read. A run that
+    /// ended before that leaves none behind.
     pub may_begin: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Called after each commit.
     pub committed: Arc<dyn Fn(&Committed) + Send + Sync>,

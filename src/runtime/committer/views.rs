@@ -1,6 +1,8 @@
-//! The views' part of a commit: the buckets that changed become files, and those name what they replace.
+//! The views' part of a commit: the buckets that changed become files, and those name what they
+//! replace.
 //!
-//! All files of all views are written side by side. Most are small, and what takes long is not the writing but, behind a network, the waiting.
+//! All files of all views are written side by side. Most are small, and what takes long is not the
+//! writing but, behind a network, the waiting.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +42,8 @@ struct Write {
 }
 
 impl Views {
-    /// Writes what changed: for each view what its table gains and loses. `None` when that failed for good; the outcome says why.
+    /// Writes what changed: for each view what its table gains and loses. `None` when that failed
+    /// for good; the outcome says why.
     pub(super) async fn stage(
         &mut self,
         dirty: &Dirty,

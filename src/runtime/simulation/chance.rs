@@ -35,7 +35,8 @@ impl Chance {
         n > 0 && self.below(n) == 0
     }
 
-    /// How long a thread sleeps that is `sleepy`: about so many milliseconds, and now and then much longer.
+    /// How long a thread sleeps that is `sleepy`: about so many milliseconds, and now and then much
+    /// longer.
     pub(super) fn nap(&mut self, sleepy: u64) -> Duration {
         let often = if self.once_in(8) { 20 } else { 1 };
         self.pause(sleepy) * often

@@ -1,4 +1,5 @@
-//! A history: several lives of a pinflow on one lake, one after the other, now and then two at once.
+//! A history: several lives of a pinflow on one lake, one after the other, now and then two at
+//! once.
 
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -275,8 +276,8 @@ impl History {
         }
     }
 
-    /// Where a life dies. Many die early: in the middle of a recovery there is the most to go wrong.
-    /// More die in the middle of a commit.
+    /// Where a life dies. Many die early: in the middle of a recovery there is the most to go
+    /// wrong. More die in the middle of a commit.
     fn death(&mut self) -> Death {
         let chance = &mut self.chance;
         if chance.below(5) < 2 {

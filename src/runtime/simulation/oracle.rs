@@ -1,5 +1,5 @@
-//! What every table and view must hold, folded from the records by plain code: no SQL, no plan and no
-//! operator of ours has a part in it.
+//! What every table and view must hold, folded from the records by plain code: no SQL, no plan and
+//! no operator of ours has a part in it.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,8 @@ use super::records::{Partition, STREAMS, Said, shelf_name};
 use super::source::Offsets;
 use crate::source::position_key;
 
-/// The rows of each Delta table by its path in the lake: values separated by ` | `, sorted. Of a dead
-/// letter its stream, partition, offset and text.
+/// The rows of each Delta table by its path in the lake: values separated by ` | `, sorted. Of a
+/// dead letter its stream, partition, offset and text.
 pub(super) type Rows = BTreeMap<&'static str, Vec<String>>;
 
 /// The answers when each partition was read up to `offsets`.

@@ -298,7 +298,8 @@ pub(super) struct SimulatedHost {
     pub(super) process: ProcessId,
     /// The steady clock's zero.
     pub(super) zero: Instant,
-    /// What the time of day was at the beginning, in milliseconds since 1970, by this machine's clock.
+    /// What the time of day was at the beginning, in milliseconds since 1970, by this machine's
+    /// clock.
     pub(super) began_ms: i64,
 }
 

@@ -1,7 +1,8 @@
 //! Rows of a file that were replaced: which ones a file must not hold, or must lose.
 //!
-//! A file holds the rows of a key in the order in which they came, and only the last of them can be alive. So it is enough to know, for each key, how
-//! many of its rows are gone: they are the first ones.
+//! A file holds the rows of a key in the order in which they came, and only the last of them can be
+//! alive. So it is enough to know, for each key, how many of its rows are gone: they are the first
+//! ones.
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -76,7 +77,8 @@ impl Gone {
         }
     }
 
-    /// For each row of `batch`, of which the first is at `position` in the file, whether it stays. Rows that do not are no longer looked for.
+    /// For each row of `batch`, of which the first is at `position` in the file, whether it stays.
+    /// Rows that do not are no longer looked for.
     pub(super) fn stays(
         &mut self,
         bytes: &KeyBytes,
@@ -101,7 +103,8 @@ impl Gone {
         self.keys.values().map(|rows| rows.count).sum()
     }
 
-    /// Those that were not found in the rows seen so far: they are in the part of the file that was written before.
+    /// Those that were not found in the rows seen so far: they are in the part of the file that was
+    /// written before.
     pub(super) fn not_found(self) -> Option<Gone> {
         let keys: FxHashMap<_, _> = self
             .keys

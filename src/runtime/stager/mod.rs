@@ -1,14 +1,15 @@
 //! The one beside each worker that turns rows into data files.
 //!
-//! Encoding Parquet is a large share of the whole work; here it goes on while the dataflow does. Rows wait in a [`Window`] until
-//! they are unlikely to be replaced, then are encoded at once and let go; while a finished file is
-//! on its way into the lake the next is begun. The queue to the stager is short: when it is full,
-//! the worker waits, and so in the end does the source.
+//! Encoding Parquet is a large share of the whole work; here it goes on while the dataflow does.
+//! Rows wait in a [`Window`] until they are unlikely to be replaced, then are encoded at once and
+//! let go; while a finished file is on its way into the lake the next is begun. The queue to the
+//! stager is short: when it is full, the worker waits, and so in the end does the source.
 //!
 //! # Invariants
-//! 1. When the end of a commit is answered, every file of rows that came before is in the lake and on disk, and no row
-//!    in them is one that was replaced before.
-//! 2. Then the archive, if it is this stager that looks after it, has every record that this process claimed before.
+//! 1. When the end of a commit is answered, every file of rows that came before is in the lake and
+//!    on disk, and no row in them is one that was replaced before.
+//! 2. Then the archive, if it is this stager that looks after it, has every record that this
+//!    process claimed before.
 
 mod gone;
 mod window;
@@ -34,9 +35,11 @@ use crate::reclock::Bound;
 use crate::render::{Finished, StageTask, StagedChange};
 use crate::sink::{FileFacts, ParquetFile, ParquetOptions};
 
-/// Files that are on their way into the lake while the next ones are encoded, at most: each of them is in memory.
+/// Files that are on their way into the lake while the next ones are encoded, at most: each of them
+/// is in memory.
 const ON_THE_WAY: usize = 2;
-/// Files that are rewritten at once, so that one is read or written while another is encoded: the rows of each are in memory.
+/// Files that are rewritten at once, so that one is read or written while another is encoded: the
+/// rows of each are in memory.
 const REWRITES_AT_ONCE: usize = 2;
 
 /// A table as the stager sees it.
@@ -68,7 +71,8 @@ pub struct FileNumbers {
 }
 
 impl FileNumbers {
-    /// Numbers that belong to `run` (unique to a run of a process) and to `stream` of numbers within it.
+    /// Numbers that belong to `run` (unique to a run of a process) and to `stream` of numbers
+    /// within it.
     pub fn new(run: u64, stream: u64) -> Self {
         FileNumbers {
             high: mix(run ^ mix(stream)),
@@ -91,7 +95,8 @@ pub struct StagerConfig {
     pub tables: Arc<Vec<StagedTable>>,
     /// How files are written.
     pub options: ParquetOptions,
-    /// What every record of this process is archived in as it came; one of its stagers looks after it.
+    /// What every record of this process is archived in as it came; one of its stagers looks after
+    /// it.
     pub archive: Option<SharedArchive>,
     /// The epoch that the lake had at the start.
     pub restored: Epoch,
@@ -132,7 +137,8 @@ pub struct Stager {
     open: BTreeMap<(usize, FileId), ParquetFile>,
     /// Files that are being put into the lake, the oldest first.
     on_the_way: VecDeque<OnTheWay>,
-    /// What became of files that were written or rewritten by this run; `None` when no row was left.
+    /// What became of files that were written or rewritten by this run; `None` when no row was
+    /// left.
     current: BTreeMap<(usize, FileId), Option<StagedFile>>,
     /// Rows that are to be taken out of files that were written.
     rewrites: BTreeMap<(usize, FileId), Gone>,
@@ -399,7 +405,8 @@ impl Stager {
             .await
     }
 
-    /// Waits until the files of this commit are on disk. The process that commits can only see that they are there.
+    /// Waits until the files of this commit are on disk. The process that commits can only see that
+    /// they are there.
     async fn settle(&self) -> Option<()> {
         let adds = self.changes.iter().flat_map(|(table, change)| {
             let table = &self.config.tables[*table].path;

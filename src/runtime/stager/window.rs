@@ -1,10 +1,12 @@
 //! The newest rows of a table, before they are written.
 //!
-//! A record that is corrected is mostly corrected soon. So rows wait here until some thousands of newer ones have come: a row that is replaced meanwhile is left out
-//! of its file, while one that was written already costs a file its rewriting.
+//! A record that is corrected is mostly corrected soon. So rows wait here until some thousands of
+//! newer ones have come: a row that is replaced meanwhile is left out of its file, while one that
+//! was written already costs a file its rewriting.
 //!
 //! # Invariants
-//! 1. Rows leave in the order in which they came, and a file is complete when rows of a newer one have left.
+//! 1. Rows leave in the order in which they came, and a file is complete when rows of a newer one
+//!    have left.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -69,7 +71,8 @@ impl Window {
         self.leave(keep, step);
     }
 
-    /// Notes that keys whose rows are in `file` were replaced. Tells whether the file is open here; otherwise it was complete before.
+    /// Notes that keys whose rows are in `file` were replaced. Tells whether the file is open here;
+    /// otherwise it was complete before.
     pub(super) fn replace(&mut self, file: FileId, keys: &RecordBatch) -> bool {
         match (&self.keys, self.open.get_mut(&file)) {
             (Some(bytes), Some(open)) => {

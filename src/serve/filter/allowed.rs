@@ -1,10 +1,10 @@
-//! Which conditions are evaluated at all: a stranger may send them, and a GET needs no permission of a
-//! browser.
+//! Which conditions are evaluated at all: a stranger may send them, and a GET needs no permission
+//! of a browser.
 //!
 //! A condition is bounded before it is planned (bytes and tokens, hence depth) and may call only
-//! functions whose value is no larger than their arguments, computed in time that is linear in them. The
-//! memory of a condition is then bounded by the values of the rows it is evaluated on, which are few where
-//! they are long, times the number of `||` in it.
+//! functions whose value is no larger than their arguments, computed in time that is linear in
+//! them. The memory of a condition is then bounded by the values of the rows it is evaluated on,
+//! which are few where they are long, times the number of `||` in it.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;

@@ -1,8 +1,8 @@
 //! `where=`: the rows of a view for which a condition is true.
 //!
-//! The condition is one SQL expression over the view's columns. It is not pasted into a statement but
-//! parsed alone, so it can be nothing else: no second statement, no other table. It is evaluated on the
-//! rows of the snapshot, column by column, some rows at a time.
+//! The condition is one SQL expression over the view's columns. It is not pasted into a statement
+//! but parsed alone, so it can be nothing else: no second statement, no other table. It is
+//! evaluated on the rows of the snapshot, column by column, some rows at a time.
 //!
 //! # Invariants
 //! 1. Size, depth and functions of a condition are bounded before it is planned and evaluated
@@ -24,8 +24,8 @@ use crate::sql::Session;
 
 /// Rows that are evaluated together: what a condition computes for them is in memory at once.
 const SLICE_ROWS: usize = 1024;
-/// Bytes of the values that a condition reads in rows that are evaluated together, unless one row has
-/// more.
+/// Bytes of the values that a condition reads in rows that are evaluated together, unless one row
+/// has more.
 const SLICE_BYTES: u64 = 4 << 20;
 
 /// A condition that cannot be asked of a view.
@@ -38,9 +38,9 @@ pub struct BadCondition {
     pub reason: String,
 }
 
-/// The rows for which `condition` is true: neither those for which it is false nor those for which it is
-/// null. `session` knows the scalar functions; `go_on` is asked before each slice of rows, and the
-/// evaluation ends with an error when it says no.
+/// The rows for which `condition` is true: neither those for which it is false nor those for which
+/// it is null. `session` knows the scalar functions; `go_on` is asked before each slice of rows,
+/// and the evaluation ends with an error when it says no.
 pub fn filter(
     session: &Session,
     rows: &RecordBatch,

@@ -1,9 +1,11 @@
 //! The answers, one function a route.
 //!
-//! Whole views are decoded and written away from the threads that serve connections, a few at a time.
+//! Whole views are decoded and written away from the threads that serve connections, a few at a
+//! time.
 //!
-//! The ETag of a view changes when the view does (not with every epoch: an idle view is not sent again and again), and with the process, because
-//! after a crash an epoch can be lived through a second time with other records in it.
+//! The ETag of a view changes when the view does (not with every epoch: an idle view is not sent
+//! again and again), and with the process, because after a crash an epoch can be lived through a
+//! second time with other records in it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -172,7 +174,8 @@ pub(super) async fn view(
     }
     let permit = Arc::clone(&app.rendering).acquire_owned().await;
     let served = app.served.clone();
-    // The client has gone when nobody holds this any more: its request is dropped with the connection.
+    // The client has gone when nobody holds this any more: its request is dropped with the
+    // connection.
     let client = Arc::new(());
     let is_there = Arc::downgrade(&client);
     let rendered = spawn_blocking(move || {

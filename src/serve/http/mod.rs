@@ -8,13 +8,14 @@
 //! | `GET /status` | the numbers of the run, as JSON |
 //! | `GET /healthz` | 200 if all is well, else 503 and why |
 //!
-//! Rows come as JSON, CSV, Arrow IPC or a table, by `?format=` or the `Accept` header. `?where=` keeps the rows
-//! for which an SQL condition is true, `?limit=` the first so many. `?wait=<epoch>` answers once there is a later
-//! epoch than that, `?changed_after=<epoch>` once the view changed after it; if that takes too long the answer is
-//! 304, and the request may simply be made again.
+//! Rows come as JSON, CSV, Arrow IPC or a table, by `?format=` or the `Accept` header. `?where=`
+//! keeps the rows for which an SQL condition is true, `?limit=` the first so many. `?wait=<epoch>`
+//! answers once there is a later epoch than that, `?changed_after=<epoch>` once the view changed
+//! after it; if that takes too long the answer is 304, and the request may simply be made again.
 //!
-//! While a restart loads what the lake holds, views are answered with 503 and how far it is. Every answer from views names its epoch in
-//! `x-pinflow-epoch`. What cannot be answered is an error that says why and what to do.
+//! While a restart loads what the lake holds, views are answered with 503 and how far it is. Every
+//! answer from views names its epoch in `x-pinflow-epoch`. What cannot be answered is an error that
+//! says why and what to do.
 
 mod answers;
 mod asked;
@@ -171,8 +172,8 @@ struct App {
 }
 
 impl App {
-    /// The store's lock is held for as long as an epoch takes to apply: not to be waited for on the threads that
-    /// serve connections.
+    /// The store's lock is held for as long as an epoch takes to apply: not to be waited for on the
+    /// threads that serve connections.
     async fn cut(&self) -> Cut {
         let store = Arc::clone(&self.served.store);
         spawn_blocking(move || store.cut())
@@ -180,7 +181,8 @@ impl App {
             .expect("taking a cut does not panic")
     }
 
-    /// Until its state is loaded, a run cannot answer for views: they would be empty, and not be what the lake holds.
+    /// Until its state is loaded, a run cannot answer for views: they would be empty, and not be
+    /// what the lake holds.
     fn loaded(&self) -> Result<(), Failure> {
         let status = &self.served.status;
         match status.is_loaded() {
@@ -189,7 +191,8 @@ impl App {
         }
     }
 
-    /// Waits until the condition holds after some epoch; false if that took too long, or the server stops.
+    /// Waits until the condition holds after some epoch; false if that took too long, or the server
+    /// stops.
     async fn wait(&self, condition: impl Fn(Epoch) -> bool) -> bool {
         let mut epochs = self.served.store.subscribe();
         tokio::select! {

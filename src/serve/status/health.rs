@@ -1,7 +1,7 @@
 //! How the run is: derived from facts at the moment somebody asks, and never set.
 //!
-//! The status knows epochs, commits and what is being loaded. The parts of the run that may be in trouble (the lake, the source, the
-//! gateway) are asked through [`Status::check`].
+//! The status knows epochs, commits and what is being loaded. The parts of the run that may be in
+//! trouble (the lake, the source, the gateway) are asked through [`Status::check`].
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,7 +15,8 @@ use crate::serve::format::grouped;
 
 /// Without a closed epoch for so long, something is stuck.
 const STUCK_MS: u64 = 30_000;
-/// A commit is overdue when so many intervals have passed since something was read that it should hold, and this on top.
+/// A commit is overdue when so many intervals have passed since something was read that it should
+/// hold, and this on top.
 const OVERDUE_INTERVALS: u64 = 3;
 const OVERDUE_MS: u64 = 2_000;
 
@@ -118,7 +119,8 @@ impl Uncommitted {
 }
 
 impl Status {
-    /// Asks `check` from now on when somebody wants to know how the run is. It must not wait for anything.
+    /// Asks `check` from now on when somebody wants to know how the run is. It must not wait for
+    /// anything.
     pub fn check(&self, check: impl Fn() -> Option<Complaint> + Send + Sync + 'static) {
         let mut checks = self
             .checks

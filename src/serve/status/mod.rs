@@ -1,14 +1,17 @@
-//! What the program is doing, in numbers: written by the run, read by `GET /status` and the terminal.
+//! What the program is doing, in numbers: written by the run, read by `GET /status` and the
+//! terminal.
 //!
-//! The run adds to counters as it goes; a reader takes a [`StatusSample`], which also has what only two moments
-//! can tell (records per second) and what the live store knows (rows per view). Time comes in as milliseconds
-//! since 1970, so that whoever owns the clock owns the time.
+//! The run adds to counters as it goes; a reader takes a [`StatusSample`], which also has what only
+//! two moments can tell (records per second) and what the live store knows (rows per view). Time
+//! comes in as milliseconds since 1970, so that whoever owns the clock owns the time.
 //!
-//! Freshness has two numbers, for they answer two questions. *Age*: how long ago the newest closed epoch
-//! closed; it grows when the dataflow is stuck. *Latency*: how long a record took from being available in its
-//! source to being visible in a view; quantiles over the last half minute to minute.
+//! Freshness has two numbers, for they answer two questions. *Age*: how long ago the newest closed
+//! epoch closed; it grows when the dataflow is stuck. *Latency*: how long a record took from being
+//! available in its source to being visible in a view; quantiles over the last half minute to
+//! minute.
 //!
-//! Health is never set: it follows from these numbers and from what the run's parts answer when they are asked (`health.rs`).
+//! Health is never set: it follows from these numbers and from what the run's parts answer when
+//! they are asked (`health.rs`).
 
 mod health;
 mod recent;
@@ -156,7 +159,8 @@ impl Status {
         self.started_ms
     }
 
-    /// Records of a stream (by its position) that were read, their bytes, and how many of them became dead letters.
+    /// Records of a stream (by its position) that were read, their bytes, and how many of them
+    /// became dead letters.
     pub fn read(&self, stream: usize, records: u64, bytes: u64, dead_letters: u64) {
         let stream = &self.streams[stream];
         stream.records.fetch_add(records, Relaxed);

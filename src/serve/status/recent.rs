@@ -12,7 +12,8 @@ const RATE_STEP_MS: u64 = 250;
 /// Latencies are kept for this long, and at most twice as long.
 const LATENCY_WINDOW_MS: u64 = 30_000;
 
-/// Records a second of each stream, since the newest moment that is a window ago (or the oldest there is).
+/// Records a second of each stream, since the newest moment that is a window ago (or the oldest
+/// there is).
 pub(super) fn rates(
     moments: &mut VecDeque<(u64, Vec<u64>)>,
     now_ms: u64,
@@ -67,7 +68,8 @@ impl RecentLatencies {
         }
     }
 
-    /// The milliseconds that a share of the recent records did not exceed; `None` if there were none.
+    /// The milliseconds that a share of the recent records did not exceed; `None` if there were
+    /// none.
     pub(super) fn quantile_ms(&mut self, share: f64, now_ms: u64) -> Option<f64> {
         self.turn(now_ms);
         let mut both = self.windows[0].clone();

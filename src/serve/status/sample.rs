@@ -80,7 +80,8 @@ pub struct StatusSample {
 pub struct Freshness {
     /// Time since the newest closed epoch closed; none before the first.
     pub age_ms: Option<u64>,
-    /// Half of the recent records were visible within so many milliseconds; none if there were no records.
+    /// Half of the recent records were visible within so many milliseconds; none if there were no
+    /// records.
     pub latency_ms_p50: Option<f64>,
     /// 99 of 100 of the recent records were visible within so many milliseconds.
     pub latency_ms_p99: Option<f64>,

@@ -1,8 +1,8 @@
 //! A bucket: a multiset of encoded rows in one block of memory, with a hash table over it.
 //!
-//! A view is stored as buckets so that each stays small (some 30,000 rows): applying a batch bucket by bucket
-//! keeps its rows in the processor's cache, a reader can hold a bucket while the writer goes on with a copy, and
-//! a bucket is what the lake rewrites as one file.
+//! A view is stored as buckets so that each stays small (some 30,000 rows): applying a batch bucket
+//! by bucket keeps its rows in the processor's cache, a reader can hold a bucket while the writer
+//! goes on with a copy, and a bucket is what the lake rewrites as one file.
 //!
 //! A row costs its bytes, one to three bytes of lengths, and 5 to 10 of the hash table:
 //! ```text
@@ -10,8 +10,8 @@
 //! table:  hash of row -> address in bytes (u32)
 //! counts: address -> count, only of rows whose count is not 1
 //! ```
-//! The room of a row that went is kept in a list for the next row of the same length (a changed count is such
-//! a pair), and all such rooms are squeezed out once they are half of the bucket.
+//! The room of a row that went is kept in a list for the next row of the same length (a changed
+//! count is such a pair), and all such rooms are squeezed out once they are half of the bucket.
 //!
 //! # Invariants
 //! 1. The table holds each row once; its count is never zero.
@@ -143,8 +143,9 @@ impl Bucket {
         }
     }
 
-    /// Ends a batch: a row that is left with a negative count was retracted without ever having been added. It
-    /// is taken out, so that the view stays a multiset. Returns how many rows there were of this kind.
+    /// Ends a batch: a row that is left with a negative count was retracted without ever having
+    /// been added. It is taken out, so that the view stays a multiset. Returns how many rows there
+    /// were of this kind.
     pub(super) fn settle(&mut self) -> u64 {
         let negative: Vec<(u32, Diff)> = self
             .counts
@@ -209,7 +210,8 @@ impl Bucket {
         })
     }
 
-    /// Moves every row into one of `buckets`, which hold none of them; it asks `target` for the bucket's number.
+    /// Moves every row into one of `buckets`, which hold none of them; it asks `target` for the
+    /// bucket's number.
     pub(super) fn move_into(self, buckets: &mut [Bucket], target: impl Fn(Place) -> u32) {
         for (row, count) in self.iter() {
             let (key, rest) = row.parts();
@@ -231,8 +233,8 @@ impl Bucket {
         }
     }
 
-    /// Touches what changes of rows at these places are going to read. Each row of a large view costs a few
-    /// waits for memory, one after the other; here the waits of all the rows overlap.
+    /// Touches what changes of rows at these places are going to read. Each row of a large view
+    /// costs a few waits for memory, one after the other; here the waits of all the rows overlap.
     pub(super) fn touch(&self, places: &[Place]) {
         let mut sum = 0_u8;
         for place in places {

@@ -1,14 +1,17 @@
 //! Rows of one view as bytes, and the place a row has among the view's buckets.
 //!
-//! The live store keeps rows as bytes that compare like the rows themselves (arrow's row format): the key
-//! columns first, then the rest, each in the order of the view's columns. One comparison of bytes sorts, one
-//! tells whether two rows are the same, and a hash of the key's bytes says which bucket a row lies in.
+//! The live store keeps rows as bytes that compare like the rows themselves (arrow's row format):
+//! the key columns first, then the rest, each in the order of the view's columns. One comparison of
+//! bytes sorts, one tells whether two rows are the same, and a hash of the key's bytes says which
+//! bucket a row lies in.
 //!
 //! # Invariants
-//! 1. Equal rows have equal bytes, and a smaller row (key columns first) has smaller bytes; nulls come first.
-//! 2. A row's place depends on its key's bytes only: not on the process, the run or the machine, because the
-//!    lake keeps files by bucket and rewrites one bucket without reading it. [`PLACEMENT`] names the rule; a
-//!    test pins places of every type, so that a changed encoding cannot go unnoticed.
+//! 1. Equal rows have equal bytes, and a smaller row (key columns first) has smaller bytes; nulls
+//!    come first.
+//! 2. A row's place depends on its key's bytes only: not on the process, the run or the machine,
+//!    because the lake keeps files by bucket and rewrites one bucket without reading it.
+//!    [`PLACEMENT`] names the rule; a test pins places of every type, so that a changed encoding
+//!    cannot go unnoticed.
 
 use std::sync::Arc;
 
@@ -17,8 +20,8 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, Rows, SortField};
 
-/// The version of the rule that places rows in buckets. Buckets written under another version say nothing
-/// about where a row is now.
+/// The version of the rule that places rows in buckets. Buckets written under another version say
+/// nothing about where a row is now.
 pub const PLACEMENT: u32 = 1;
 
 /// Turns rows of one view into bytes and back.
@@ -44,8 +47,8 @@ pub(super) struct Encoded {
 }
 
 impl Codec {
-    /// `key` are the columns that identify a row; they choose the bucket. An error if a column's type has no
-    /// row format.
+    /// `key` are the columns that identify a row; they choose the bucket. An error if a column's
+    /// type has no row format.
     pub(super) fn new(schema: SchemaRef, key: &[usize]) -> Result<Codec, ArrowError> {
         let (key, rest) = (0..schema.fields().len()).partition(|column| key.contains(column));
         Ok(Codec {
@@ -59,7 +62,8 @@ impl Codec {
         &self.schema
     }
 
-    /// An error if the columns are not of the view's types, or a null stands where the view has none.
+    /// An error if the columns are not of the view's types, or a null stands where the view has
+    /// none.
     pub(super) fn encode(&self, batch: &RecordBatch) -> Result<Encoded, ArrowError> {
         for (field, column) in self.schema.fields().iter().zip(batch.columns()) {
             if !field.is_nullable() && column.null_count() > 0 {
@@ -177,8 +181,8 @@ impl<'a> RowBytes<'a> {
         &self.bytes[self.key_length..]
     }
 
-    /// The first 16 bytes as a number that orders rows as far as these bytes do: most comparisons of a sort
-    /// need no more, and stay in the cache.
+    /// The first 16 bytes as a number that orders rows as far as these bytes do: most comparisons
+    /// of a sort need no more, and stay in the cache.
     pub(super) fn prefix(self) -> u128 {
         let mut prefix = [0; 16];
         let length = self.bytes.len().min(16);
@@ -206,16 +210,16 @@ impl Place {
         Place { key, row }
     }
 
-    /// `buckets` is a power of two. The bits are from the middle of the hash: a hash table takes its own from
-    /// both ends, and would find rows of one bucket all alike.
+    /// `buckets` is a power of two. The bits are from the middle of the hash: a hash table takes
+    /// its own from both ends, and would find rows of one bucket all alike.
     #[inline]
     pub(super) fn bucket(self, buckets: u32) -> u32 {
         (self.key >> 28) as u32 & (buckets - 1)
     }
 }
 
-/// A small hash that will never change, unlike that of any library (invariant 2): 16 bytes at a time, each
-/// mixed in by a multiplication folded from 128 bits.
+/// A small hash that will never change, unlike that of any library (invariant 2): 16 bytes at a
+/// time, each mixed in by a multiplication folded from 128 bits.
 #[inline]
 fn hash(bytes: &[u8], seed: u64) -> u64 {
     const FIRST: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -238,8 +242,8 @@ fn hash(bytes: &[u8], seed: u64) -> u64 {
     fold(state ^ SECOND, FIRST)
 }
 
-/// A block that holds fewer than 16 bytes, all of them. By overlapping words: a copy of unknown length would
-/// be a call.
+/// A block that holds fewer than 16 bytes, all of them. By overlapping words: a copy of unknown
+/// length would be a call.
 #[inline]
 fn last_block(bytes: &[u8]) -> [u8; 16] {
     let mut low = 0;
@@ -332,8 +336,8 @@ mod tests {
         }
     }
 
-    /// If this fails because a library encodes rows anew, do not only write the new numbers down: raise
-    /// [`PLACEMENT`] too, or lakes written before would hold rows twice.
+    /// If this fails because a library encodes rows anew, do not only write the new numbers down:
+    /// raise [`PLACEMENT`] too, or lakes written before would hold rows twice.
     #[test]
     fn places_never_change() {
         let batch = every_type();

@@ -1,6 +1,7 @@
 //! What the store hands out: rows that will not change any more.
 //!
-//! All of it shares its rows with the store, and is sorted and decoded when rows are asked for, by whoever asks.
+//! All of it shares its rows with the store, and is sorted and decoded when rows are asked for, by
+//! whoever asks.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -69,7 +70,8 @@ impl FrozenView {
         }
     }
 
-    /// Its rows, sorted by the key's columns and then the others (each in the order of the view; nulls first).
+    /// Its rows, sorted by the key's columns and then the others (each in the order of the view;
+    /// nulls first).
     pub fn rows(&self) -> RecordBatch {
         self.first_rows(usize::MAX)
     }
@@ -97,7 +99,8 @@ pub struct Snapshot {
 pub struct Dirty {
     /// The epoch that the buckets are at.
     pub epoch: Epoch,
-    /// One entry a view, in the order they were given to [`super::LiveStore::new`]; many have no dirty bucket.
+    /// One entry a view, in the order they were given to [`super::LiveStore::new`]; many have no
+    /// dirty bucket.
     pub views: Vec<DirtyBuckets>,
 }
 
@@ -112,8 +115,8 @@ pub struct DirtyBuckets {
     pub buckets: Vec<DirtyBucket>,
 }
 
-/// A bucket to write anew. Its rows are decoded when they are asked for, so that one bucket at a time takes the
-/// memory of batches.
+/// A bucket to write anew. Its rows are decoded when they are asked for, so that one bucket at a
+/// time takes the memory of batches.
 #[derive(Clone, Debug)]
 pub struct DirtyBucket {
     /// Its number, less than [`DirtyBuckets::buckets_total`].
@@ -130,8 +133,9 @@ pub struct LakeBuckets {
     pub digests: BTreeMap<u32, Digest>,
 }
 
-/// A number of rows and the sum of their hashes, each as often as it is there: two buckets with other rows have the
-/// same with a probability of 2⁻⁶⁴. The hash is that of a row's place, which no build changes.
+/// A number of rows and the sum of their hashes, each as often as it is there: two buckets with
+/// other rows have the same with a probability of 2⁻⁶⁴. The hash is that of a row's place, which no
+/// build changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest {
     /// How many rows.

@@ -1,9 +1,9 @@
 //! The live store: every materialised view at the last closed epoch.
 //!
-//! One writer publishes an epoch with all its changes; any number of readers take a [`Cut`], which is all views
-//! at one epoch. A cut shares the views' buckets with the store: taking one copies no row, holding one does not
-//! stop the writer (it copies a bucket that a reader still holds before it changes it), and sorting and
-//! decoding happen in the reader's own time.
+//! One writer publishes an epoch with all its changes; any number of readers take a [`Cut`], which
+//! is all views at one epoch. A cut shares the views' buckets with the store: taking one copies no
+//! row, holding one does not stop the writer (it copies a bucket that a reader still holds before
+//! it changes it), and sorting and decoding happen in the reader's own time.
 //!
 //! ```text
 //! changes of one epoch --encode--> publish --lock--> buckets of views --+--> cut: HTTP, inspect, ...
@@ -13,9 +13,11 @@
 //! A view whose rows only come, as the dead letters, is kept as it came (`pile`).
 //!
 //! # Invariants
-//! 1. All views of a cut are at its epoch: [`LiveStore::publish`] shows all changes of an epoch or none.
-//! 2. A view is a multiset: a row is there as often as the sum of its diffs says, and never less than zero
-//!    times (a retraction of what is not there is dropped, counted in [`LiveStore::faults`]).
+//! 1. All views of a cut are at its epoch: [`LiveStore::publish`] shows all changes of an epoch or
+//!    none.
+//! 2. A view is a multiset: a row is there as often as the sum of its diffs says, and never less
+//!    than zero times (a retraction of what is not there is dropped, counted in
+//!    [`LiveStore::faults`]).
 
 mod bucket;
 mod codec;
@@ -77,7 +79,8 @@ pub struct NoSuchView {
     pub nearest: Option<String>,
 }
 
-/// Every materialised view at the last closed epoch. Shared between the writer and the readers as an [`Arc`].
+/// Every materialised view at the last closed epoch. Shared between the writer and the readers as
+/// an [`Arc`].
 #[derive(Debug)]
 pub struct LiveStore {
     /// `None` for views that are not encoded: rows only come.
@@ -169,7 +172,8 @@ impl LiveStore {
         })
     }
 
-    /// The number by which [`LiveStore::publish`] knows a view: its position among the views given at the start.
+    /// The number by which [`LiveStore::publish`] knows a view: its position among the views given
+    /// at the start.
     pub fn view_number(&self, view: &str) -> Result<usize, NoSuchView> {
         self.names
             .iter()
@@ -180,9 +184,9 @@ impl LiveStore {
             })
     }
 
-    /// Makes an epoch visible: all its changes of all views at once, each with the number of its view. Changes
-    /// of one view may come in several deltas and may cancel each other. Call it for epochs without changes too,
-    /// so that readers see time pass.
+    /// Makes an epoch visible: all its changes of all views at once, each with the number of its
+    /// view. Changes of one view may come in several deltas and may cancel each other. Call it for
+    /// epochs without changes too, so that readers see time pass.
     ///
     /// # Panics
     /// If a delta has other columns than its view: the plan that made the view makes its changes.
@@ -284,8 +288,8 @@ impl LiveStore {
         self.epochs.subscribe()
     }
 
-    /// How many retractions of rows that were not there have been dropped since the start. Not zero means a
-    /// defect in an operator.
+    /// How many retractions of rows that were not there have been dropped since the start. Not zero
+    /// means a defect in an operator.
     pub fn faults(&self) -> u64 {
         self.read().faults
     }
@@ -299,8 +303,8 @@ impl LiveStore {
         self.read().views.iter().map(memory).sum()
     }
 
-    /// What the lake must rewrite of each view to have it as it is at [`Dirty::epoch`]; all views at the same
-    /// epoch. All buckets count as clean afterwards.
+    /// What the lake must rewrite of each view to have it as it is at [`Dirty::epoch`]; all views
+    /// at the same epoch. All buckets count as clean afterwards.
     pub fn dirty(&self) -> Dirty {
         let mut state = self.write();
         let views = (0..self.names.len())
@@ -318,10 +322,10 @@ impl LiveStore {
         Ok(self.take_dirty(&mut self.write(), number))
     }
 
-    /// Tells the store, once the view's rows are loaded after a restart, what the lake has of it (placed under
-    /// [`PLACEMENT`]). Buckets with the same rows are clean; the others are dirty, and their numbers are returned. `None` if
-    /// the number of buckets cannot be (not a power of two, or too few for the rows): then all stay dirty, and the view will
-    /// be rewritten.
+    /// Tells the store, once the view's rows are loaded after a restart, what the lake has of it
+    /// (placed under [`PLACEMENT`]). Buckets with the same rows are clean; the others are dirty,
+    /// and their numbers are returned. `None` if the number of buckets cannot be (not a power of
+    /// two, or too few for the rows): then all stay dirty, and the view will be rewritten.
     pub fn restored(&self, view: &str, lake: &LakeBuckets) -> Result<Option<Vec<u32>>, NoSuchView> {
         let number = self.view_number(view)?;
         Ok(match &mut self.write().views[number] {
@@ -361,8 +365,8 @@ impl LiveStore {
         }
     }
 
-    // A panic of the writer leaves an epoch half applied. That process ends; readers that still ask before it
-    // does need not panic too.
+    // A panic of the writer leaves an epoch half applied. That process ends; readers that still ask
+    // before it does need not panic too.
     fn read(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,11 +1,11 @@
 //! One view of the store: its buckets, and how changes get into them.
 //!
-//! A batch of changes is encoded and sorted by bucket before anything is changed, so that each bucket's rows are changed together, while they are
-//! in the processor's cache.
+//! A batch of changes is encoded and sorted by bucket before anything is changed, so that each
+//! bucket's rows are changed together, while they are in the processor's cache.
 //!
 //! # Invariants
-//! 1. A row's bucket depends on its key and the number of buckets only. The number is a power of two, grows so
-//!    that a bucket has at most [`BUCKET_ROWS`] rows on average, and never shrinks.
+//! 1. A row's bucket depends on its key and the number of buckets only. The number is a power of
+//!    two, grows so that a bucket has at most [`BUCKET_ROWS`] rows on average, and never shrinks.
 //! 2. A bucket that changed since it was last taken by [`View::take_dirty`] is dirty.
 
 use std::sync::Arc;
@@ -80,9 +80,9 @@ impl View {
         buckets
     }
 
-    /// Says how many buckets the lake has and what is in them; a bucket without a digest is trusted. Buckets
-    /// with the same rows are clean, and the others are dirty and named. `None` if that number of buckets cannot be: then all
-    /// stay as they are.
+    /// Says how many buckets the lake has and what is in them; a bucket without a digest is
+    /// trusted. Buckets with the same rows are clean, and the others are dirty and named. `None` if
+    /// that number of buckets cannot be: then all stay as they are.
     pub(super) fn restored(&mut self, lake: &LakeBuckets) -> Option<Vec<u32>> {
         if !lake.total.is_power_of_two() || lake.total < self.buckets_needed(0) {
             return None;
@@ -102,8 +102,8 @@ impl View {
         Some(others)
     }
 
-    /// Applies the changes of an epoch bucket by bucket; returns the buckets in which a count was negative at some moment. They must be settled once
-    /// all changes of the epoch are applied.
+    /// Applies the changes of an epoch bucket by bucket; returns the buckets in which a count was
+    /// negative at some moment. They must be settled once all changes of the epoch are applied.
     pub(super) fn apply(&mut self, epoch: Epoch, changes: &Changes<'_>) -> Vec<u32> {
         self.changed = epoch;
         let total = self.buckets.len() as u32;
@@ -152,7 +152,8 @@ impl View {
         negative
     }
 
-    /// Drops counts that are negative still, and returns how many rows were retracted that were not there.
+    /// Drops counts that are negative still, and returns how many rows were retracted that were not
+    /// there.
     pub(super) fn settle(&mut self, bucket: u32) -> u64 {
         Arc::make_mut(&mut self.buckets[bucket as usize]).settle()
     }

@@ -19,7 +19,8 @@ pub struct Size {
 /// A name that is cut to fewer characters than this tells nothing.
 const NAME_WIDTH_MIN: usize = 16;
 
-/// The status as a block of lines that fits a terminal of `size`, with a line to spare for the cursor.
+/// The status as a block of lines that fits a terminal of `size`, with a line to spare for the
+/// cursor.
 pub fn render_block(sample: &StatusSample, size: Size) -> String {
     let mut block = render_run(sample);
     let left = size.rows.saturating_sub(block.lines().count() + 1);
@@ -113,8 +114,9 @@ fn render_run(sample: &StatusSample) -> String {
     block
 }
 
-/// Views in as many columns as the width allows, read downwards, in at most `left` lines. Where that is too little room, names are cut so
-/// that there is another column, and in the end views are left out, with a line that says so.
+/// Views in as many columns as the width allows, read downwards, in at most `left` lines. Where
+/// that is too little room, names are cut so that there is another column, and in the end views are
+/// left out, with a line that says so.
 fn render_views(block: &mut String, sample: &StatusSample, width: usize, left: usize) {
     let views = &sample.views;
     let longest = views.iter().map(|view| view.name.chars().count()).max();

@@ -1,8 +1,8 @@
 //! Where log lines go: to standard error, or above the block while one is drawn there.
 //!
-//! The block is drawn over what is on its lines, so a line that the log wrote below or into it would
-//! be gone half a second later. While a block is drawn, lines are therefore held, and the thread that
-//! draws writes them above it.
+//! The block is drawn over what is on its lines, so a line that the log wrote below or into it
+//! would be gone half a second later. While a block is drawn, lines are therefore held, and the
+//! thread that draws writes them above it.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,9 +1,11 @@
-//! The status in a terminal: a block that stays in place, redrawn twice a second; or, where nobody watches (a
-//! pipe, a log), a plain line every few seconds.
+//! The status in a terminal: a block that stays in place, redrawn twice a second; or, where nobody
+//! watches (a pipe, a log), a plain line every few seconds.
 //!
-//! The rendering is a pure function of a sample and of the terminal's size. The block is drawn over the last one by moving the cursor up,
-//! so it must not be higher than the terminal: what had scrolled away could not be drawn over. Lines that are longer than the terminal are
-//! cut by the terminal itself (wrapping is off while drawing). Lines of the log are written above it ([`log`]).
+//! The rendering is a pure function of a sample and of the terminal's size. The block is drawn over
+//! the last one by moving the cursor up, so it must not be higher than the terminal: what had
+//! scrolled away could not be drawn over. Lines that are longer than the terminal are cut by the
+//! terminal itself (wrapping is off while drawing). Lines of the log are written above it
+//! ([`log`]).
 
 mod block;
 pub mod log;
@@ -31,7 +33,8 @@ const LINE_EVERY_MS: u64 = 5_000;
 #[derive(Debug)]
 pub struct TerminalStatus<W> {
     out: W,
-    /// How large the terminal is, asked each time, for people change that; `None` where `out` is no terminal.
+    /// How large the terminal is, asked each time, for people change that; `None` where `out` is no
+    /// terminal.
     size: fn(&W) -> Option<Size>,
     /// Lines of the block that is on the screen.
     drawn: usize,
@@ -82,8 +85,8 @@ impl<W: Write> TerminalStatus<W> {
 
     /// Writes lines over the block and clears what is left of it.
     ///
-    /// The screen is never cleared from its first line on: terminals that keep what is cleared would
-    /// fill their history with a block every half second.
+    /// The screen is never cleared from its first line on: terminals that keep what is cleared
+    /// would fill their history with a block every half second.
     fn draw_over(&mut self, before: &str, lines: &str, behind: &str) -> io::Result<()> {
         if self.drawn > 0 {
             write!(self.out, "\x1b[{}F", self.drawn)?;
@@ -94,7 +97,8 @@ impl<W: Write> TerminalStatus<W> {
     }
 }
 
-/// How large the terminal behind `out` is; `None` if it is none. One that does not say is taken for a small one.
+/// How large the terminal behind `out` is; `None` if it is none. One that does not say is taken for
+/// a small one.
 pub fn size_of<T: AsFd + IsTerminal>(out: &T) -> Option<Size> {
     /// Asks for rows, columns, and the same in pixels.
     #[cfg(target_os = "linux")]

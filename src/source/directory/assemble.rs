@@ -1,7 +1,7 @@
 //! From the bytes of a partition's files to pieces, in order.
 //!
-//! Blocks of large files become pieces as they are: nothing is copied. Small ones are gathered, because a chunk costs as much as a few hundred records
-//! do, wherever it goes.
+//! Blocks of large files become pieces as they are: nothing is copied. Small ones are gathered,
+//! because a chunk costs as much as a few hundred records do, wherever it goes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -142,7 +142,8 @@ impl Assembler {
         Ok(())
     }
 
-    /// Ends the file, of which `size` bytes are stored. Tells how much of it was read, and what is before that.
+    /// Ends the file, of which `size` bytes are stored. Tells how much of it was read, and what is
+    /// before that.
     pub(super) async fn end(
         &mut self,
         size: u64,
@@ -193,7 +194,8 @@ impl Assembler {
         )))
     }
 
-    /// Makes a line of the rest of a file that cannot be read on: no record, so that it becomes a dead letter. Of `size` bytes nothing is left then.
+    /// Makes a line of the rest of a file that cannot be read on: no record, so that it becomes a
+    /// dead letter. Of `size` bytes nothing is left then.
     pub(super) async fn refuse(
         &mut self,
         file: FileSeen,

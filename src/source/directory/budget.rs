@@ -1,7 +1,9 @@
 //! Bounds on the bytes that are fetched ahead, and the buffers they are fetched into.
 //!
-//! There are three budgets, and they are taken in this order: for what is fetched ahead, for the block of a large file that is next, and for what waits to
-//! be read. Whoever holds of one waits at most for a later one, and what waits to be read waits for nobody: so there is always something that goes on.
+//! There are three budgets, and they are taken in this order: for what is fetched ahead, for the
+//! block of a large file that is next, and for what waits to be read. Whoever holds of one waits at
+//! most for a later one, and what waits to be read waits for nobody: so there is always something
+//! that goes on.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,7 +32,8 @@ impl Budget {
         }
     }
 
-    /// Waits for a share of `bytes`, or for all there is if that is less: something large must go through too.
+    /// Waits for a share of `bytes`, or for all there is if that is less: something large must go
+    /// through too.
     pub(super) async fn take(&self, bytes: usize) -> Option<Permit> {
         let units = bytes.div_ceil(UNIT).clamp(1, self.total) as u32;
         // The semaphore is never closed.
@@ -38,7 +41,8 @@ impl Budget {
     }
 }
 
-/// Buffers of one size that are used again: fresh memory costs more than reading a cached file does.
+/// Buffers of one size that are used again: fresh memory costs more than reading a cached file
+/// does.
 pub(super) struct Pool {
     free: Mutex<Vec<Vec<u8>>>,
     size: usize,

@@ -1,16 +1,20 @@
 //! Follows objects below dates, as Firehose delivers them: `<prefix>/YYYY/MM/DD[/HH]/<object>`.
 //!
-//! Firehose writes several objects at once, tries again when it could not deliver, and ends names with a random id: names do not tell in which order
-//! objects come. So the objects of a day are read in the order of their modification (then of their names), and a position remembers which objects of the
-//! last two days were read. A pass lists these days and nothing before them.
+//! Firehose writes several objects at once, tries again when it could not deliver, and ends names
+//! with a random id: names do not tell in which order objects come. So the objects of a day are
+//! read in the order of their modification (then of their names), and a position remembers which
+//! objects of the last two days were read. A pass lists these days and nothing before them.
 //!
 //! # Invariants
 //! 1. Objects are complete when they appear.
-//! 2. An object is read once it has been seen for a moment, so that those of the same moment are seen before any of them is read.
-//! 3. An object that was begun is finished before any other is read: from then on the position's days say all that was read.
+//! 2. An object is read once it has been seen for a moment, so that those of the same moment are
+//!    seen before any of them is read.
+//! 3. An object that was begun is finished before any other is read: from then on the position's
+//!    days say all that was read.
 //! 4. Days are read in their order. What is delivered more than a day late is not looked for.
-//! 5. An object of an open day is read whenever it appears, whatever its time; one that has the name and size of an object that was read is that object.
-//!    (Of days with very many objects see [`Days`].)
+//! 5. An object of an open day is read whenever it appears, whatever its time; one that has the
+//!    name and size of an object that was read is that object. (Of days with very many objects see
+//!    [`Days`].)
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -236,7 +240,8 @@ impl Follower {
         Ok(read)
     }
 
-    /// Reads what is left of the objects that were begun, and notes that they are read; tells whether something was left.
+    /// Reads what is left of the objects that were begun, and notes that they are read; tells
+    /// whether something was left.
     async fn finish_begun(&mut self, days: &[(i64, String)]) -> Result<bool, SourceError> {
         let mut read = false;
         for (place, cursor) in self.cursors.iter_mut().enumerate() {
@@ -383,7 +388,8 @@ struct Found {
     entry: Entry,
 }
 
-/// Which object that is. The hash is one that no version of a library changes, for positions hold it.
+/// Which object that is. The hash is one that no version of a library changes, for positions hold
+/// it.
 fn object(entry: &Entry) -> Object {
     let mut hash = Sha256::new();
     hash.update(entry.path.as_bytes());

@@ -1,7 +1,7 @@
 //! Finds the folders that hold streams, and starts whoever follows each.
 //!
-//! The folders of partitions are not looked into, whatever they hold: looking for folders costs about as much as there are folders. What is found on the
-//! way and belongs to no stream is noted.
+//! The folders of partitions are not looked into, whatever they hold: looking for folders costs
+//! about as much as there are folders. What is found on the way and belongs to no stream is noted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -20,7 +20,8 @@ use crate::source::unread::{Tally, Why};
 /// Folders are looked for so deep.
 const DEPTH: usize = 32;
 
-/// Looks for folders until the source is dropped, or once if it is bounded: then it ends with everything that was found.
+/// Looks for folders until the source is dropped, or once if it is bounded: then it ends with
+/// everything that was found.
 pub(super) async fn find(shared: Arc<Shared>) -> Result<(), SourceError> {
     let mut finder = Finder {
         shared: Arc::clone(&shared),
@@ -65,7 +66,8 @@ pub(super) async fn find(shared: Arc<Shared>) -> Result<(), SourceError> {
 struct Finder {
     shared: Arc<Shared>,
     followed: BTreeSet<String>,
-    /// The folders of folders of this machine, which are listed again when their time changed since before that.
+    /// The folders of folders of this machine, which are listed again when their time changed since
+    /// before that.
     listed: BTreeMap<String, (SystemTime, SystemTime, Vec<String>)>,
     /// The streams that have a folder.
     streams: BTreeSet<usize>,

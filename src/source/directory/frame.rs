@@ -1,13 +1,17 @@
 //! From the text of a file to records, one a line.
 //!
-//! Most files hold a record a line already, and are handed on as they are. Others hold JSON values that follow each other without newline, arrays that
-//! hold everything, or values over several lines: there each value, and each element of an array that is not inside an object, becomes a line.
-//! [`Framing::of`] tells which of the two a file is by its first value.
+//! Most files hold a record a line already, and are handed on as they are. Others hold JSON values
+//! that follow each other without newline, arrays that hold everything, or values over several
+//! lines: there each value, and each element of an array that is not inside an object, becomes a
+//! line. [`Framing::of`] tells which of the two a file is by its first value.
 //!
 //! # Invariants
-//! 1. What a file is, and where its records end, depends on its bytes alone, not on how they were fetched.
-//! 2. No byte that could belong to a record is dropped: what is not JSON becomes records too, and is refused later, with its bytes.
-//! 3. Broken text costs the records it touches: a newline inside a string, and an object where none can begin, end the record before.
+//! 1. What a file is, and where its records end, depends on its bytes alone, not on how they were
+//!    fetched.
+//! 2. No byte that could belong to a record is dropped: what is not JSON becomes records too, and
+//!    is refused later, with its bytes.
+//! 3. Broken text costs the records it touches: a newline inside a string, and an object where none
+//!    can begin, end the record before.
 
 use crate::decode::{BYTE_ORDER_MARK, push_record};
 
@@ -33,7 +37,8 @@ pub(super) enum Framing {
 }
 
 impl Framing {
-    /// What a file is that begins with `head`: up to [`HEAD_BYTES`], less only if the file is shorter.
+    /// What a file is that begins with `head`: up to [`HEAD_BYTES`], less only if the file is
+    /// shorter.
     pub(super) fn of(head: &[u8]) -> Framing {
         let head = head.strip_prefix(BOM).unwrap_or(head);
         let head = &head[..head.len().min(HEAD_BYTES)];
@@ -78,12 +83,14 @@ impl Framing {
                 };
             }
         }
-        // Even its first value is long, or was cut. A line of a file of lines is hardly ever that long, and framing values suits both.
+        // Even its first value is long, or was cut. A line of a file of lines is hardly ever that
+        // long, and framing values suits both.
         Framing::Values
     }
 }
 
-/// Whether JSON allows that `byte` begins a value or a key behind `before`, in an object or an array.
+/// Whether JSON allows that `byte` begins a value or a key behind `before`, in an object or an
+/// array.
 fn may_begin(byte: u8, before: u8, inside: Option<u8>) -> bool {
     match before {
         b':' | b'[' => true,
@@ -93,7 +100,8 @@ fn may_begin(byte: u8, before: u8, inside: Option<u8>) -> bool {
     }
 }
 
-/// Whether a newline between `before` and `after` stands inside a value. If not, the line before it was cut short.
+/// Whether a newline between `before` and `after` stands inside a value. If not, the line before it
+/// was cut short.
 fn value_goes_on(before: &[u8], after: &[u8]) -> bool {
     let visible = |byte: &&u8| !byte.is_ascii_whitespace();
     let opens = before.iter().rfind(visible);
@@ -229,7 +237,8 @@ impl Values {
         end
     }
 
-    /// Behind the value that is being read: `start` is where it begins in the block, or the block's begin, and `at` is where to look on.
+    /// Behind the value that is being read: `start` is where it begins in the block, or the block's
+    /// begin, and `at` is where to look on.
     fn end_of_value(&mut self, block: &[u8], start: usize, mut at: usize) -> Option<usize> {
         loop {
             match self.inside {
@@ -284,7 +293,8 @@ impl Values {
     }
 }
 
-/// The records of a value that never ended. If each line behind its first is a value, the first was cut, and they are its neighbours.
+/// The records of a value that never ended. If each line behind its first is a value, the first was
+/// cut, and they are its neighbours.
 fn cut_apart(begun: &[u8]) -> Vec<&[u8]> {
     let is_value = |line: &&[u8]| serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok();
     let mut lines = begun.split(|byte| *byte == b'\n');

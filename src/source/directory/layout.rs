@@ -1,11 +1,12 @@
 //! What folders and names mean: which stream a file feeds, and which partition it belongs to.
 //!
-//! Everything here is a pure function of names, so that a restart, another process and a reader of the documentation come to the same answer.
+//! Everything here is a pure function of names, so that a restart, another process and a reader of
+//! the documentation come to the same answer.
 
 /// The stream that `name` stands for: its index in `streams`.
 ///
-/// A name stands for a stream if it is the stream's name, or ends in it behind one of `separators`. Of several the longest counts, so that `my_pin`
-/// is not taken for `pin` where both are streams.
+/// A name stands for a stream if it is the stream's name, or ends in it behind one of `separators`.
+/// Of several the longest counts, so that `my_pin` is not taken for `pin` where both are streams.
 pub(super) fn stream_named(streams: &[String], name: &str, separators: &[char]) -> Option<usize> {
     let ends = |stream: &str| {
         name.strip_suffix(stream)
@@ -19,7 +20,8 @@ pub(super) fn stream_named(streams: &[String], name: &str, separators: &[char]) 
 /// Topics and folders of the connector's kind: `pin`, `<anything>.pin`.
 pub(super) const TOPIC: &[char] = &['.'];
 
-/// Delivery streams and the folders they deliver to: `pin`, `<anything>.pin`, `<anything>-pin`, `<anything>_pin`.
+/// Delivery streams and the folders they deliver to: `pin`, `<anything>.pin`, `<anything>-pin`,
+/// `<anything>_pin`.
 pub(super) const DELIVERY: &[char] = &['.', '-', '_'];
 
 /// What a folder holds, told by its path below the root.
@@ -63,7 +65,8 @@ pub(super) fn is_entered(name: &str) -> bool {
     !name.starts_with(['.', '_']) && !name.ends_with("-failed")
 }
 
-/// Whether a file of a partition's folder holds records: `*.json`, `*.jsonl`, `*.ndjson`, or these compressed, in any case.
+/// Whether a file of a partition's folder holds records: `*.json`, `*.jsonl`, `*.ndjson`, or these
+/// compressed, in any case.
 pub(super) fn is_record_file(name: &str) -> bool {
     let ends = |name: &str, endings: &[&str]| {
         let length = |ending: &&&str| {
@@ -83,7 +86,8 @@ pub(super) fn is_dated_file(name: &str) -> bool {
     !name.is_empty() && !name.starts_with(['.', '_'])
 }
 
-/// The kinds of dates in folder names: the digits alone, or behind `year=`, `month=`, `day=`, `hour=`.
+/// The kinds of dates in folder names: the digits alone, or behind `year=`, `month=`, `day=`,
+/// `hour=`.
 fn digits(name: &str, label: &str, length: usize) -> Option<u32> {
     let number = name.strip_prefix(label).unwrap_or(name);
     (number.len() == length && number.bytes().all(|byte| byte.is_ascii_digit()))
@@ -106,7 +110,8 @@ pub(super) fn day(name: &str) -> Option<u32> {
     digits(name, "day=", 2).filter(|day| (1..=31).contains(day))
 }
 
-/// Of `<delivery stream>-<version>-YYYY-MM-DD-HH-MM-SS-<id>`, as Firehose names objects: the delivery stream.
+/// Of `<delivery stream>-<version>-YYYY-MM-DD-HH-MM-SS-<id>`, as Firehose names objects: the
+/// delivery stream.
 pub(super) fn delivery_stream(object: &str) -> Option<&str> {
     const LENGTHS: [usize; 6] = [4, 2, 2, 2, 2, 2];
     let parts: Vec<&str> = object.split('-').collect();
@@ -125,7 +130,8 @@ pub(super) fn delivery_stream(object: &str) -> Option<&str> {
 
 /// The stream and the partition of `object` below the dated folder `prefix`.
 ///
-/// The folder nearest to the date that stands for a stream tells it; without one, the delivery stream in the object's name does.
+/// The folder nearest to the date that stands for a stream tells it; without one, the delivery
+/// stream in the object's name does.
 pub(super) fn dated(streams: &[String], prefix: &[&str], object: &str) -> Option<(usize, String)> {
     let told = prefix
         .iter()

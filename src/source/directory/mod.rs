@@ -2,32 +2,40 @@
 //!
 //! # Which files
 //! Three layouts are known, and may be mixed:
-//! * `topics/<topic>/partition=<p>/*.json`, as the S3 sink connector and the archive write it; the topic is the stream's name or ends in
-//!   `.<stream>`. The partition is `<topic>/partition=<p>`.
-//! * `<stream>/*.jsonl` (or `.json`): one partition named after the folder, which is the stream's name or ends in `.<stream>`.
-//! * `<prefix>/YYYY/MM/DD[/HH]/<any name>`, as Firehose delivers (also with `year=`, `month=`, `day=`, `hour=`). The stream is told by the folder of the
-//!   prefix that is nearest to the date and is the stream's name or ends in it behind `.`, `-` or `_`; the partition is `dated/<prefix>` then. Without such
-//!   a folder it is told by the delivery stream in the object's name, `<delivery stream>-<version>-YYYY-MM-DD-HH-MM-SS-<id>`, which ends in the stream's
-//!   name in the same way; the partition is `dated/<prefix>/<delivery stream>`. Folders that end in `-failed` hold what Firehose could not deliver.
+//! * `topics/<topic>/partition=<p>/*.json`, as the S3 sink connector and the archive write it; the
+//!   topic is the stream's name or ends in `.<stream>`. The partition is `<topic>/partition=<p>`.
+//! * `<stream>/*.jsonl` (or `.json`): one partition named after the folder, which is the stream's
+//!   name or ends in `.<stream>`.
+//! * `<prefix>/YYYY/MM/DD[/HH]/<any name>`, as Firehose delivers (also with `year=`, `month=`,
+//!   `day=`, `hour=`). The stream is told by the folder of the prefix that is nearest to the date
+//!   and is the stream's name or ends in it behind `.`, `-` or `_`; the partition is
+//!   `dated/<prefix>` then. Without such a folder it is told by the delivery stream in the object's
+//!   name, `<delivery stream>-<version>-YYYY-MM-DD-HH-MM-SS-<id>`, which ends in the stream's name
+//!   in the same way; the partition is `dated/<prefix>/<delivery stream>`. Folders that end in
+//!   `-failed` hold what Firehose could not deliver.
 //!
-//! Names that begin with a dot or an underscore are ignored. gzip and Zstandard are known by their first bytes (and by `.gz`, `.zst`, `.zstd`). In a file
-//! records are lines, or JSON values of which several stand on a line, in an array, or over several lines: see `frame`.
+//! Names that begin with a dot or an underscore are ignored. gzip and Zstandard are known by their
+//! first bytes (and by `.gz`, `.zst`, `.zstd`). In a file records are lines, or JSON values of
+//! which several stand on a line, in an array, or over several lines: see `frame`.
 //!
 //! # Order and positions
-//! Files of the first two layouts are read in the order of their names (`named`), dated objects in the order of their modification (`dated`). A position
-//! is the number of records read, and a token that says how far which file was read: see `trail`. Without `bounded` folders are looked at again and
-//! again; new files, new folders, and bytes added to one of the last files are read. A compressed file may grow until its compression has ended.
+//! Files of the first two layouts are read in the order of their names (`named`), dated objects in
+//! the order of their modification (`dated`). A position is the number of records read, and a token
+//! that says how far which file was read: see `trail`. Without `bounded` folders are looked at
+//! again and again; new files, new folders, and bytes added to one of the last files are read. A
+//! compressed file may grow until its compression has ended.
 //!
-//! Nothing is passed over in silence: a file that was written anew, cut, or came too late is an error that names it, and what belongs to no stream is noted
-//! in [`super::unread`].
+//! Nothing is passed over in silence: a file that was written anew, cut, or came too late is an
+//! error that names it, and what belongs to no stream is noted in [`super::unread`].
 //!
 //! # How it is fast
 //! ```text
 //!  finder ──starts──> follower of a folder ──> feed ──> assembler ──pieces──> read
 //!                      lists what is new       fetches   frames               cuts
 //! ```
-//! Tasks in the background fetch ahead as far as the budget goes, several objects at once, and frame what they fetch. Whoever reads takes what is ready
-//! and never waits. The bytes of a chunk are a slice of what was fetched: lines are not copied.
+//! Tasks in the background fetch ahead as far as the budget goes, several objects at once, and
+//! frame what they fetch. Whoever reads takes what is ready and never waits. The bytes of a chunk
+//! are a slice of what was fetched: lines are not copied.
 
 mod assemble;
 mod budget;

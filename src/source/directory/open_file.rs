@@ -82,7 +82,8 @@ pub(super) struct OpenFile {
     seen: u64,
     /// Where reading goes on: text before was read in an earlier life.
     start: u64,
-    /// What was at the end of the text that was read in an earlier life, until it has been compared.
+    /// What was at the end of the text that was read in an earlier life, until it has been
+    /// compared.
     expected: Option<Tail>,
     /// The end of what was handed out as it is in the file, or in its text.
     handed: Ending,
@@ -92,8 +93,9 @@ pub(super) struct OpenFile {
 }
 
 impl OpenFile {
-    /// A file that is read on from `start`. Compressed ones must be given from their first byte, others from `start`; `head` is how the file begins,
-    /// if `start` is not its beginning, and `before` ends at `start`. Text before `start` must end in `expected`.
+    /// A file that is read on from `start`. Compressed ones must be given from their first byte,
+    /// others from `start`; `head` is how the file begins, if `start` is not its beginning, and
+    /// `before` ends at `start`. Text before `start` must end in `expected`.
     pub(super) fn new(
         path: &str,
         start: ReadTo,
@@ -150,7 +152,8 @@ impl OpenFile {
         Tail::of(&[], end.bytes())
     }
 
-    /// The line that has begun, to be put before the next block by whoever fetches it; empty if it cannot be.
+    /// The line that has begun, to be put before the next block by whoever fetches it; empty if it
+    /// cannot be.
     pub(super) fn take_carry(&mut self) -> Bytes {
         if self.unzip.is_some() {
             return Bytes::new();
@@ -159,7 +162,8 @@ impl OpenFile {
         std::mem::take(&mut self.carry)
     }
 
-    /// Takes the front of `block`, and hands out what became whole by it. To be called until the block is empty.
+    /// Takes the front of `block`, and hands out what became whole by it. To be called until the
+    /// block is empty.
     pub(super) fn push(&mut self, block: &mut Bytes) -> Result<Vec<Framed>, Unreadable> {
         if !self.begun {
             self.begun = true;
@@ -200,8 +204,8 @@ impl OpenFile {
         self.frame(Bytes::from(text))
     }
 
-    /// Hands out what is left at the end of the file. If more may be written to the file, that is only what is whole: of a compressed file all, once its
-    /// compression has ended.
+    /// Hands out what is left at the end of the file. If more may be written to the file, that is
+    /// only what is whole: of a compressed file all, once its compression has ended.
     pub(super) fn finish(&mut self, writing: Writing) -> Result<End, Unreadable> {
         let complete = writing == Writing::Over;
         let mut framed = Vec::new();
@@ -364,7 +368,8 @@ impl OpenFile {
     }
 }
 
-/// Whether a line without newline is one whole value: half of one is not JSON, unless it is a number.
+/// Whether a line without newline is one whole value: half of one is not JSON, unless it is a
+/// number.
 fn is_json(line: &[u8]) -> bool {
     matches!(line.trim_ascii_end().last(), Some(b'}' | b']' | b'"'))
         && serde_json::from_slice::<serde::de::IgnoredAny>(line).is_ok()
@@ -396,7 +401,8 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// The records of a file that comes in blocks, each with the place behind it where the text was cut.
+    /// The records of a file that comes in blocks, each with the place behind it where the text was
+    /// cut.
     fn read(
         file: &[u8],
         start: ReadTo,

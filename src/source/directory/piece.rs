@@ -1,4 +1,5 @@
-//! Framed text on its way from the background to whoever reads: whole records, cut into chunks on demand.
+//! Framed text on its way from the background to whoever reads: whole records, cut into chunks on
+//! demand.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ pub(super) struct Piece {
     pub partition: Arc<str>,
     /// One record a line; only the last line may lack its newline.
     pub text: Bytes,
-    /// Where the text comes from, in its order. Their ends increase, and the last is the end of the text.
+    /// Where the text comes from, in its order. Their ends increase, and the last is the end of the
+    /// text.
     pub segments: VecDeque<Segment>,
     /// What is told of the partition.
     pub gauge: Arc<Gauge>,
@@ -32,15 +34,16 @@ pub(super) struct Piece {
 pub(super) struct Segment {
     /// Where it ends in the text that is left of the piece.
     pub end: usize,
-    /// Where it begins in its file, if its bytes are those of the file: it may be cut at any newline then. Else it is handed out whole.
+    /// Where it begins in its file, if its bytes are those of the file: it may be cut at any
+    /// newline then. Else it is handed out whole.
     pub from: Option<From>,
     /// Where the partition stands behind it.
     pub place: Place,
 }
 
 impl Piece {
-    /// Takes records of at most about `bytes_max` bytes off the front; there must be some. `passed` is called with each place that reading has passed then,
-    /// in order.
+    /// Takes records of at most about `bytes_max` bytes off the front; there must be some. `passed`
+    /// is called with each place that reading has passed then, in order.
     pub(super) fn cut(&mut self, bytes_max: usize, mut passed: impl FnMut(&Place)) -> Bytes {
         let limit = match bytes_max.saturating_add(bytes_max / 4) {
             // What would be left is not worth a chunk.
@@ -76,7 +79,8 @@ impl Piece {
 }
 
 impl Segment {
-    /// Splits the first segment of `text` behind a newline, the last before `limit` if there is one: where, and its place there.
+    /// Splits the first segment of `text` behind a newline, the last before `limit` if there is
+    /// one: where, and its place there.
     fn split(&mut self, text: &[u8], limit: usize) -> Option<(usize, Place)> {
         let from = self.from.as_mut()?;
         let newline = last_newline(&text[..limit.min(self.end)])

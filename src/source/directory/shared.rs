@@ -1,4 +1,5 @@
-//! What the tasks of one source share: where files are, how much may be fetched ahead, and where pieces go.
+//! What the tasks of one source share: where files are, how much may be fetched ahead, and where
+//! pieces go.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -21,7 +22,8 @@ const NAMES_MAX: usize = 128 << 10;
 /// At least so many of each partition.
 const NAMES_MIN: usize = 2 << 10;
 
-/// In a bucket, so many of each partition at once: listing more takes longer than reading what was listed.
+/// In a bucket, so many of each partition at once: listing more takes longer than reading what was
+/// listed.
 const BUCKET_NAMES: usize = 5_000;
 
 /// Requests to a bucket that are under way at once, over all partitions.
@@ -67,7 +69,8 @@ pub(super) struct Gauge {
     pub ahead: AtomicU64,
     /// Bytes that were fetched and wait.
     pub waiting: AtomicU64,
-    /// When the oldest file with something unread was modified, in milliseconds since 1970; 0 if not known.
+    /// When the oldest file with something unread was modified, in milliseconds since 1970; 0 if
+    /// not known.
     pub oldest: AtomicI64,
 }
 
@@ -140,7 +143,8 @@ impl Shared {
             .is_mine(&self.opening.streams[stream], partition)
     }
 
-    /// Notes what is passed over in the folder of a partition; `leaf` if nobody looks into the folders in it.
+    /// Notes what is passed over in the folder of a partition; `leaf` if nobody looks into the
+    /// folders in it.
     pub(super) fn note_passed(&self, folder: &str, passed: &Passed, leaf: bool) {
         let unread = &self.opening.unread;
         if leaf {
@@ -151,7 +155,8 @@ impl Shared {
         unread.note(folder, Why::Name, &passed.names);
     }
 
-    /// Tells which streams had no file at all, at the end of a bounded source. `found` are those that had a folder.
+    /// Tells which streams had no file at all, at the end of a bounded source. `found` are those
+    /// that had a folder.
     pub(super) fn tell_empty(&self, found: &BTreeSet<usize>) {
         let opening = &self.opening;
         let gauges = self.gauges();
@@ -251,7 +256,8 @@ impl Shared {
 
 /// How long to wait before looking again.
 ///
-/// As long as nothing changes the pauses grow; and looking never takes more than a small part of the time, however long it takes.
+/// As long as nothing changes the pauses grow; and looking never takes more than a small part of
+/// the time, however long it takes.
 pub(super) struct Pause {
     first: Duration,
     last: Duration,

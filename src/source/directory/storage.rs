@@ -1,9 +1,11 @@
 //! Where files are: a folder of this machine, or a bucket.
 //!
-//! A folder is listed and read by the file system's own calls: whether it changed at all is one look at its time, and files are read into buffers that
-//! are used again. Names are paths in the store, the same in both: parts joined by `/`.
+//! A folder is listed and read by the file system's own calls: whether it changed at all is one
+//! look at its time, and files are read into buffers that are used again. Names are paths in the
+//! store, the same in both: parts joined by `/`.
 //!
-//! Only regular files are files, and links to them: what else is named like one is told, and never opened.
+//! Only regular files are files, and links to them: what else is named like one is told, and never
+//! opened.
 
 mod local;
 
@@ -25,7 +27,8 @@ use crate::source::unread::Tally;
 use crate::trouble::Troubles;
 pub(super) use local::Look;
 
-/// Times of file systems tick coarsely: a folder whose time is older than this has not changed since.
+/// Times of file systems tick coarsely: a folder whose time is older than this has not changed
+/// since.
 pub(super) const SETTLED: Duration = Duration::from_millis(100);
 
 /// Where a source's files are.
@@ -46,8 +49,8 @@ pub(super) struct Entry {
     pub size: Option<u64>,
     /// When it was modified, in milliseconds since 1970, where listing tells.
     pub modified: Option<i64>,
-    /// A hash of what the store tells of its content without reading it: of a bucket the entity tag (or time and size), of a
-    /// folder inode, time and size. While it is the same, so is the file.
+    /// A hash of what the store tells of its content without reading it: of a bucket the entity tag
+    /// (or time and size), of a folder inode, time and size. While it is the same, so is the file.
     pub id: Option<u64>,
 }
 
@@ -103,7 +106,8 @@ pub(super) struct Passed {
 pub(super) type StorageFailure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Storage {
-    /// What `location` names: a folder, which need not be there yet, or `s3://bucket/prefix`. What is asked again is noted in `troubles`.
+    /// What `location` names: a folder, which need not be there yet, or `s3://bucket/prefix`. What
+    /// is asked again is noted in `troubles`.
     pub fn at(location: &str, troubles: &Troubles) -> Result<Self, LakeError> {
         if !location.contains("://") {
             return Ok(Storage::Folder(PathBuf::from(location)));
@@ -187,9 +191,11 @@ impl Storage {
             .map(|meta| meta.location.to_string()))
     }
 
-    /// Files right in `folder` that `wanted` says hold records, in order: from `from` on (all, if it is empty), up to `limit`.
+    /// Files right in `folder` that `wanted` says hold records, in order: from `from` on (all, if
+    /// it is empty), up to `limit`.
     ///
-    /// With `count` those before `from` are counted, which in a bucket means listing all of them. A folder counts them anyway.
+    /// With `count` those before `from` are counted, which in a bucket means listing all of them. A
+    /// folder counts them anyway.
     pub(super) async fn files(
         &self,
         folder: &str,
@@ -206,7 +212,8 @@ impl Storage {
             Storage::Bucket(store, _) => {
                 let prefix = Path::parse(folder)?;
                 let mut found = match from.char_indices().next_back() {
-                    // Listing begins behind its offset: a little before the file itself, so that it is listed too.
+                    // Listing begins behind its offset: a little before the file itself, so that it
+                    // is listed too.
                     Some((end, _)) if !count && end > folder.len() + 1 => {
                         store.list_with_offset(Some(&prefix), &Path::parse(&from[..end])?)
                     }

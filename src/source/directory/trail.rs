@@ -24,7 +24,8 @@ pub(super) enum Trail {
     Dated(DatedTrail),
 }
 
-/// Of files that are read in the order of their names: the last ones, and how many there were before.
+/// Of files that are read in the order of their names: the last ones, and how many there were
+/// before.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct NamedTrail {
     /// How many files sort before the first of the recent ones, and were read.

@@ -47,7 +47,8 @@ impl Frames {
 impl Unzip {
     /// Whether a file of that name that begins with `head` is compressed.
     ///
-    /// Contents count, and names: Firehose delivers gzip without any extension where its producers compress.
+    /// Contents count, and names: Firehose delivers gzip without any extension where its producers
+    /// compress.
     pub(super) fn is_for(path: &str, head: &[u8]) -> bool {
         is_gzip(path, head) || is_zstd(path, head)
     }

@@ -2,8 +2,9 @@
 //!
 //! # Invariants
 //! 1. Line `i` of a chunk is the record at `first + i`; an offset without record is a blank line.
-//! 2. No message is without effect: a record is a line that is not blank, a tombstone with a key is a delete, and one without is the
-//!    line `null`, which is nobody's row and so is kept as a dead letter. A record of nothing but blanks is the line `""`, for the same reason.
+//! 2. No message is without effect: a record is a line that is not blank, a tombstone with a key is
+//!    a delete, and one without is the line `null`, which is nobody's row and so is kept as a dead
+//!    letter. A record of nothing but blanks is the line `""`, for the same reason.
 
 use bytes::Bytes;
 
@@ -75,7 +76,8 @@ impl Batch {
         self.next = offset + 1;
     }
 
-    /// Notes that there is nothing before `end` any more: what stands there are the marks of transactions, or it was compacted away.
+    /// Notes that there is nothing before `end` any more: what stands there are the marks of
+    /// transactions, or it was compacted away.
     pub(super) fn reach(&mut self, end: u64) {
         if end > self.next {
             self.fill(end - 1);

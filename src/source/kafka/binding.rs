@@ -1,4 +1,5 @@
-//! Which topics are whose: streams are bound to topics by name, by prefix, or by what the cluster has.
+//! Which topics are whose: streams are bound to topics by name, by prefix, or by what the cluster
+//! has.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! The thread that decides which partitions are read and from where: it finds new ones, gives up those that ended, and answers
-//! when records are gone.
+//! The thread that decides which partitions are read and from where: it finds new ones, gives up
+//! those that ended, and answers when records are gone.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -204,7 +204,8 @@ impl Keeper {
             Begin::Oldest => (Offset::Beginning, Batch::new(0)),
             Begin::At(offset) => (raw(offset), Batch::new(offset)),
             Begin::Chosen(offset) => {
-                // A blank line before the first record, so that the choice becomes part of the checkpoint and is made only once.
+                // A blank line before the first record, so that the choice becomes part of the
+                // checkpoint and is made only once.
                 let mut batch = Batch::new(0);
                 batch.reach(offset);
                 (raw(offset), batch)
@@ -250,7 +251,8 @@ impl Keeper {
     }
 
     fn leave(&self, status: &Status) {
-        // If that cannot be, records wait in librdkafka's queue, as much of them as it may hold, and nobody reads them.
+        // If that cannot be, records wait in librdkafka's queue, as much of them as it may hold,
+        // and nobody reads them.
         if let Ok(place) = one(&status.topic, status.number, Offset::Invalid) {
             let _ = self.consumer.incremental_unassign(&place);
         }

@@ -5,14 +5,19 @@
 //!                      ^                                    |  ^
 //!                      +---- assign, at offsets of ours ---- keeper thread: new partitions, lost offsets
 //! ```
-//! A partition is called `<topic>/partition=<number>`; its position is the offset of the next message, with the id of the topic.
+//! A partition is called `<topic>/partition=<number>`; its position is the offset of the next
+//! message, with the id of the topic.
 //!
 //! # Invariants
-//! 1. Offsets come from the checkpoint only. No group is joined, nothing is committed to the broker.
-//! 2. What is fetched and not read yet stays within the budget: half of it in librdkafka's queues, an eighth on the way, a quarter in ours.
-//! 3. An offset is never left out silently: where one has no record, the broker said so; where records are gone, it is an error unless
-//!    `on_lost_offsets` says otherwise. A topic that was deleted and made again is another one, however many records it has.
-//! 4. Topics that could be a stream's by their prefix and are none's are noted in [`super::unread`].
+//! 1. Offsets come from the checkpoint only. No group is joined, nothing is committed to the
+//!    broker.
+//! 2. What is fetched and not read yet stays within the budget: half of it in librdkafka's queues,
+//!    an eighth on the way, a quarter in ours.
+//! 3. An offset is never left out silently: where one has no record, the broker said so; where
+//!    records are gone, it is an error unless `on_lost_offsets` says otherwise. A topic that was
+//!    deleted and made again is another one, however many records it has.
+//! 4. Topics that could be a stream's by their prefix and are none's are noted in
+//!    [`super::unread`].
 
 mod batch;
 mod binding;
@@ -158,7 +163,8 @@ impl KafkaSource {
 }
 
 impl Source for KafkaSource {
-    /// The next chunk, of at most [`CHUNK_BYTES`] and one record, whatever `bytes_max` is. Never waits.
+    /// The next chunk, of at most [`CHUNK_BYTES`] and one record, whatever `bytes_max` is. Never
+    /// waits.
     fn read(&mut self, _bytes_max: usize) -> Result<Read, SourceError> {
         match self.ready.pop() {
             Next::Chunk(fetched) => {
@@ -201,7 +207,8 @@ impl Drop for KafkaSource {
     }
 }
 
-/// How many pumps: each takes about a million messages a second from librdkafka, and leaves the other cores to the dataflow.
+/// How many pumps: each takes about a million messages a second from librdkafka, and leaves the
+/// other cores to the dataflow.
 fn threads(partitions: usize) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     (cores / 4).clamp(1, 4).min(partitions.max(1))

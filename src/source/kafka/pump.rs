@@ -1,7 +1,9 @@
 //! The thread that empties the queues of partitions into chunks.
 //!
-//! Each partition has a queue of its own in librdkafka, so a run of messages is one batch, and what is to be known of a partition is looked
-//! up once a run. While our own queue is full nothing is taken, the queues of librdkafka fill, and it stops fetching: that is all the back pressure there is.
+//! Each partition has a queue of its own in librdkafka, so a run of messages is one batch, and what
+//! is to be known of a partition is looked up once a run. While our own queue is full nothing is
+//! taken, the queues of librdkafka fill, and it stops fetching: that is all the back pressure there
+//! is.
 
 use std::sync::Arc;
 use std::thread::Thread;
@@ -299,7 +301,8 @@ impl Pump {
                 || self.ready.is_empty())
     }
 
-    /// Batches from this size on do not wait; all that wait together stay below the size of some chunks.
+    /// Batches from this size on do not wait; all that wait together stay below the size of some
+    /// chunks.
     fn small(&self) -> usize {
         (4 * self.chunk_bytes / self.partitions.len().max(1)).min(self.chunk_bytes)
     }

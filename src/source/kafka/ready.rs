@@ -92,7 +92,8 @@ impl Ready {
         }
     }
 
-    /// Ends it all with an error, which is told when everything before it was read. The first one counts.
+    /// Ends it all with an error, which is told when everything before it was read. The first one
+    /// counts.
     pub(super) fn fail(&self, error: SourceError) {
         let mut inner = self.lock();
         if !inner.is_closed {

@@ -55,8 +55,8 @@ type Offsets = BTreeMap<(String, i32), u64>;
 
 /// This process's partitions of `bound`.
 ///
-/// A partition goes on where it was left. One that was never read begins as the address says, but at its oldest record if others of its
-/// topic were read before: it is new since then.
+/// A partition goes on where it was left. One that was never read begins as the address says, but
+/// at its oldest record if others of its topic were read before: it is new since then.
 pub(super) fn plan(
     address: &KafkaAddress,
     opening: &Opening,
@@ -162,7 +162,8 @@ fn place(plan: &Plan) -> (String, i32) {
     (plan.topic.clone(), plan.number)
 }
 
-/// Asks the leaders for the end of partitions, or for the first offset at a time. Where there is no answer but the end, it is left out.
+/// Asks the leaders for the end of partitions, or for the first offset at a time. Where there is no
+/// answer but the end, it is left out.
 fn ask(
     address: &KafkaAddress,
     client: &BaseConsumer<Context>,

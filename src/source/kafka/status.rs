@@ -60,8 +60,8 @@ impl Status {
         }
     }
 
-    /// Learns from statistics where the partition ends. Returns the offset before which librdkafka has put everything readable into our queue,
-    /// if it was at the end.
+    /// Learns from statistics where the partition ends. Returns the offset before which librdkafka
+    /// has put everything readable into our queue, if it was at the end.
     pub(super) fn learn(&self, statistics: &Statistics) -> Option<u64> {
         let partition: &Partition = statistics
             .topics

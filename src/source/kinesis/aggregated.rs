@@ -8,8 +8,9 @@
 //! ```
 //! Data that begins so but does not verify is a record of its own, as Amazon's library has it.
 //!
-//! When a shard is split, the producer may have packed for the old one: it sends again what does not belong to the shard where the packet arrived. Those
-//! records are left out here, or they would come twice.
+//! When a shard is split, the producer may have packed for the old one: it sends again what does
+//! not belong to the shard where the packet arrived. Those records are left out here, or they would
+//! come twice.
 
 use md5::{Digest, Md5};
 
@@ -28,7 +29,8 @@ pub struct Packed<'a> {
     pub data: &'a [u8],
 }
 
-/// The records packed in `data` that belong to the shard with the hash keys `range`; `None` when it is not packed.
+/// The records packed in `data` that belong to the shard with the hash keys `range`; `None` when it
+/// is not packed.
 pub fn unpack(data: &[u8], range: Option<HashRange>) -> Option<Vec<Packed<'_>>> {
     let packed = data.strip_prefix(&MAGIC)?;
     let (message, digest) = packed.split_at_checked(packed.len().checked_sub(DIGEST_BYTES)?)?;

@@ -11,7 +11,8 @@ use super::retry::{Backoff, Verdict, judge};
 use crate::source::SourceError;
 use crate::trouble::Troubles;
 
-/// While the source is opened, a server that does not answer is given up after so many tries; later it is waited for.
+/// While the source is opened, a server that does not answer is given up after so many tries; later
+/// it is waited for.
 const OPENING_TRIES: u32 = 5;
 
 /// How many streams an error names.
@@ -37,7 +38,8 @@ pub struct Summary {
 }
 
 impl Asking {
-    /// Asks through `client`, for the source of that name; what is asked again is noted in `troubles`.
+    /// Asks through `client`, for the source of that name; what is asked again is noted in
+    /// `troubles`.
     pub fn new(client: Client, source_name: String, troubles: Troubles) -> Self {
         Asking {
             client,

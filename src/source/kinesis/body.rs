@@ -1,8 +1,10 @@
 //! From the data of a Kinesis record to lines of a chunk.
 //!
-//! Most data is JSON text and stays as it is. The decoder unwraps a JSON *string* that holds JSON text or its base64 (what a client's own base64 becomes
-//! behind the API's mapping template); what is left to do here is base64 *without* quotes, as producers send it that encode for a client
-//! that encodes again: it gets the quotes. So nothing is decoded twice, and what is not base64 of JSON stays a dead letter as it came.
+//! Most data is JSON text and stays as it is. The decoder unwraps a JSON *string* that holds JSON
+//! text or its base64 (what a client's own base64 becomes behind the API's mapping template); what
+//! is left to do here is base64 *without* quotes, as producers send it that encode for a client
+//! that encodes again: it gets the quotes. So nothing is decoded twice, and what is not base64 of
+//! JSON stays a dead letter as it came.
 
 use super::place::Sequence;
 use crate::decode::{push_record, push_value};
@@ -28,7 +30,8 @@ pub fn push_unrouted(lines: &mut Vec<u8>, partition_key: &str, sequence: &Sequen
     push_record(lines, &line);
 }
 
-/// Whether the data looks like base64 of JSON: letters where JSON begins with a bracket or a quote. `true`, `null` and the like are no records in either reading.
+/// Whether the data looks like base64 of JSON: letters where JSON begins with a bracket or a quote.
+/// `true`, `null` and the like are no records in either reading.
 fn is_bare_base64(data: &[u8]) -> bool {
     let data = data.trim_ascii();
     let digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte);

@@ -1,14 +1,19 @@
-//! One shard's way into chunks: which of its records each stream still needs, and where each is to be read on.
+//! One shard's way into chunks: which of its records each stream still needs, and where each is to
+//! be read on.
 //!
-//! The records of a shared shard belong to several streams, each with a position of its own in this shard. A commit may hold the chunks of some streams of
-//! an answer and not those of others, so after a restart the shard is read from the earliest of the positions and every stream drops what
+//! The records of a shared shard belong to several streams, each with a position of its own in this
+//! shard. A commit may hold the chunks of some streams of an answer and not those of others, so
+//! after a restart the shard is read from the earliest of the positions and every stream drops what
 //! its own position is past.
 //!
 //! # Invariants
-//! 1. A stream's records come in the order of their sequence numbers, each once, whatever the server repeats.
-//! 2. All streams of a shard have a position before any has a record: one without position was not read at all.
-//! 3. Offsets count lines. Blank lines (offsets without record) mark the shard's end and, rarely, that an idle shard was looked at: commits keep the position
-//!    with the larger offset, so these marks are never overtaken by older ones.
+//! 1. A stream's records come in the order of their sequence numbers, each once, whatever the
+//!    server repeats.
+//! 2. All streams of a shard have a position before any has a record: one without position was not
+//!    read at all.
+//! 3. Offsets count lines. Blank lines (offsets without record) mark the shard's end and, rarely,
+//!    that an idle shard was looked at: commits keep the position with the larger offset, so these
+//!    marks are never overtaken by older ones.
 
 use bytes::Bytes;
 
@@ -75,7 +80,8 @@ struct Stream {
 }
 
 impl Cursor {
-    /// The shard `partition`, whose streams have these positions. A stream without one begins at `default`, or where the others are if that is `None`.
+    /// The shard `partition`, whose streams have these positions. A stream without one begins at
+    /// `default`, or where the others are if that is `None`.
     pub fn new(
         partition: String,
         routing: Routing,
@@ -161,7 +167,8 @@ impl Cursor {
         .collect()
     }
 
-    /// Takes in an answer of the server: these records, and that it is `behind_ms` behind what arrives at `now_ms`.
+    /// Takes in an answer of the server: these records, and that it is `behind_ms` behind what
+    /// arrives at `now_ms`.
     pub fn take(&mut self, records: &[Record<'_>], behind_ms: i64, now_ms: i64) -> Vec<Chunk> {
         let mut chunks = Vec::new();
         for record in records {
@@ -173,7 +180,8 @@ impl Cursor {
                 continue;
             }
             for stream in &mut self.streams {
-                // From the first record that arrived late enough all are wanted, even where the times go back a little. Some servers tell seconds only.
+                // From the first record that arrived late enough all are wanted, even where the
+                // times go back a little. Some servers tell seconds only.
                 if let Place::Time(ms) = stream.place
                     && record.arrival_ms.is_none_or(|arrival| arrival + 999 >= ms)
                 {
@@ -293,7 +301,8 @@ impl Cursor {
     /// Notes until when all that arrived was read.
     fn look(&mut self, records: &[Record<'_>], behind_ms: i64, now_ms: i64) {
         let arrival = records.last().and_then(|record| record.arrival_ms);
-        // Some servers always tell that nothing is behind; then the last record's time is what is certain.
+        // Some servers always tell that nothing is behind; then the last record's time is what is
+        // certain.
         let seen = match arrival {
             Some(arrival) if behind_ms == 0 => arrival,
             _ => now_ms - behind_ms.max(0),

@@ -1,7 +1,9 @@
-//! Reads a shard by SubscribeToShard: the server pushes, with 2 MB a second a shard for this consumer alone.
+//! Reads a shard by SubscribeToShard: the server pushes, with 2 MB a second a shard for this
+//! consumer alone.
 //!
-//! A subscription lasts five minutes and is then made anew behind what was read last. The consumer is registered once and stays: a restart uses it again. Each costs
-//! while it exists; `aws kinesis deregister-stream-consumer` removes it.
+//! A subscription lasts five minutes and is then made anew behind what was read last. The consumer
+//! is registered once and stays: a restart uses it again. Each costs while it exists; `aws kinesis
+//! deregister-stream-consumer` removes it.
 
 use std::time::{Duration, Instant};
 
@@ -65,11 +67,13 @@ pub async fn subscribe(reader: &mut Reader, consumer_arn: &str) -> Result<Ending
                         .map(|record| record.data().as_ref().len() + 1)
                         .sum();
                     let mut room = reader.inlet.room(bytes).await;
-                    // Children are told at the shard's end; some servers tell them before, with records to follow.
+                    // Children are told at the shard's end; some servers tell them before, with
+                    // records to follow.
                     let ends = event.continuation_sequence_number().is_empty()
                         || event.records().is_empty();
                     let last = !event.child_shards().is_empty() && ends;
-                    // Events may have waited on their way, so that only the subscription's beginning is certain to be before them.
+                    // Events may have waited on their way, so that only the subscription's
+                    // beginning is certain to be before them.
                     if let Some(ending) = reader.take(
                         event.records(),
                         event.millis_behind_latest(),
@@ -102,7 +106,8 @@ pub async fn subscribe(reader: &mut Reader, consumer_arn: &str) -> Result<Ending
     }
 }
 
-/// What an error in a subscription means: its name is not in the error's code, as it is elsewhere. Most break off this subscription only.
+/// What an error in a subscription means: its name is not in the error's code, as it is elsewhere.
+/// Most break off this subscription only.
 fn judge_event<R: std::fmt::Debug>(
     error: &SdkError<SubscribeToShardEventStreamError, R>,
 ) -> (Verdict, String) {

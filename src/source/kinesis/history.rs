@@ -1,4 +1,5 @@
-//! Random histories: records, splits, merges, reads, commits of any prefix, and restarts. Whatever happens, each stream has every record of each key once and in order.
+//! Random histories: records, splits, merges, reads, commits of any prefix, and restarts. Whatever
+//! happens, each stream has every record of each key once and in order.
 //!
 //! The server is a model; what decides is the real lineage and the real cursors.
 

@@ -6,8 +6,9 @@ use super::lineage::Known;
 use super::place::Token;
 use crate::source::{Position, position_key};
 
-/// What `positions` say of the shards of the Kinesis stream `kinesis`, whose records belong to `streams`. `latest` says that a stream without any position begins
-/// with what arrives from now on.
+/// What `positions` say of the shards of the Kinesis stream `kinesis`, whose records belong to
+/// `streams`. `latest` says that a stream without any position begins with what arrives from now
+/// on.
 pub fn known(
     positions: &BTreeMap<String, Position>,
     kinesis: &str,

@@ -1,7 +1,8 @@
-//! Which shards may be read, and from where: decided from what was listed, what was read before, and what was read to its end.
+//! Which shards may be read, and from where: decided from what was listed, what was read before,
+//! and what was read to its end.
 //!
-//! A shard that is split or merged is closed, and its keys go on in its children. To keep the order of each key, a child waits until all
-//! its parents were read to their ends:
+//! A shard that is split or merged is closed, and its keys go on in its children. To keep the order
+//! of each key, a child waits until all its parents were read to their ends:
 //! ```text
 //!            listed          all parents done          read to the end
 //!  (unknown) ------> waiting ----------------> reading ---------------> done
@@ -11,9 +12,11 @@
 //! Nothing here does I/O or knows a clock: facts go in, decisions come out.
 //!
 //! # Invariants
-//! 1. A shard is begun at most once, and only when every parent that is listed or was ever listed is done.
-//! 2. A shard that was read before goes on at its position; its children were not begun before it was done, so one with a position behind
-//!    a shard without any means that the latter was left out on purpose (`start=latest`).
+//! 1. A shard is begun at most once, and only when every parent that is listed or was ever listed
+//!    is done.
+//! 2. A shard that was read before goes on at its position; its children were not begun before it
+//!    was done, so one with a position behind a shard without any means that the latter was left
+//!    out on purpose (`start=latest`).
 //! 3. What retention took away unread is told, never skipped in silence.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -109,7 +112,8 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// A stream of which `known` was read before; `latest` says that one begins with what arrives from now on.
+    /// A stream of which `known` was read before; `latest` says that one begins with what arrives
+    /// from now on.
     pub fn new(known: BTreeMap<String, Known>, latest: bool) -> Self {
         Lineage {
             known,
@@ -177,7 +181,8 @@ impl Lineage {
         self.begin_ready()
     }
 
-    /// The shard was read as far as records were there when the source was opened, and is not read on.
+    /// The shard was read as far as records were there when the source was opened, and is not read
+    /// on.
     pub fn rested(&mut self, shard: &str) {
         if let Some(node) = self.nodes.get_mut(shard) {
             node.state = State::Resting;

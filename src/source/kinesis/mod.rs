@@ -7,18 +7,23 @@
 //!  poll | fan_out ---- cursor: which records, for which stream, as chunks ----> queue (bounded in bytes) ----> read
 //! ```
 //!
-//! A partition is a shard: `<kinesis stream>/<shard id>`, of each stream that gets records of it. Offsets count its lines; the position's token says after
-//! which sequence number to read on (`place`). What belongs to which stream: `route`. Records packed by Amazon's producer library are unpacked (`aggregated`).
+//! A partition is a shard: `<kinesis stream>/<shard id>`, of each stream that gets records of it.
+//! Offsets count its lines; the position's token says after which sequence number to read on
+//! (`place`). What belongs to which stream: `route`. Records packed by Amazon's producer library
+//! are unpacked (`aggregated`).
 //!
 //! # Unrouted records
-//! A record of a shared stream whose partition key names no stream becomes, with its key and sequence number, a dead letter of the definition's first stream. The
-//! address may say otherwise: `unrouted=skip`, or `unrouted=<stream>`.
+//! A record of a shared stream whose partition key names no stream becomes, with its key and
+//! sequence number, a dead letter of the definition's first stream. The address may say otherwise:
+//! `unrouted=skip`, or `unrouted=<stream>`.
 //!
 //! # Invariants
-//! 1. A child shard's first chunk comes behind the last one of each of its parents, so the records of a partition key keep their order. Within an epoch the
-//!    names of shards have that order, too: a child's is greater than its parents'.
+//! 1. A child shard's first chunk comes behind the last one of each of its parents, so the records
+//!    of a partition key keep their order. Within an epoch the names of shards have that order,
+//!    too: a child's is greater than its parents'.
 //! 2. A position is advanced for a record only together with, or behind, the chunk that holds it.
-//! 3. Records that retention deleted before they were read are an error, or (`on_lost_records=earliest`) a warning.
+//! 3. Records that retention deleted before they were read are an error, or
+//!    (`on_lost_records=earliest`) a warning.
 
 mod aggregated;
 mod ask;
@@ -63,7 +68,8 @@ pub struct Kinesis {
 }
 
 impl Kinesis {
-    /// Opens the streams of `address`; what is asked of the server is asked on `runtime`, and fails in `read`.
+    /// Opens the streams of `address`; what is asked of the server is asked on `runtime`, and fails
+    /// in `read`.
     pub fn open(
         address: KinesisAddress,
         opening: Opening,

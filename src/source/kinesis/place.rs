@@ -1,8 +1,9 @@
 //! Where in a shard a stream is to be read on, and how a position keeps it.
 //!
-//! The token of a position reads `<place>[;seen=<milliseconds since 1970>][;end]`. A place is a sequence number (read on *after* it),
-//! `@<milliseconds since 1970>` (what arrived then or later), or `-` (from the beginning). Up to `seen` all that had arrived was read: when retention
-//! has passed it, records may be lost. `end` says that the shard is closed and was read to its end.
+//! The token of a position reads `<place>[;seen=<milliseconds since 1970>][;end]`. A place is a
+//! sequence number (read on *after* it), `@<milliseconds since 1970>` (what arrived then or later),
+//! or `-` (from the beginning). Up to `seen` all that had arrived was read: when retention has
+//! passed it, records may be lost. `end` says that the shard is closed and was read to its end.
 
 use std::cmp::Ordering;
 use std::fmt;

@@ -1,7 +1,8 @@
 //! Reads a shard by GetRecords.
 //!
-//! The server allows 5 reads a second and 2 MB a second of a shard, for all its readers together: reads keep a pause, and back off when refused. An iterator lives
-//! five minutes; one that expired (the queue was full for long) is replaced by one behind what was read last.
+//! The server allows 5 reads a second and 2 MB a second of a shard, for all its readers together:
+//! reads keep a pause, and back off when refused. An iterator lives five minutes; one that expired
+//! (the queue was full for long) is replaced by one behind what was read last.
 
 use std::time::Instant;
 
@@ -71,7 +72,8 @@ pub async fn poll(reader: &mut Reader) -> Result<Ending, SourceError> {
                         iterator = Some(current);
                         reader.wait(&why).await;
                     }
-                    // A server may refuse an old iterator as no iterator; one that is refused when it is new is asked for again with pauses, then given up.
+                    // A server may refuse an old iterator as no iterator; one that is refused when
+                    // it is new is asked for again with pauses, then given up.
                     Verdict::Renew | Verdict::Refused if reader.backoff.tries() < 5 => {
                         reader.wait(&why).await
                     }

@@ -1,4 +1,5 @@
-//! The queue between the tasks that fetch and the source that hands out, bounded in bytes over all shards.
+//! The queue between the tasks that fetch and the source that hands out, bounded in bytes over all
+//! shards.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -70,8 +71,9 @@ impl Inlet {
             .ok()
     }
 
-    /// Puts chunks into the queue, in the room that was made for them. More bytes than that are let in (an answer cannot be asked back), and count as far as they
-    /// fit: so no task waits for room while it holds some.
+    /// Puts chunks into the queue, in the room that was made for them. More bytes than that are let
+    /// in (an answer cannot be asked back), and count as far as they fit: so no task waits for room
+    /// while it holds some.
     pub fn put(&self, chunks: Vec<Chunk>, room: &mut Option<OwnedSemaphorePermit>) {
         for chunk in chunks {
             let taken = room.as_mut().and_then(|room| {

@@ -169,7 +169,8 @@ impl Reader {
     /// Waits after an error that may pass.
     pub async fn wait(&mut self, why: &str) {
         let pause = self.backoff.pause();
-        // Being throttled now and then is normal; said at the fifth time in a row, and seldom after that.
+        // Being throttled now and then is normal; said at the fifth time in a row, and seldom after
+        // that.
         if self.backoff.tries() >= 5 {
             self.trying.failed(Instant::now(), why);
         }
@@ -215,10 +216,13 @@ impl Reader {
     }
 }
 
-/// Whether an answer shows that all was read that was there when the source was opened. `arrival` is when its last record arrived, if it has any.
+/// Whether an answer shows that all was read that was there when the source was opened. `arrival`
+/// is when its last record arrived, if it has any.
 ///
-/// The server says by its own clock how far the answer is behind. Being less behind than we are open, it is past the opening. A server that always says 0 is believed
-/// once it has nothing more, or only what arrived since. Such servers exist, whose arrivals are moreover up to two seconds in the future when a shard is new.
+/// The server says by its own clock how far the answer is behind. Being less behind than we are
+/// open, it is past the opening. A server that always says 0 is believed once it has nothing more,
+/// or only what arrived since. Such servers exist, whose arrivals are moreover up to two seconds in
+/// the future when a shard is new.
 fn reached(opened: Opened, asked: Instant, behind_ms: i64, arrival: Option<i64>) -> bool {
     const INEXACT_MS: i64 = 1_000;
     const CLOCKS_DIFFER_MS: i64 = 5_000;

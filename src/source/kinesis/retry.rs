@@ -107,7 +107,8 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-/// Pauses that grow up to ten seconds, each drawn at random below its bound, so that readers that were refused together do not come back together.
+/// Pauses that grow up to ten seconds, each drawn at random below its bound, so that readers that
+/// were refused together do not come back together.
 #[derive(Debug)]
 pub struct Backoff {
     tries: u32,

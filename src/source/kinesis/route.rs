@@ -1,7 +1,9 @@
 //! Which stream of the dataflow a Kinesis record belongs to.
 //!
-//! A Kinesis stream whose name is a stream's name, or ends in one behind `-`, `.` or `_` (`streaming-0a1b-pin`), holds that stream's records whatever
-//! their partition keys. Any other is shared: there the partition key tells, by the same rule (`0a1b_pin`, `pin`). What tells nothing is *unrouted*.
+//! A Kinesis stream whose name is a stream's name, or ends in one behind `-`, `.` or `_`
+//! (`streaming-0a1b-pin`), holds that stream's records whatever their partition keys. Any other is
+//! shared: there the partition key tells, by the same rule (`0a1b_pin`, `pin`). What tells nothing
+//! is *unrouted*.
 
 use crate::kinesis::{StreamChoice, Unrouted};
 
@@ -42,7 +44,8 @@ pub enum Route {
 }
 
 impl Routing {
-    /// The routing of the Kinesis stream `kinesis`, found by `choice`. `None`: a pattern matched a name that tells no stream.
+    /// The routing of the Kinesis stream `kinesis`, found by `choice`. `None`: a pattern matched a
+    /// name that tells no stream.
     pub fn of(
         kinesis: &str,
         choice: &StreamChoice,

@@ -1,6 +1,7 @@
 //! Finds streams and shards, and lets each shard be read when its turn has come.
 //!
-//! One process reads all shards of a Kinesis stream: only who read the parents to their ends knows when a child may begin.
+//! One process reads all shards of a Kinesis stream: only who read the parents to their ends knows
+//! when a child may begin.
 //!
 //! ```text
 //!  list streams, list shards ---> Lineage ---> begin: a task that polls or subscribes ---> queue
@@ -40,7 +41,8 @@ pub struct Watch {
     opening: Opening,
     inlet: Inlet,
     opened: Opened,
-    /// Until when streams had been read when this lake was last read; what was created later is read from its beginning.
+    /// Until when streams had been read when this lake was last read; what was created later is
+    /// read from its beginning.
     reference_ms: i64,
     streams: BTreeMap<String, Watched>,
     /// Streams that other processes read.

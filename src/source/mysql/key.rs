@@ -1,9 +1,11 @@
 //! The column that a table is cut into pages by.
 //!
-//! Without one being given it is, in this order: the primary key, a unique key without nulls, the first column of any other index, a column named
-//! `index`, `ind` or `id`. The first two only if they are a single column; of more columns the first is taken like that of any other index.
+//! Without one being given it is, in this order: the primary key, a unique key without nulls, the
+//! first column of any other index, a column named `index`, `ind` or `id`. The first two only if
+//! they are a single column; of more columns the first is taken like that of any other index.
 //!
-//! Where several rows may have the same key, it must be a number or a time: of text the server decides what is the same, by rules of its own.
+//! Where several rows may have the same key, it must be a number or a time: of text the server
+//! decides what is the same, by rules of its own.
 
 use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, Value};

@@ -1,18 +1,22 @@
 //! Tables of MySQL or MariaDB as bounded streams: `mysql://user@host:3306/database`.
 //!
-//! Every stream is a table, and the table is its only partition; its rows become JSON objects (`crate::mysql`). The tables are read in turn, in pages
-//! that are cut by a key, all in one transaction: what is read is the database at one moment. A position is the number of rows read and, as its token,
-//! the key of the last one; a later run reads on behind it, in the database as it is then.
+//! Every stream is a table, and the table is its only partition; its rows become JSON objects
+//! (`crate::mysql`). The tables are read in turn, in pages that are cut by a key, all in one
+//! transaction: what is read is the database at one moment. A position is the number of rows read
+//! and, as its token, the key of the last one; a later run reads on behind it, in the database as
+//! it is then.
 //!
 //! # Options of the address
-//! * `<stream>=<table>`: the table of a stream. Without it `pin` is `pinterest_data`, `geo` is `geolocation_data`, `user` is `user_data`, and any other stream
-//!   the table of its name.
+//! * `<stream>=<table>`: the table of a stream. Without it `pin` is `pinterest_data`, `geo` is
+//!   `geolocation_data`, `user` is `user_data`, and any other stream the table of its name.
 //! * `<stream>.key=<column>`: the column that pages are cut by; see `key` for what it is without.
 //! * `page_rows=<n>`: rows that are asked for at once.
-//! * `tls=on`, `ca=<PEM file>`: TLS, with the certificate authorities that everyone trusts, or those of the file.
+//! * `tls=on`, `ca=<PEM file>`: TLS, with the certificate authorities that everyone trusts, or
+//!   those of the file.
 //!
 //! # Invariants
-//! 1. Rows of a table come in the order of the key, and a chunk never ends among rows of the same key.
+//! 1. Rows of a table come in the order of the key, and a chunk never ends among rows of the same
+//!    key.
 //! 2. What waits to be read stays within the budget, and one page of the server's answer.
 
 mod key;

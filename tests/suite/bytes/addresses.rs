@@ -75,7 +75,8 @@ impl Address {
         Ok(())
     }
 
-    /// Whether the secret still is where a secret belongs: before an `@`, or the value of an option.
+    /// Whether the secret still is where a secret belongs: before an `@`, or the value of an
+    /// option.
     fn has_secret(&self) -> bool {
         let address = &self.address;
         let Some(at) = address.find(SECRET) else {

@@ -1,7 +1,7 @@
 //! HTTP requests: as clients send them, as careless ones do, and as nobody should.
 //!
-//! A request is *whole* if nothing was done to its bytes, whatever it asks for: then it has an answer
-//! that says what is wrong with it, if anything is.
+//! A request is *whole* if nothing was done to its bytes, whatever it asks for: then it has an
+//! answer that says what is wrong with it, if anything is.
 
 use super::damage::{NUMBERS, damage};
 use crate::support::seed::Chance;

@@ -312,7 +312,8 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
 
-    /// Whatever happens to the files of a folder: every record is read once, or an error names the file.
+    /// Whatever happens to the files of a folder: every record is read once, or an error names the
+    /// file.
     #[test]
     fn every_record_is_read_once_or_an_error_names_the_file(
         steps in steps(),

@@ -1,4 +1,5 @@
-//! The Kafka source against a real Apache Kafka (see `support/kafka_server.rs`), and with records of a client that is not ours.
+//! The Kafka source against a real Apache Kafka (see `support/kafka_server.rs`), and with records
+//! of a client that is not ours.
 
 mod cluster;
 mod pipeline;

@@ -1,4 +1,5 @@
-//! The whole program on real Kafka: the emulator posts, pinflow reads and is killed at random, and every record is in the tables once.
+//! The whole program on real Kafka: the emulator posts, pinflow reads and is killed at random, and
+//! every record is in the tables once.
 //!
 //! `PINFLOW_KAFKA_POSTS=333334` sends a million records instead of some ten thousand.
 

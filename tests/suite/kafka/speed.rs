@@ -7,7 +7,8 @@ use rdkafka::producer::{BaseRecord, Producer};
 
 use super::*;
 
-/// How fast the source alone is, and what it keeps when nobody reads. Run with `--ignored --nocapture`.
+/// How fast the source alone is, and what it keeps when nobody reads. Run with `--ignored
+/// --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn throughput() {

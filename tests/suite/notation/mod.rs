@@ -1,7 +1,7 @@
 //! The operators by example: which rows come (`+`) and go (`-`) at each epoch.
 //!
-//! The input names a table and its values, as JSON, one record a line; a line `--` ends an epoch. The tables are those of
-//! [`TABLES`]. `@0` is what a view holds before anything has arrived.
+//! The input names a table and its values, as JSON, one record a line; a line `--` ends an epoch.
+//! The tables are those of [`TABLES`]. `@0` is what a view holds before anything has arrived.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -22,7 +22,8 @@ mod subqueries;
 mod tables;
 mod views;
 
-/// The streams and tables of all examples: `a`, `b` and `f` share a primary key, and so do `c` and `e`, theirs of two columns.
+/// The streams and tables of all examples: `a`, `b` and `f` share a primary key, and so do `c` and
+/// `e`, theirs of two columns.
 const TABLES: &str = "
 CREATE EXTERNAL TABLE a_raw (k BIGINT, g TEXT, n BIGINT, d DOUBLE, b BOOLEAN, t TEXT) STORED AS JSON LOCATION 'a';
 CREATE EXTERNAL TABLE b_raw (k BIGINT, g TEXT, m BIGINT, s TEXT) STORED AS JSON LOCATION 'b';

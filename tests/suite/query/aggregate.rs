@@ -1,7 +1,7 @@
 //! Calls of aggregates.
 //!
-//! Fractions are such that ranks are whole in both engines' arithmetic, and what is ordered is ordered completely: where SQL leaves the
-//! answer to the engine, there is nothing to compare.
+//! Fractions are such that ranks are whole in both engines' arithmetic, and what is ordered is
+//! ordered completely: where SQL leaves the answer to the engine, there is nothing to compare.
 
 use super::expression::{Item, value};
 use super::guard;

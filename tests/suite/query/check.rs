@@ -1,7 +1,9 @@
-//! A case in this process: pinflow's views at every epoch against DataFusion, and against DuckDB, which has the last word.
+//! A case in this process: pinflow's views at every epoch against DataFusion, and against DuckDB,
+//! which has the last word.
 //!
-//! DataFusion is asked at every epoch. It shares pinflow's planner, and with it mistakes that pinflow may have repaired, so a difference is only a
-//! doubt. DuckDB is asked at the last epoch for all views, and at those where there are doubts.
+//! DataFusion is asked at every epoch. It shares pinflow's planner, and with it mistakes that
+//! pinflow may have repaired, so a difference is only a doubt. DuckDB is asked at the last epoch
+//! for all views, and at those where there are doubts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -201,7 +203,8 @@ type Tables = Vec<Vec<RecordBatch>>;
 /// What DuckDB says of each view at each epoch.
 type Judgements = BTreeMap<(usize, String), Result<Answer, String>>;
 
-/// The tables at all epochs, the views at `epochs`, and the views of which rows fail at any epoch, by DuckDB.
+/// The tables at all epochs, the views at `epochs`, and the views of which rows fail at any epoch,
+/// by DuckDB.
 fn asked(
     case: &Case,
     judge: &mut DuckDb,
@@ -284,7 +287,8 @@ fn wanted(answer: duckdb::Answer) -> Result<RecordBatch, String> {
     answer.map(|rows| rows.expect("it was asked for rows"))
 }
 
-/// The views for which DataFusion has another answer or none: at which epoch first, and what differs.
+/// The views for which DataFusion has another answer or none: at which epoch first, and what
+/// differs.
 fn doubts(
     case: &Case,
     definition: &Definition,

@@ -1,6 +1,7 @@
 //! DuckDB as a judge: an engine that shares no parser, planner or operator with pinflow.
 //!
-//! It runs in a Python process that lives as long as the test, and is installed from PyPI at the first run.
+//! It runs in a Python process that lives as long as the test, and is installed from PyPI at the
+//! first run.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -19,7 +20,8 @@ pub struct DuckDb {
     stdout: BufReader<ChildStdout>,
 }
 
-/// A statement, and a query whose answer is wanted then. `DELTA path` asks for the rows of a Delta table.
+/// A statement, and a query whose answer is wanted then. `DELTA path` asks for the rows of a Delta
+/// table.
 pub type Step = (String, Option<String>);
 
 /// The rows that a step asked for, if it asked, or why there are none.

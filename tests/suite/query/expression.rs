@@ -1,7 +1,8 @@
 //! Expressions of a given type over the columns of a relation.
 //!
-//! `÷` is the division of whole numbers, which `print` writes as each engine has it. Text is never made of
-//! doubles, dates or times, nor whole numbers of doubles: engines format and round as they please.
+//! `÷` is the division of whole numbers, which `print` writes as each engine has it. Text is never
+//! made of doubles, dates or times, nor whole numbers of doubles: engines format and round as they
+//! please.
 
 use super::guard;
 use super::schema::Type;

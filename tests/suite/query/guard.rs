@@ -1,7 +1,8 @@
 //! Conditions, among them those that keep a neighbour from failing.
 //!
-//! People write `n <> 0 AND 10 / n > 1`. Every expression here that fails for some values stands behind a condition that is
-//! false or null for them, so no row may be lost for it in any engine that reads SQL as they mean it.
+//! People write `n <> 0 AND 10 / n > 1`. Every expression here that fails for some values stands
+//! behind a condition that is false or null for them, so no row may be lost for it in any engine
+//! that reads SQL as they mean it.
 
 use super::expression::{literal, value};
 use super::open;
@@ -75,7 +76,8 @@ pub fn guarded(writer: &mut Writer, scope: &Relation) -> Option<Guarded> {
     Some(Guarded { guard, value })
 }
 
-/// What a filter that stands below makes true of the columns: the condition, and the columns with what is known of them then.
+/// What a filter that stands below makes true of the columns: the condition, and the columns with
+/// what is known of them then.
 pub fn established(writer: &mut Writer, scope: &Relation) -> Option<(String, Vec<Column>)> {
     let fits = |column: &Column| column.of.is_whole() || column.facts.codes;
     let chosen = scope.pick(&mut writer.tape, fits)?;

@@ -1,4 +1,5 @@
-//! Random records by epoch: new rows, changed rows, exact copies, deletions, and records that cannot be read.
+//! Random records by epoch: new rows, changed rows, exact copies, deletions, and records that
+//! cannot be read.
 
 use std::fmt::Write;
 
@@ -83,7 +84,8 @@ fn record(tape: &mut Tape, tables: &[Table]) -> Record {
             let fits = fields[at].spelling.broken().map(|value| (at, value));
             let (at, value) = fits.unwrap_or((0, Value::Null));
             values[at] = value;
-            // A record without a key may be dropped by the table's WHERE before its key is looked at.
+            // A record without a key may be dropped by the table's WHERE before its key is looked
+            // at.
             let dropped = tables[table].condition.is_some() || is_shared;
             if at < tables[table].key && dropped {
                 Fate::Torn

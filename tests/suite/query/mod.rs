@@ -1,10 +1,13 @@
 //! Random dataflow files over random histories, against engines that are not ours.
 //!
-//! The grammar is in small files that read like one: `schema` and `values` (streams, tables, what is sent), `views`, `select`, `relation`, `filter`,
-//! `expression`, `guard`, `failing`, `naming` and `aggregate` (queries), `history` (records). What it can say is what people write; what pinflow refuses of it is
-//! left out and counted, so that a test that compares nothing fails. `print` writes one text for two engines, `check` compares in this process.
+//! The grammar is in small files that read like one: `schema` and `values` (streams, tables, what
+//! is sent), `views`, `select`, `relation`, `filter`, `expression`, `guard`, `failing`, `naming`
+//! and `aggregate` (queries), `history` (records). What it can say is what people write; what
+//! pinflow refuses of it is left out and counted, so that a test that compares nothing fails.
+//! `print` writes one text for two engines, `check` compares in this process.
 //!
-//! `PINFLOW_CASES` says how many files are tried and `PINFLOW_SEED` which (`tests/support/seed.rs`).
+//! `PINFLOW_CASES` says how many files are tried and `PINFLOW_SEED` which
+//! (`tests/support/seed.rs`).
 
 mod aggregate;
 pub mod case;
@@ -63,7 +66,8 @@ fn any_view_survives_files_kills_and_restarts() {
     );
 }
 
-/// Checks `count` cases, or those that the environment asks for, and shrinks those that fail by trying smaller ones so many times.
+/// Checks `count` cases, or those that the environment asks for, and shrinks those that fail by
+/// trying smaller ones so many times.
 fn search(
     test: &str,
     count: u64,

@@ -1,6 +1,8 @@
-//! What is known to be wrong still, and is not written or not compared until it is mended: each line goes with its defect.
+//! What is known to be wrong still, and is not written or not compared until it is mended: each
+//! line goes with its defect.
 
-/// A condition that keeps its neighbour from failing, by AND, OR, FILTER, HAVING, ON, or from below.
+/// A condition that keeps its neighbour from failing, by AND, OR, FILTER, HAVING, ON, or from
+/// below.
 pub const GUARDS: bool = true;
 /// Names of columns that a view only renames.
 pub const NAMES: bool = true;

@@ -1,7 +1,9 @@
-//! A case through the real path: files, processes that are killed or end by themselves, a lake, HTTP, and a reader of Delta that is not ours.
+//! A case through the real path: files, processes that are killed or end by themselves, a lake,
+//! HTTP, and a reader of Delta that is not ours.
 //!
-//! The records come in pieces. For each piece the program is started with another number of workers and processes, and killed at some moment, or
-//! runs to its end. The last piece comes while it runs; then its views over HTTP, and its tables and views in the lake, must be DuckDB's.
+//! The records come in pieces. For each piece the program is started with another number of workers
+//! and processes, and killed at some moment, or runs to its end. The last piece comes while it
+//! runs; then its views over HTTP, and its tables and views in the lake, must be DuckDB's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -91,7 +93,8 @@ fn compare(case: &Case, seed: u64, judge: &mut DuckDb) -> Result<Tally, String> 
     })
 }
 
-/// What each table and view must hold at the end, by its folder in the lake. Views that DuckDB has no answer for are left out.
+/// What each table and view must hold at the end, by its folder in the lake. Views that DuckDB has
+/// no answer for are left out.
 fn expected(case: &Case, judge: &mut DuckDb) -> Result<Vec<(String, Answer)>, String> {
     let sent = print::sent(&case.tables, &case.history);
     let mut steps: Vec<Step> = sent

@@ -1,12 +1,14 @@
 //! One text for two engines: how the SQL of the grammar is written for pinflow and for DuckDB.
 //!
-//! What is settled here or in `duckdb.py` hides a kind of mistake, so there is as little as can be, and each has its reason:
+//! What is settled here or in `duckdb.py` hides a kind of mistake, so there is as little as can be,
+//! and each has its reason:
 //!
-//! * what stands in `⟨ ⟩` is for DuckDB alone: names that pinflow gives by itself, and which rows are left out
-//!   because an expression fails on them;
+//! * what stands in `⟨ ⟩` is for DuckDB alone: names that pinflow gives by itself, and which rows
+//!   are left out because an expression fails on them;
 //! * `÷` is `/` for pinflow and `//` for DuckDB, where `/` makes doubles of whole numbers;
-//! * CAST is TRY_CAST for DuckDB, which evaluates both sides of AND in the order it likes, and so fails behind guards.
-//!   pinflow must not report a fault for these views, so a cast that it lost would still be seen.
+//! * CAST is TRY_CAST for DuckDB, which evaluates both sides of AND in the order it likes, and so
+//!   fails behind guards. pinflow must not report a fault for these views, so a cast that it lost
+//!   would still be seen.
 
 use std::fmt::Write;
 
@@ -69,7 +71,8 @@ pub fn file(tables: &[Table], views: &[View]) -> String {
     ours(&text)
 }
 
-/// What DuckDB must do before it can make the tables of an epoch: it gets all records, and cleans them.
+/// What DuckDB must do before it can make the tables of an epoch: it gets all records, and cleans
+/// them.
 pub fn sent(tables: &[Table], history: &History) -> Vec<String> {
     let mut statements = Vec::new();
     for (number, table) in tables.iter().enumerate() {
@@ -156,7 +159,8 @@ fn items(table: &Table) -> String {
     listed(items)
 }
 
-/// A value, quoted, so that no literal is read with a type of its own (`-0.0` would be a decimal without a sign).
+/// A value, quoted, so that no literal is read with a type of its own (`-0.0` would be a decimal
+/// without a sign).
 fn constant(value: &Value) -> String {
     match value {
         Value::Null => "NULL".to_owned(),

@@ -33,7 +33,8 @@ impl Type {
         matches!(self, Type::Numbers | Type::Texts)
     }
 
-    /// Whether values are equal in every engine if and only if they are the same, which a join needs.
+    /// Whether values are equal in every engine if and only if they are the same, which a join
+    /// needs.
     pub fn joins(self) -> bool {
         !self.is_list() && self != Type::Bytea
     }
@@ -73,7 +74,8 @@ pub struct Table {
 
 const TABLES: [&str; 5] = ["a", "b", "user", "Orders", "Order-Items"];
 
-/// Names of columns. Those of one name are spelled in one way in all tables of a file, so that tables can be joined on them.
+/// Names of columns. Those of one name are spelled in one way in all tables of a file, so that
+/// tables can be joined on them.
 const COLUMNS: [(&str, &[Spelling]); 14] = [
     ("g", &[Spelling::Text, Spelling::Code]),
     (

@@ -36,7 +36,8 @@ pub struct Relation {
     pub columns: Vec<Column>,
 }
 
-/// What a query returns: its text, and its columns as a relation above it sees them (`sql` is the bare name).
+/// What a query returns: its text, and its columns as a relation above it sees them (`sql` is the
+/// bare name).
 #[derive(Clone, Debug)]
 pub struct Query {
     pub sql: String,
@@ -79,7 +80,8 @@ impl<'a> Writer<'a> {
         format!("r{}", self.aliases)
     }
 
-    /// A relation that has a name of its own: a table or an earlier view, under its name or an alias.
+    /// A relation that has a name of its own: a table or an earlier view, under its name or an
+    /// alias.
     pub fn named(&mut self, name: &str, columns: Vec<Column>) -> Relation {
         let quoted = ident(name);
         let (from, alias) = if self.tape.rarely(3) && self.bare.insert(name.to_owned()) {
@@ -148,7 +150,8 @@ impl Relation {
         tape.one(&self.columns).clone()
     }
 
-    /// The same where outer joins may have put nulls, or rows were dropped: facts about values hold on.
+    /// The same where outer joins may have put nulls, or rows were dropped: facts about values hold
+    /// on.
     pub fn names(&self) -> BTreeSet<&str> {
         self.columns
             .iter()

@@ -48,7 +48,8 @@ pub fn list(writer: &mut Writer, items: Vec<Item>) -> List {
         columns: Vec::new(),
     };
     for (at, item) in items.into_iter().enumerate() {
-        // Most columns keep their names. Letters count, whatever their case: not all engines tell `A` from `a`.
+        // Most columns keep their names. Letters count, whatever their case: not all engines tell
+        // `A` from `a`.
         let own = item.column.as_ref().map(|column| column.name.clone());
         let own = own.filter(|name| !names.contains(&name.to_lowercase()));
         let name = match own {
@@ -172,7 +173,8 @@ fn star(writer: &mut Writer) -> Query {
     });
     let columns: Vec<Column> = columns.collect();
     let all = format!("SELECT * FROM {}{condition}", scope.from);
-    // Where a merged column stands in a list of all, pinflow and PostgreSQL do not agree (docs/sql.md).
+    // Where a merged column stands in a list of all, pinflow and PostgreSQL do not agree
+    // (docs/sql.md).
     let merged = scope.from.contains(" USING ") || scope.from.contains(" NATURAL ");
     let sql = if merged {
         let names: Vec<&str> = columns.iter().map(|column| column.sql.as_str()).collect();

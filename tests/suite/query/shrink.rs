@@ -50,7 +50,8 @@ impl Shrinking<'_, '_> {
         }
     }
 
-    /// Leaves the view that fails and what it reads; if it is not known which fails, any that can be.
+    /// Leaves the view that fails and what it reads; if it is not known which fails, any that can
+    /// be.
     fn drop_views(&mut self) {
         if let Some(view) = self.failure.view {
             let closure = self.case.closure(view);

@@ -13,7 +13,8 @@ pub enum Spelling {
     /// One of few texts, never null.
     KeyText,
     Whole(&'static str),
-    /// A multiple of a quarter, or a zero of either sign: sums and means of them are exact in any order.
+    /// A multiple of a quarter, or a zero of either sign: sums and means of them are exact in any
+    /// order.
     Double(&'static str),
     /// The same as text, with infinities and NaN.
     DoubleText,

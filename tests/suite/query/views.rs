@@ -15,7 +15,8 @@ pub struct View {
     listed: bool,
     pub name: String,
     pub materialized: bool,
-    /// A query for the number of rows that are left out of it because an expression fails, if one can.
+    /// A query for the number of rows that are left out of it because an expression fails, if one
+    /// can.
     pub failing: Option<String>,
     pub sql: String,
     pub columns: Vec<Column>,

@@ -1,5 +1,5 @@
-//! Every target against a server in this process that fails at random: what is acknowledged is there once, what is there was
-//! acknowledged, and the records of a key are in their order.
+//! Every target against a server in this process that fails at random: what is acknowledged is
+//! there once, what is there was acknowledged, and the records of a key are in their order.
 
 mod gateway;
 mod kafka;
@@ -17,7 +17,8 @@ use crate::emulator::pace::WallClock;
 use crate::emulator::posted::Posted;
 use crate::emulator::{EmulateArgs, Emulator, EmulatorError, Stream};
 
-/// Records of each stream and key, with what is not ASCII escaped, in the order in which they arrived.
+/// Records of each stream and key, with what is not ASCII escaped, in the order in which they
+/// arrived.
 type Arrived = BTreeMap<(&'static str, u64), Vec<String>>;
 
 #[derive(clap::Parser)]
@@ -38,7 +39,8 @@ fn emulate(arguments: &str) -> Result<Posted, EmulatorError> {
     emulate_until(arguments, |_| 0)
 }
 
-/// The same, interrupted as often as `interrupts` says for the records that were acknowledged so far.
+/// The same, interrupted as often as `interrupts` says for the records that were acknowledged so
+/// far.
 fn emulate_until(
     arguments: &str,
     interrupts: impl Fn(u64) -> usize,

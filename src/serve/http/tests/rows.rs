@@ -1,4 +1,5 @@
-//! Views and their list: in every format, some rows or all, and what is said of requests that cannot be met.
+//! Views and their list: in every format, some rows or all, and what is said of requests that
+//! cannot be met.
 
 use arrow::ipc::reader::StreamReader;
 use expect_test::expect;

@@ -1,4 +1,5 @@
-//! Reads files of this machine: small ones whole, many in one go and several goes at once; large ones block by block, in turn.
+//! Reads files of this machine: small ones whole, many in one go and several goes at once; large
+//! ones block by block, in turn.
 
 use std::fs::File;
 use std::io;
@@ -152,7 +153,8 @@ async fn read_one(
     Ok((look.size, place))
 }
 
-/// Begins a file in the assembler, unless it lost something that was read, or there is nothing to read.
+/// Begins a file in the assembler, unless it lost something that was read, or there is nothing to
+/// read.
 fn begin(
     shared: &Shared,
     job: &Job,

@@ -1,4 +1,5 @@
-//! Reads objects of a bucket: the next blocks, and the next small objects, are fetched several at once while earlier ones are handed on.
+//! Reads objects of a bucket: the next blocks, and the next small objects, are fetched several at
+//! once while earlier ones are handed on.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +14,8 @@ use super::super::shared::Shared;
 use super::{Done, Job};
 use crate::source::SourceError;
 
-/// Requests to a bucket that are under way at once for one partition. Small objects take a round trip each, and hardly anything else.
+/// Requests to a bucket that are under way at once for one partition. Small objects take a round
+/// trip each, and hardly anything else.
 const REQUESTS: usize = 64;
 
 /// Part of an object.
@@ -47,7 +49,8 @@ pub(super) async fn feed(
             (!std::mem::replace(&mut ended, last)).then_some(part)
         })
     });
-    // Budget is taken in the order of the parts, so that the first to be handed on never waits for later ones.
+    // Budget is taken in the order of the parts, so that the first to be handed on never waits for
+    // later ones.
     let (budget, store) = (Arc::clone(shared), Arc::clone(shared));
     let files = Arc::clone(&jobs);
     let fetches = stream::iter(parts)

@@ -1,7 +1,7 @@
 //! Whether a folder of this machine must be listed again.
 //!
-//! The time of a folder tells when a name in it came or went. Times of file systems tick coarsely, so a time that is fresh says nothing: names may still
-//! come within the same tick.
+//! The time of a folder tells when a name in it came or went. Times of file systems tick coarsely,
+//! so a time that is fresh says nothing: names may still come within the same tick.
 
 use std::time::{Instant, SystemTime};
 

@@ -1,8 +1,10 @@
 //! What the next file of a large folder is called.
 //!
-//! Listing a folder of a million files takes a second; asking for one name takes a microsecond. The S3 sink connector, the archive and the gateway's log
-//! name files by the offset of the first record, so the name of the next file follows from the last one and the number of its records, and no other file can sort
-//! between the two. Of other names nothing is guessed: files would be read before others that sort before them.
+//! Listing a folder of a million files takes a second; asking for one name takes a microsecond. The
+//! S3 sink connector, the archive and the gateway's log name files by the offset of the first
+//! record, so the name of the next file follows from the last one and the number of its records,
+//! and no other file can sort between the two. Of other names nothing is guessed: files would be
+//! read before others that sort before them.
 
 use std::io;
 use std::path::Path;
@@ -10,7 +12,8 @@ use std::path::Path;
 /// A file that is larger is not read to count its records.
 const COUNTED_BYTES: u64 = 128 << 20;
 
-/// The name that comes next after `<topic>+<partition>+<offset, 10 digits>.json`, in which `records` records are.
+/// The name that comes next after `<topic>+<partition>+<offset, 10 digits>.json`, in which
+/// `records` records are.
 pub(super) fn next_name(name: &str, records: u64) -> Option<String> {
     let (begin, offset) = name.strip_suffix(".json")?.rsplit_once('+')?;
     let (topic, partition) = begin.rsplit_once('+')?;

@@ -1,19 +1,26 @@
 //! Follows a folder whose files are one partition, in the order of their names.
 //!
-//! A pass lists what sorts from the recent files on, reads what is new, and reads on in recent files that changed. What is kept is how far the last
-//! files were read, and how many there are before them, never all names; a long backlog of names is taken in portions.
+//! A pass lists what sorts from the recent files on, reads what is new, and reads on in recent
+//! files that changed. What is kept is how far the last files were read, and how many there are
+//! before them, never all names; a long backlog of names is taken in portions.
 //!
 //! # What a pass costs
-//! * A folder of this machine: two looks at file times as long as nothing changes, and every second one at each recent file. A change costs reading the
-//!   folder's names; where that takes long it is done less often, and in between the next file is found by its name, where that can be known.
-//! * A bucket: one request, for what sorts from the first recent file on. A folder that fits into one request is listed whole.
+//! * A folder of this machine: two looks at file times as long as nothing changes, and every second
+//!   one at each recent file. A change costs reading the folder's names; where that takes long it
+//!   is done less often, and in between the next file is found by its name, where that can be
+//!   known.
+//! * A bucket: one request, for what sorts from the first recent file on. A folder that fits into
+//!   one request is listed whole.
 //!
 //! # Invariants
-//! 1. A file is read once it is named; writers rename complete files into place. What is appended to a recent file is read too, and half a record at the end of a
-//!    file that is not the last is waited for, for a moment.
-//! 2. Before anything more of a file is read, what was read of it is looked for: a file that was written anew or cut is an error.
-//! 3. New files sort behind those that were read. One that does not is an error, never a silent gap. The files before the recent ones are
-//!    counted whenever that is free, and from time to time with their bytes: one that grew is an error too.
+//! 1. A file is read once it is named; writers rename complete files into place. What is appended
+//!    to a recent file is read too, and half a record at the end of a file that is not the last is
+//!    waited for, for a moment.
+//! 2. Before anything more of a file is read, what was read of it is looked for: a file that was
+//!    written anew or cut is an error.
+//! 3. New files sort behind those that were read. One that does not is an error, never a silent
+//!    gap. The files before the recent ones are counted whenever that is free, and from time to
+//!    time with their bytes: one that grew is an error too.
 
 mod changes;
 mod guess;
@@ -45,7 +52,8 @@ const LIST_SHARE: u32 = 20;
 /// How often recent files are looked at when nothing else happens.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Follows `folder` (a path in the store) as `partition` of `stream`; ends when a bounded source has read it.
+/// Follows `folder` (a path in the store) as `partition` of `stream`; ends when a bounded source
+/// has read it.
 pub(super) async fn follow(
     shared: Arc<Shared>,
     stream: usize,
@@ -200,7 +208,8 @@ impl Follower {
             .is_none_or(|(at, took)| self.unfinished || now > at + took * LIST_SHARE)
     }
 
-    /// The last file alone, as a listing, or from time to time all recent ones: they may have grown.
+    /// The last file alone, as a listing, or from time to time all recent ones: they may have
+    /// grown.
     fn recent_files(&mut self, now: Instant) -> Listing {
         let is_due = self.looked.is_none_or(|at| now - at >= LOOK_EVERY);
         if is_due {

@@ -1,7 +1,8 @@
 //! Whether new files sort behind those that were read.
 //!
-//! Nothing is kept of the names before the recent ones but their number: files that are more than that are latecomers. Fewer are there when
-//! files were deleted. While none is, their bytes must be what they were.
+//! Nothing is kept of the names before the recent ones but their number: files that are more than
+//! that are latecomers. Fewer are there when files were deleted. While none is, their bytes must be
+//! what they were.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,7 +45,8 @@ impl Follower {
         self.compare(self.present, before).await?;
         let present = &mut self.present;
         if before.files < present.files {
-            // Files that were read may be deleted: what is left of them is only known when it was looked at.
+            // Files that were read may be deleted: what is left of them is only known when it was
+            // looked at.
             *present = before;
         } else if present.bytes.is_none() {
             present.bytes = before.bytes;
@@ -64,7 +66,8 @@ impl Follower {
         }
     }
 
-    /// From time to time, and first of all, adds up the bytes of the files of this machine before the recent ones.
+    /// From time to time, and first of all, adds up the bytes of the files of this machine before
+    /// the recent ones.
     pub(super) async fn audit(&mut self) -> Result<(), SourceError> {
         let is_due = self
             .audit
@@ -153,7 +156,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Names the newest file before the recent ones: it came late, or the bytes of all are others than were read.
+    /// Names the newest file before the recent ones: it came late, or the bytes of all are others
+    /// than were read.
     async fn out_of_order(&self, bytes: Option<(u64, u64)>) -> SourceError {
         let last = self.count.as_ref().map_or("", |count| &count.of);
         let first = last.max(self.trail.first()).to_owned();

@@ -1,8 +1,8 @@
 //! What is to be read next: a decision about what was read and what is there.
 //!
 //! # Invariants
-//! 1. A file that is there is read, in whole or from where it was left, or is an error that names it; it is left alone only while it looks as it did when it was
-//!    read.
+//! 1. A file that is there is read, in whole or from where it was left, or is an error that names
+//!    it; it is left alone only while it looks as it did when it was read.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -69,7 +69,8 @@ pub(super) enum Obstacle {
     Shrunk { path: String, size: u64, read: u64 },
 }
 
-/// What is to be read of what a listing found. Of the recent files size and id are known, if they are there. `whole`: files are as they will be.
+/// What is to be read of what a listing found. Of the recent files size and id are known, if they
+/// are there. `whole`: files are as they will be.
 pub(super) fn plan(
     trail: &NamedTrail,
     watch: &mut Watch,

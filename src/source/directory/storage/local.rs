@@ -116,9 +116,10 @@ pub(super) fn contents(place: &Path, wanted: fn(&str) -> bool) -> io::Result<Con
 
 /// See [`super::Storage::files`]; what sorts before is always counted.
 ///
-/// Reading a folder is no snapshot of it: of two names that come meanwhile the later may be found and the earlier not.
-/// So a folder that is changing is read twice, and only names up to the last one of the first time are taken: whatever
-/// came before that name was there when the second time began.
+/// Reading a folder is no snapshot of it: of two names that come meanwhile the later may be found
+/// and the earlier not. So a folder that is changing is read twice, and only names up to the last
+/// one of the first time are taken: whatever came before that name was there when the second time
+/// began.
 pub(super) fn files(
     root: &Path,
     folder: &str,
@@ -162,7 +163,8 @@ struct Part<'a> {
     limit: usize,
 }
 
-/// Reads a folder once; also answers with the last of its paths from `from` on, within the limit or not.
+/// Reads a folder once; also answers with the last of its paths from `from` on, within the limit or
+/// not.
 fn list(
     place: &Path,
     part: &Part,

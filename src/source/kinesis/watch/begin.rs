@@ -13,7 +13,8 @@ use crate::operator::route::hash_bytes;
 use crate::source::SourceError;
 use std::sync::Arc;
 
-/// `start=latest` is kept as a time, so that a restart before the first record begins there; clocks may differ by so much.
+/// `start=latest` is kept as a time, so that a restart before the first record begins there; clocks
+/// may differ by so much.
 const CLOCKS_DIFFER_MS: i64 = 1_000;
 
 impl Watch {
