@@ -19,6 +19,7 @@ use crate::lake::{Lake, paths};
 use crate::reclock::IntakeLimits;
 use crate::render::restored_letters;
 use crate::runtime::{Outcome, RetryOptions, RunOptions, Selection};
+use crate::serve::format::shortened;
 use crate::source::{OnBadFile, SourceSpec};
 
 /// A retry is one commit, whatever it takes.
@@ -195,7 +196,7 @@ fn count(letters: &[RecordBatch]) -> Vec<Reason> {
             let counted = counted.entry(key).or_insert_with(|| Reason {
                 stream: stream.to_owned(),
                 letters: 0,
-                example: shortened(reason),
+                example: shortened(reason, SHOWN),
             });
             counted.letters += 1;
         }
@@ -225,16 +226,6 @@ fn without_values(reason: &str) -> String {
         rest = &rest[length..];
     }
     kept
-}
-
-/// `reason` on one line that can be read.
-fn shortened(reason: &str) -> String {
-    let mut chars = reason.chars();
-    let shown: String = chars.by_ref().take(SHOWN).collect();
-    match chars.next() {
-        None => shown,
-        Some(_) => shown + "…",
-    }
 }
 
 fn retry(args: &RetryArgs) -> Result<(), Failure> {

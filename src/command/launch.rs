@@ -26,7 +26,7 @@ use crate::sink::Committer;
 /// How often it is looked whether a process has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// A process that was asked to end and has not after this time is killed.
-const KILL_AFTER: Duration = STOP_WITHIN.saturating_add(Duration::from_secs(2));
+const KILL_AFTER: Duration = STOP_WITHIN.saturating_sub(Duration::from_millis(500));
 
 /// The most processes of one machine: each is connected with all others.
 const PROCESSES_MAX: i64 = 64;

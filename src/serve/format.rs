@@ -204,6 +204,15 @@ fn table_cells(column: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError>
     Ok(Arc::new(StringArray::from(cells)))
 }
 
+/// The text in at most `chars` characters; what was cut off is an ellipsis.
+pub fn shortened(text: &str, chars: usize) -> String {
+    if text.chars().nth(chars).is_none() {
+        return text.to_owned();
+    }
+    let kept = text.chars().take(chars.saturating_sub(1));
+    kept.chain(['…']).collect()
+}
+
 /// Text on one line of a terminal that can do nothing to the terminal.
 fn printable(text: &str) -> String {
     let mut line = String::with_capacity(text.len());

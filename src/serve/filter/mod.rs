@@ -20,6 +20,7 @@ use datafusion_common::{DFSchema, DataFusionError, exec_err};
 use crate::definition::in_words;
 use crate::expression::catching;
 use crate::function::value_bytes;
+use crate::serve::format::shortened;
 use crate::sql::Session;
 
 /// Rows that are evaluated together: what a condition computes for them is in memory at once.
@@ -27,6 +28,11 @@ const SLICE_ROWS: usize = 1024;
 /// Bytes of the values that a condition reads in rows that are evaluated together, unless one row
 /// has more.
 const SLICE_BYTES: u64 = 4 << 20;
+
+/// Characters of a condition, and of what is wrong with it, that an error repeats: both may hold
+/// texts of any length.
+const CONDITION_CHARS: usize = 200;
+const REASON_CHARS: usize = 1000;
 
 /// A condition that cannot be asked of a view.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +54,8 @@ pub fn filter(
     go_on: &dyn Fn() -> bool,
 ) -> Result<RecordBatch, BadCondition> {
     let bad = |reason: String| BadCondition {
-        condition: shortened(condition),
-        reason,
+        condition: shortened(condition, CONDITION_CHARS),
+        reason: shortened(&reason, REASON_CHARS),
     };
     let keep = catching(|| evaluate(session, rows, condition, go_on));
     let keep = keep.map_err(|error| bad(in_words(&error)))?;
@@ -60,15 +66,6 @@ pub fn filter(
         ))
     })?;
     filter_record_batch(rows, &keep).map_err(|error| bad(error.to_string()))
-}
-
-/// The beginning of a condition that is too long to be repeated in an error.
-fn shortened(condition: &str) -> String {
-    const SHOWN: usize = 200;
-    match condition.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &condition[..end]),
-        None => condition.to_owned(),
-    }
 }
 
 /// The condition's value for each row, or its type if it is not a condition.
@@ -221,6 +218,15 @@ mod tests {
                 Expected: an expression, found: EOF
         "#]]
         .assert_eq(&refusals);
+    }
+
+    #[test]
+    fn a_refusal_is_short_whatever_it_is_about() {
+        for text in ["x".repeat(5000), "\"".repeat(5000)] {
+            let condition = format!("posts = CAST('{text}' AS BIGINT) OR DATE '{text}' IS NULL");
+            let error = filter(&Session::new(), &rows(), &condition, &|| true).unwrap_err();
+            assert!(error.to_string().chars().count() < 1300, "{error}");
+        }
     }
 
     #[test]

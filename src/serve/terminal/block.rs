@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::STOPPING;
 use super::words::{commit, duration, freshness, size};
-use crate::serve::format::grouped;
+use crate::serve::format::{grouped, shortened};
 use crate::serve::status::{Health, StatusSample};
 
 /// How large a terminal is.
@@ -151,15 +151,6 @@ fn render_views(block: &mut String, sample: &StatusSample, width: usize, left: u
         let others = views.len() - shown;
         let _ = writeln!(block, ".. and {others} more: pinflow inspect lists them");
     }
-}
-
-/// The name in at most `width` characters.
-fn shortened(name: &str, width: usize) -> String {
-    if name.chars().count() <= width {
-        return name.to_owned();
-    }
-    let kept = name.chars().take(width.saturating_sub(1));
-    kept.chain(['…']).collect()
 }
 
 #[cfg(test)]

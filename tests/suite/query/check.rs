@@ -177,17 +177,19 @@ fn letters(case: &Case, replayed: &Replay) -> Result<(), String> {
     }
 }
 
-/// A view of which rows fail says so, and no other.
+/// A view of which rows fail says so, and no other. Equal views are one, which says it once.
 fn faults(case: &Case, replayed: &Replay, failed: &BTreeSet<String>) -> Result<(), Failure> {
     // Of many faults only the first are kept.
     if replayed.faults.len() >= 100 {
         return Ok(());
     }
     for view in case.views.iter().filter(|view| view.failing.is_some()) {
-        let told = replayed
-            .faults
-            .iter()
-            .find(|fault| fault.relation == view.name);
+        let equal = |name: &str| {
+            case.views
+                .iter()
+                .any(|other| other.name == name && other.sql == view.sql)
+        };
+        let told = replayed.faults.iter().find(|fault| equal(&fault.relation));
         let text = match (told, failed.contains(&view.name)) {
             (Some(fault), false) => format!("no row of `{}` fails: {}", view.name, fault.reason),
             (None, true) => format!("rows of `{}` fail, and nothing says so", view.name),

@@ -24,12 +24,16 @@ pub fn condition(writer: &mut Writer, scope: &Relation) -> String {
 fn correlated(writer: &mut Writer, scope: &Relation) -> Option<(Relation, Column, Column)> {
     let table = writer.tape.one(writer.tables);
     let alias = writer.alias();
+    let bare = table.columns();
     let columns = super::scope::under(&alias, table.columns());
     let inner = Relation {
         from: format!("{} AS {alias}", ident(&table.name)),
         columns,
     };
-    let outer = scope.pick(&mut writer.tape, |column| column.of.joins())?;
+    // A bare name in the subquery is one of the inner table's, if it has a column of that name.
+    let outer = scope.pick(&mut writer.tape, |column| {
+        column.of.joins() && !bare.iter().any(|inner| inner.sql == column.sql)
+    })?;
     let fits =
         |column: &Column| column.of == outer.of || column.of.is_whole() && outer.of.is_whole();
     let own = inner.pick(&mut writer.tape, fits)?;
