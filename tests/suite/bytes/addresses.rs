@@ -215,7 +215,8 @@ fn options(chance: &mut Chance, kind: &str) -> String {
             ]),
             _ => "x",
         };
-        text.push_str(*chance.one(names));
+        let name = *chance.one(names);
+        text.push_str(name);
         if !chance.rarely(12) {
             text.push('=');
         }

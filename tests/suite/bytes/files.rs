@@ -100,7 +100,8 @@ fn shipped(chance: &mut Chance) -> String {
         .partition(|one| one.contains("MATERIALIZED"));
     let mut text = rest.concat();
     for _ in 0..1 + chance.below(2) {
-        text.push_str(*chance.one(&views));
+        let view = *chance.one(&views);
+        text.push_str(view);
     }
     text
 }

@@ -35,8 +35,11 @@ fn any_records_through_the_shipped_dataflow_leave_their_neighbours_as_they_are()
     each(test, 30, MAIN_STACK, Posts::new, Posts::show, Posts::check);
 }
 
+/// The lines of a stream, and its name.
+type Recorded = (&'static str, Vec<Vec<u8>>);
+
 /// Lines of the recorded world, by stream.
-static RECORDED: LazyLock<Vec<(&str, Vec<Vec<u8>>)>> = LazyLock::new(|| {
+static RECORDED: LazyLock<Vec<Recorded>> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/small");
     let lines = |stream: &str| {
         let text = fs::read(folder.join(stream).join("part-0-00000.jsonl"));

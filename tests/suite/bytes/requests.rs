@@ -86,10 +86,12 @@ pub fn to_views(chance: &mut Chance, views: &[&str]) -> Request {
         ]);
         target.push_str(&format!("{name}={value}"));
     }
+    let method = method(chance, "GET");
+    let kind = *chance.one(&["", "application/json"]);
     let draft = Draft {
-        method: method(chance, "GET"),
+        method,
         target,
-        kind: *chance.one(&["", "application/json"]),
+        kind,
         body: Vec::new(),
         records: None,
     };
@@ -461,7 +463,7 @@ fn written(chance: &mut Chance, draft: Draft) -> Request {
         ));
     }
     for _ in 0..chance.below(3) {
-        head.push_str(*chance.one(&[
+        let line = *chance.one(&[
             "X-Api-Key: wrong\r\n",
             "Shard-Iterator: AAAA\r\n",
             "Shard-Iterator: eyJzdHJlYW0iOiJzIiwic2hhcmQiOjQyOTQ5NjcyOTUsIm5leHQiOltdfQ\r\n",
@@ -471,7 +473,8 @@ fn written(chance: &mut Chance, draft: Draft) -> Request {
             "Origin: http://127.0.0.1\r\n",
             "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n",
             "X-Bytes: \x7e\u{80}\u{ff}\r\n",
-        ]));
+        ]);
+        head.push_str(line);
     }
     let mut whole = true;
     let mut content = Vec::new();
@@ -502,12 +505,13 @@ fn written(chance: &mut Chance, draft: Draft) -> Request {
     }
     if chance.rarely(40) {
         whole = false;
-        head.push_str(*chance.one(&[
+        let line = *chance.one(&[
             "Content-Length: 3\r\n",
             "Transfer-Encoding: gzip\r\n",
             "Expect: 100-continue\r\n",
             "Upgrade: websocket\r\nConnection: upgrade\r\n",
-        ]));
+        ]);
+        head.push_str(line);
     }
     let mut bytes = head.into_bytes();
     bytes.extend(b"\r\n");
