@@ -32,7 +32,7 @@ use std::time::Instant;
 use self::history::{Told, history};
 
 /// How many histories are lived through unless `PINFLOW_CASES` says otherwise.
-const CASES: u64 = 1_000;
+const CASES: u64 = 3_000;
 /// After so many failures nothing more is lived through.
 const FAILURES_MAX: usize = 6;
 

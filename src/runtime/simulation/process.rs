@@ -440,7 +440,9 @@ impl Living {
                         premise.check(process, *theirs)?;
                     }
                 }
-                if meeting.there.iter().all(Option::is_some) {
+                // Nobody is connected with one that died, even if it was there before.
+                let dead = meeting.lost.contains(&true);
+                if !dead && meeting.there.iter().all(Option::is_some) {
                     return Ok(true);
                 }
             }
