@@ -74,17 +74,6 @@ impl Answer {
         }
     }
 
-    /// The same without the names of its columns.
-    pub fn unnamed(&self) -> Answer {
-        let columns = self.columns.iter();
-        Answer {
-            columns: columns
-                .map(|(_, kind)| (String::new(), kind.clone()))
-                .collect(),
-            rows: self.rows.clone(),
-        }
-    }
-
     /// How `found` differs from this answer, which is right.
     pub fn difference(&self, found: &Answer) -> Option<String> {
         (self != found).then(|| format!("-- expected\n{self}-- found\n{found}"))

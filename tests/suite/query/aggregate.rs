@@ -5,7 +5,6 @@
 
 use super::expression::{Item, value};
 use super::guard;
-use super::open;
 use super::schema::Type;
 use super::scope::{Column, Facts, Relation, Writer};
 
@@ -84,8 +83,7 @@ fn unfiltered(writer: &mut Writer, scope: &Relation) -> Item {
                     Type::Numbers,
                 )
             }
-            None if open::COUNT_NULL => Item::new("count(NULL)", Type::Bigint),
-            None => Item::new("count(*)", Type::Bigint),
+            None => Item::new("count(NULL)", Type::Bigint),
         },
         12 | 13 => match scope.of(&mut writer.tape, Type::Text) {
             Some(column) => texts(writer, scope, &column.sql, distinct, order),

@@ -17,7 +17,6 @@ use super::super::answer::Answer;
 use super::super::oracle::{Batch, canonical};
 use super::case::{Case, Refusals};
 use super::duckdb::{self, DuckDb, Step};
-use super::open;
 use super::print;
 use super::schema::ident;
 
@@ -144,10 +143,7 @@ fn at(replayed: &Replay, view: &str, epoch: usize) -> Result<Answer, String> {
 
 /// How an answer differs from the one expected.
 pub fn compare(expected: &Answer, found: &Answer) -> Option<String> {
-    if open::NAMES {
-        return expected.difference(found);
-    }
-    expected.unnamed().difference(&found.unnamed())
+    expected.difference(found)
 }
 
 /// The very types of an answer.

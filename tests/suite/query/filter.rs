@@ -2,7 +2,6 @@
 
 use super::expression::Item;
 use super::guard;
-use super::open;
 use super::schema::{Type, ident};
 use super::scope::{Column, Relation, Writer};
 
@@ -63,7 +62,7 @@ fn subquery(writer: &mut Writer, scope: &Relation) -> String {
         }
         5 => format!("{outer} >= (SELECT max({own}) FROM {from})"),
         6 => format!("(SELECT count(*) FROM {from} WHERE {own} = {outer}) > 1"),
-        7 if open::EXISTS_COUNT => {
+        7 => {
             format!("{not}EXISTS (SELECT count(*) FROM {from} WHERE {own} = {outer})")
         }
         8 => format!("{outer} NOT IN (SELECT {own} FROM {from})"),

@@ -5,7 +5,6 @@
 //! that reads SQL as they mean it.
 
 use super::expression::{literal, value};
-use super::open;
 use super::schema::Type;
 use super::scope::{Column, Relation, Writer};
 
@@ -41,9 +40,6 @@ impl Guarded {
 
 /// An expression that fails for some values, with its guard, if there is a column for one.
 pub fn guarded(writer: &mut Writer, scope: &Relation) -> Option<Guarded> {
-    if !open::GUARDS {
-        return None;
-    }
     let tape = &mut writer.tape;
     let column = scope.pick(tape, |column| {
         column.of.is_whole() || column.of == Type::Text
@@ -95,9 +91,6 @@ pub fn established(writer: &mut Writer, scope: &Relation) -> Option<(String, Vec
 
 /// An expression that would fail, had not a filter below dropped the rows.
 fn trusting(writer: &mut Writer, scope: &Relation) -> Option<String> {
-    if !open::GUARDS {
-        return None;
-    }
     let known = |column: &Column| column.facts.nonzero || column.facts.code;
     let column = scope.pick(&mut writer.tape, known)?;
     Some(if column.facts.nonzero {
@@ -144,7 +137,7 @@ fn simple(writer: &mut Writer, scope: &Relation) -> String {
             format!("{sql} {operator} {bound}")
         }
         (3, _) => format!("{sql} {not}IN ({bound}, {})", literal(writer, column.of)),
-        (4, _) if open::NULL_CONDITION => format!("{sql} {not}IN ({bound}, NULL)"),
+        (4, _) => format!("{sql} {not}IN ({bound}, NULL)"),
         (5, _) => {
             let fits = |other: &Column| other.of == column.of;
             let other = scope.pick(&mut writer.tape, fits).unwrap_or(column.clone());

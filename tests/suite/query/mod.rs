@@ -19,7 +19,6 @@ mod filter;
 mod guard;
 mod history;
 mod naming;
-mod open;
 mod path;
 mod print;
 mod relation;

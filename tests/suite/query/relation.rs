@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::guard;
-use super::open;
 use super::schema::{Type, ident};
 use super::scope::{Column, Facts, Relation, Writer, under};
 use super::select;
@@ -129,9 +128,7 @@ fn using(writer: &mut Writer) -> Relation {
     if fit.is_empty() || !unique(&left) || !unique(&right) {
         return join(writer, left, right);
     }
-    let kind = *writer
-        .tape
-        .one(if open::USING { &JOINS } else { &JOINS[..2] });
+    let kind = *writer.tape.one(&JOINS);
     let natural = fit.len() == shared.len() && writer.tape.rarely(3);
     let merged: Vec<Column> = if natural {
         shared.clone()
@@ -164,11 +161,7 @@ fn using(writer: &mut Writer) -> Relation {
     let mut columns: Vec<Column> = merged
         .iter()
         .map(|column| Column {
-            sql: if open::USING {
-                ident(&column.name)
-            } else {
-                column.sql.clone()
-            },
+            sql: ident(&column.name),
             // Values of both sides are in it.
             facts: Facts::default(),
             ..column.clone()
@@ -212,8 +205,7 @@ fn subquery(writer: &mut Writer) -> Relation {
 /// A list of values, some of them long.
 fn values(writer: &mut Writer) -> Relation {
     let alias = writer.alias();
-    let long = if open::LONG_VALUES { 30 } else { 7 };
-    let rows = *writer.tape.one(&[2, 3, 5, long]);
+    let rows = *writer.tape.one(&[2, 3, 5, 30]);
     let different = writer.tape.below(rows);
     let row = |at: usize| {
         let text = if at == different {

@@ -7,7 +7,6 @@ use super::expression::{Item, item};
 use super::failing;
 use super::filter;
 use super::naming;
-use super::open;
 use super::relation::relation;
 use super::schema::{Type, ident};
 use super::scope::{Column, Facts, Query, Relation, Writer, under};
@@ -235,8 +234,7 @@ fn grouped(writer: &mut Writer) -> Query {
 
 fn having(writer: &mut Writer, scope: &Relation) -> String {
     let whole = scope.whole(&mut writer.tape).map(|column| column.sql);
-    let forms = if open::GUARDS { 8 } else { 5 };
-    match (writer.tape.below(forms), whole) {
+    match (writer.tape.below(8), whole) {
         (4, _) => " HAVING count(*) > 1".to_owned(),
         (5, Some(n)) => format!(" HAVING count({n}) <> 0 AND sum({n}) ÷ count({n}) > 1"),
         (6, Some(n)) => format!(" HAVING sum({n}) IS NULL OR sum({n}) = 0 OR 60 ÷ sum({n}) < 20"),
@@ -274,7 +272,7 @@ fn ranked(writer: &mut Writer) -> Query {
                 .to_owned()
         })
         .collect();
-    let windows = 1 + usize::from(writer.tape.rarely(3) && open::TWO_RANKS);
+    let windows = 1 + usize::from(writer.tape.rarely(3));
     let mut bounds = Vec::new();
     for number in 0..windows {
         let direction = *writer.tape.one(&ORDERS);
