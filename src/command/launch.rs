@@ -8,11 +8,13 @@
 //! 1. A signal reaches this process alone, and all others through their pipes, once.
 //! 2. When this process ends, the others have ended or are about to.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use socket2::Socket;
 
 use super::Failure;
 use super::run::RunArgs;
@@ -20,7 +22,7 @@ use super::signals::{ENDED_BY_SIGNAL, Signals, say_stopping};
 use crate::definition::Definition;
 use crate::host::Machine;
 use crate::lake::Lake;
-use crate::runtime::{Outcome, STOP_WITHIN, planned};
+use crate::runtime::{Outcome, STOP_WITHIN, planned, reserve};
 use crate::sink::Committer;
 
 /// How often it is looked whether a process has ended.
@@ -108,17 +110,21 @@ struct Processes {
     stopping: Option<Instant>,
     /// What is said of the first one that ended badly.
     failed: Option<String>,
+    /// The ports that they talk at, kept until they listen.
+    _ports: Vec<Socket>,
 }
 
 impl Processes {
     fn start(count: usize) -> Result<Processes, Failure> {
-        let addresses = free_addresses(count)?.join(",");
+        let (ports, addresses) = free_ports(count)?;
+        let addresses = addresses.join(",");
         let program = std::env::current_exe()?;
         let flags = flags_of_run();
         let mut processes = Processes {
             running: Vec::new(),
             stopping: None,
             failed: None,
+            _ports: ports,
         };
         for process in 0..count {
             let child = Command::new(&program)
@@ -202,14 +208,17 @@ fn flags_of_run() -> Vec<String> {
     flags
 }
 
-/// Addresses on this machine that nobody listens on.
-fn free_addresses(count: usize) -> Result<Vec<String>, Failure> {
-    // All are held until all are known, so that they differ.
-    let listeners = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
+/// Ports of this machine that nobody listens on, and their addresses.
+fn free_ports(count: usize) -> Result<(Vec<Socket>, Vec<String>), Failure> {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let ports = (0..count)
+        .map(|_| reserve(any))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(listeners
-        .iter()
-        .map(|listener| listener.local_addr().map(|a| a.to_string()))
-        .collect::<Result<Vec<_>, _>>()?)
+    let address = |port: &Socket| {
+        let address = port.local_addr()?.as_socket();
+        Ok(address.expect("it is an IP socket").to_string())
+    };
+    let addresses = ports.iter().map(address);
+    let addresses = addresses.collect::<std::io::Result<_>>()?;
+    Ok((ports, addresses))
 }

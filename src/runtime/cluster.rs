@@ -12,10 +12,11 @@
 //!    its way.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
+use socket2::{Domain, Protocol, Socket, Type};
 use timely::communication::AllocatorBuilder;
 use timely::communication::Hooks;
 use timely::communication::allocator::ProcessBuilder;
@@ -122,8 +123,7 @@ pub(super) fn connect(
     let here = &cluster.addresses[cluster.process];
     let failed =
         |error: io::Error| format!("this process cannot talk to the others at {here}: {error}");
-    let listener = TcpListener::bind(here).map_err(failed)?;
-    listener.set_nonblocking(true).map_err(failed)?;
+    let listener = listen(here).map_err(failed)?;
     let Some(streams) = meet(cluster, &listener, premise, outcome)? else {
         return Ok(None);
     };
@@ -136,6 +136,28 @@ pub(super) fn connect(
             .map_err(failed)?;
     let workers = workers.into_iter().map(AllocatorBuilder::Tcp);
     Ok(Some((workers.collect(), threads)))
+}
+
+/// A port of this machine for a process of a cluster. Until the process listens on it, which it may
+/// do while this is held, nobody else gets the port, nor connects from it.
+pub fn reserve(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listen(here: &str) -> io::Result<TcpListener> {
+    let address = here.to_socket_addrs()?.next();
+    let address = address.ok_or_else(|| io::Error::other("it is no address"))?;
+    let socket = reserve(address)?;
+    socket.listen(128)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
 }
 
 /// A socket to every other process, in the order of their numbers; `None` in the place of this one.
@@ -439,5 +461,17 @@ mod tests {
         let runtime = runtime();
         let met = meet(&cluster, &first, ours, &outcome(&runtime));
         assert!(met.unwrap_err().contains("start the cluster again"));
+    }
+
+    #[test]
+    fn a_reserved_port_is_only_for_the_process_that_will_listen_on_it() {
+        let port = reserve(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = port.local_addr().unwrap().as_socket().unwrap();
+        assert!(TcpListener::bind(address).is_err());
+        assert!(TcpStream::connect(address).is_err());
+        let listener = listen(&address.to_string()).unwrap();
+        TcpStream::connect(address).unwrap();
+        drop((listener, port));
+        TcpListener::bind(address).unwrap();
     }
 }

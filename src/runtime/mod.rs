@@ -34,6 +34,7 @@ mod stager;
 mod threads;
 mod worker;
 
+pub use cluster::reserve;
 pub use outcome::{Outcome, STOP_WITHIN};
 pub use planned::planned;
 pub use replay::{Replay, ReplayError, replay};

@@ -15,7 +15,7 @@ use pinflow::sink::Committer;
 use tempfile::TempDir;
 
 /// No condition takes this long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The program with its arguments, split at blanks.
 pub fn pinflow(arguments: &str) -> Command {

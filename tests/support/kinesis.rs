@@ -15,7 +15,7 @@ use super::ferro::Ferro;
 use super::kinesis_local::KinesisLocal;
 
 /// What a test waits for comes within this, or not at all.
-pub const WITHIN: Duration = Duration::from_secs(60);
+pub const WITHIN: Duration = Duration::from_secs(120);
 
 pub const STREAMS: [&str; 3] = ["pin", "geo", "user"];
 

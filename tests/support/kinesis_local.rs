@@ -17,7 +17,7 @@ use super::port::free_port;
 /// The version that is installed.
 const PACKAGE: &str = "kinesis-local@0.6.2";
 
-const READY_WITHIN: Duration = Duration::from_secs(60);
+const READY_WITHIN: Duration = Duration::from_secs(120);
 
 static INSTALLING: Mutex<()> = Mutex::new(());
 

@@ -44,9 +44,9 @@ async fn create(gateway: &Gateway, stream: &str, shards: u32) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), active)
+    tokio::time::timeout(Duration::from_secs(120), active)
         .await
-        .expect("an active stream within 20 s");
+        .expect("an active stream within two minutes");
 }
 
 /// The decoded records of a shard, asked of Kinesis itself.

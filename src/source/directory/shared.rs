@@ -262,10 +262,32 @@ pub(super) struct Pause {
     first: Duration,
     last: Duration,
     next: Duration,
+    cost: Cost,
 }
 
 /// Looking takes one part in so many of the time.
 const SHARE: u32 = 20;
+
+/// What looking at a folder costs: the lesser of the last two times that it took. A busy machine
+/// holds up a single look, and that must not put off the next ones.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cost {
+    last: Duration,
+    lesser: Duration,
+}
+
+impl Cost {
+    /// Notes how long a look took.
+    pub(super) fn note(&mut self, took: Duration) {
+        self.lesser = took.min(self.last);
+        self.last = took;
+    }
+
+    /// How long to leave be what was looked at, so that looking takes only its share of the time.
+    pub(super) fn rest(&self) -> Duration {
+        self.lesser * SHARE
+    }
+}
 
 impl Pause {
     /// Pauses for looking at `storage`.
@@ -280,6 +302,7 @@ impl Pause {
             first: Duration::from_millis(first),
             last: Duration::from_millis(last),
             next: Duration::from_millis(first),
+            cost: Cost::default(),
         }
     }
 
@@ -290,7 +313,25 @@ impl Pause {
 
     /// Waits, after a look that took `looked`.
     pub(super) async fn wait(&mut self, looked: Duration) {
-        tokio::time::sleep(self.next.max(looked * SHARE)).await;
+        self.cost.note(looked);
+        tokio::time::sleep(self.next.max(self.cost.rest())).await;
         self.next = (self.next * 3 / 2).min(self.last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_that_was_held_up_once_does_not_put_off_the_next() {
+        let mut cost = Cost::default();
+        let (short, long) = (Duration::from_millis(1), Duration::from_secs(2));
+        let mut rests = Vec::new();
+        for took in [long, short, long, short, long, long, short] {
+            cost.note(took);
+            rests.push(cost.rest().as_millis());
+        }
+        assert_eq!(rests, [0, 20, 20, 20, 20, 40_000, 20]);
     }
 }

@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::compute::concat_batches;
 use arrow::ipc::reader::StreamReader;
@@ -25,6 +25,8 @@ use super::views::View;
 use crate::support::seed::Chance;
 
 const ARROW: &str = "application/vnd.apache.arrow.stream";
+/// Between two questions.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Runs the case and compares all tables and views. The seed decides how it is run.
 pub fn check(case: &Case, seed: u64, judge: &mut DuckDb) -> Result<Tally, Failure> {
@@ -240,8 +242,9 @@ fn becomes(http: &Http, path: &str, expected: &Answer) -> Result<(), String> {
         };
         match difference {
             None => return Ok(()),
-            Some(difference) if begin.elapsed() > PATIENCE / 4 => return Err(difference),
-            Some(_) => std::thread::yield_now(),
+            Some(difference) if begin.elapsed() > PATIENCE => return Err(difference),
+            // Asking without pause would keep the program from what is waited for.
+            Some(_) => std::thread::park_timeout(PAUSE),
         }
     }
 }

@@ -31,7 +31,7 @@ fn consumed(brokers: &str, count: u64) -> Vec<(String, Option<String>, Vec<u8>)>
         }
     }
     consumer.assign(&partitions).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(120);
     let mut records = Vec::new();
     let mut idle = 0;
     // A little longer than needed, so that surplus records would be seen.

@@ -60,7 +60,7 @@ fn a_stream_that_is_shared_and_split_into_shards_holds_what_was_acknowledged() {
             .send()
             .await
             .unwrap();
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(120);
         loop {
             let described = client
                 .describe_stream_summary()

@@ -37,7 +37,7 @@ use super::assemble::Assembler;
 use super::feed::{Done, Job, feed};
 use super::layout::is_record_file;
 use super::open_file::Writing;
-use super::shared::{Pause, Shared};
+use super::shared::{Cost, Pause, Shared};
 use super::storage::{Before, Entry, Listing, StorageFailure, blocking, join};
 use super::trail::NamedTrail;
 use crate::source::SourceError;
@@ -45,9 +45,6 @@ use changes::Changes;
 use guess::{count_lines, next_name};
 use order::{Audit, Count};
 use plan::{Obstacle, Watch, plan};
-
-/// Listing a folder of this machine takes one part in so many of the time, at most.
-const LIST_SHARE: u32 = 20;
 
 /// How often recent files are looked at when nothing else happens.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -87,6 +84,7 @@ pub(super) async fn follow(
         mean_size: 0,
         unfinished: false,
         listed: None,
+        list_cost: Cost::default(),
         counted: None,
         leaf: partition.contains('/') || shared.storage.is_bucket(),
         folder,
@@ -140,6 +138,7 @@ struct Follower {
     unfinished: bool,
     /// When listing began last, and how long it took.
     listed: Option<(Instant, Duration)>,
+    list_cost: Cost,
     /// The last file whose records were counted, its size then, and their number.
     counted: Option<(String, Option<u64>, Option<u64>)>,
 }
@@ -166,7 +165,9 @@ impl Follower {
             Some(_) if !self.may_list(began) => self.next_file().await?,
             _ => {
                 let listing = self.list().await?;
-                self.listed = Some((began, began.elapsed()));
+                let took = began.elapsed();
+                self.listed = Some((began, took));
+                self.list_cost.note(took);
                 self.looked = Some(began);
                 self.unfinished = listing.more;
                 if !listing.more {
@@ -205,7 +206,7 @@ impl Follower {
     /// Whether it is not too soon to list a folder of this machine again, or there is more to list.
     fn may_list(&self, now: Instant) -> bool {
         self.listed
-            .is_none_or(|(at, took)| self.unfinished || now > at + took * LIST_SHARE)
+            .is_none_or(|(at, _)| self.unfinished || now > at + self.list_cost.rest())
     }
 
     /// The last file alone, as a listing, or from time to time all recent ones: they may have
