@@ -131,18 +131,10 @@ impl Definition {
 
     /// Checks `text` as the content of a dataflow file called `file`.
     pub fn parse(file: &str, text: &str) -> Result<Definition, DefinitionError> {
-        let mut definition = Definition {
-            file: file.to_owned(),
-            streams: Vec::new(),
-            tables: Vec::new(),
-            views: Vec::new(),
-            session: Session::new(),
-        };
-        for statement in statement::split(file, text)? {
-            definition.add(statement)?;
-        }
-        if definition.tables.is_empty() {
-            return Err(DefinitionError {
+        let (definition, refused) = Definition::accepted(file, text)?;
+        match refused.into_iter().next() {
+            Some(error) => Err(error),
+            None if definition.tables.is_empty() => Err(DefinitionError {
                 file: file.to_owned(),
                 place: None,
                 what: "the file defines no table, so nothing would be kept".to_owned(),
@@ -150,9 +142,28 @@ impl Definition {
                     "add CREATE TABLE name (PRIMARY KEY (column)) AS SELECT .. FROM a stream"
                         .to_owned(),
                 ),
-            });
+            }),
+            None => Ok(definition),
         }
-        Ok(definition)
+    }
+
+    /// The statements of `text` that hold, each planned once, and why the others do not, in the
+    /// file's order. What reads a relation that is refused is refused too.
+    pub fn accepted(
+        file: &str,
+        text: &str,
+    ) -> Result<(Definition, Vec<DefinitionError>), DefinitionError> {
+        let mut definition = Definition {
+            file: file.to_owned(),
+            streams: Vec::new(),
+            tables: Vec::new(),
+            views: Vec::new(),
+            session: Session::new(),
+        };
+        let statements = statement::split(file, text)?.into_iter();
+        let refused = statements.filter_map(|statement| definition.add(statement).err());
+        let refused = refused.collect();
+        Ok((definition, refused))
     }
 
     /// The index of the table called `name`.

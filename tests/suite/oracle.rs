@@ -14,7 +14,15 @@ use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
+use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
+use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
+use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion::physical_optimizer::ensure_requirements::EnsureRequirements;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -201,9 +209,23 @@ fn object(definition: &Definition, record: &Record, width: usize) -> serde_json:
 /// A session of DataFusion with pinflow's functions. Operators hand on at most `batch` rows
 /// together: with one, a condition guards the expressions behind it for each row alone, as SQL has
 /// it.
+///
+/// Of the rules there are only those without which a plan cannot be executed: the others take most
+/// of the time, and the mistakes in them would be those of pinflow too, which has them all.
 pub fn session(batch: usize) -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(1);
-    let context = SessionContext::new_with_config(config.with_batch_size(batch));
+    let state = SessionStateBuilder::new_with_default_features()
+        .with_config(config.with_batch_size(batch))
+        .with_optimizer_rules(vec![
+            Arc::new(RewriteSetComparison::new()),
+            Arc::new(SimplifyExpressions::new()),
+            Arc::new(ReplaceDistinctWithAggregate::new()),
+            Arc::new(DecorrelatePredicateSubquery::new()),
+            Arc::new(ScalarSubqueryToJoin::new()),
+            Arc::new(ExtractEquijoinPredicate::new()),
+        ])
+        .with_physical_optimizer_rules(vec![Arc::new(EnsureRequirements::new())]);
+    let context = SessionContext::new_with_state(state.build());
     for function in pinflow::function::all() {
         context.register_udf(function);
     }

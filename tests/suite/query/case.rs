@@ -61,40 +61,65 @@ impl Case {
 
     /// Leaves out what pinflow refuses, and what reads it.
     pub fn accept(&mut self, refusals: &mut Refusals) -> Definition {
-        loop {
-            let error = match self.definition() {
-                Ok(definition) => return definition,
-                Err(error) => error,
-            };
-            // A statement is a line, and the views stand last.
-            let line = error.place.as_ref().map_or(0, |place| place.line as usize);
-            let streams = self.tables.iter().filter(|table| table.twin.is_none());
-            let view = line.checked_sub(1 + streams.count() + self.tables.len());
-            let Some(view) = view.filter(|view| *view < self.views.len()) else {
-                panic!(
-                    "the tables of a random file are refused: {error}\n{}",
-                    self.file()
-                );
-            };
-            let example = print::ours(&self.views[view].sql);
-            let gone = self.remove(view) as u64;
-            refusals
-                .entry(reason(&error.what))
-                .or_insert((0, example))
-                .0 += gone;
+        let accepted = Definition::accepted("random.sql", &self.file());
+        let (mut definition, errors) =
+            accepted.unwrap_or_else(|error| panic!("no file: {error}\n{}", self.file()));
+        let mut gone = BTreeSet::new();
+        for error in errors {
+            self.refuse(&error, &mut gone, refusals);
         }
-    }
-
-    /// Removes a view and those that read it, and says how many.
-    pub fn remove(&mut self, view: usize) -> usize {
-        let mut gone = BTreeSet::from([view]);
-        for reader in view..self.views.len() {
-            if !self.views[reader].reads.is_disjoint(&gone) {
-                gone.insert(reader);
-            }
+        // The views are planned already, so that only those that are refused here must go.
+        while let Err(error) = lower(&definition) {
+            self.refuse(&error, &mut gone, refusals);
+            let refused: BTreeSet<&str> = gone
+                .iter()
+                .map(|view| self.views[*view].name.as_str())
+                .collect();
+            let views = &mut definition.views;
+            views.retain(|view| !refused.contains(view.name.as_str()));
         }
         self.keep(|view| !gone.contains(&view));
-        gone.len()
+        definition
+    }
+
+    /// Notes that the view that `error` is about is gone, with those that read it.
+    fn refuse(&self, error: &DefinitionError, gone: &mut BTreeSet<usize>, refusals: &mut Refusals) {
+        // A statement is a line, and the views stand last.
+        let line = error.place.as_ref().map_or(0, |place| place.line as usize);
+        let streams = self.tables.iter().filter(|table| table.twin.is_none());
+        let view = line.checked_sub(1 + streams.count() + self.tables.len());
+        let Some(view) = view.filter(|view| *view < self.views.len()) else {
+            panic!(
+                "the tables of a random file are refused: {error}\n{}",
+                self.file()
+            );
+        };
+        // A reader of what is gone is refused for that alone.
+        if gone.contains(&view) {
+            return;
+        }
+        let before = gone.len();
+        gone.extend(self.readers(view));
+        let example = print::ours(&self.views[view].sql);
+        let refused = refusals.entry(reason(&error.what)).or_insert((0, example));
+        refused.0 += (gone.len() - before) as u64;
+    }
+
+    /// A view and those that read it.
+    fn readers(&self, view: usize) -> BTreeSet<usize> {
+        let mut readers = BTreeSet::from([view]);
+        for reader in view..self.views.len() {
+            if !self.views[reader].reads.is_disjoint(&readers) {
+                readers.insert(reader);
+            }
+        }
+        readers
+    }
+
+    /// Removes a view and those that read it.
+    pub fn remove(&mut self, view: usize) {
+        let gone = self.readers(view);
+        self.keep(|view| !gone.contains(&view));
     }
 
     /// Keeps the views that are `wanted`, which read no others.

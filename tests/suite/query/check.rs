@@ -16,9 +16,8 @@ use pinflow::runtime::replay::{Replay, replay};
 use super::super::answer::Answer;
 use super::super::oracle::{Batch, canonical};
 use super::case::{Case, Refusals};
-use super::duckdb::{self, DuckDb, Step};
-use super::print;
-use super::schema::ident;
+use super::duckdb::DuckDb;
+use super::judge::Judge;
 
 /// What a case was good for.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +59,7 @@ impl Failure {
 }
 
 /// Compares all views of a case.
-pub fn check(case: &Case, definition: &Definition, judge: &mut DuckDb) -> Result<Tally, Failure> {
+pub fn check(case: &Case, definition: &Definition, engine: &mut DuckDb) -> Result<Tally, Failure> {
     let whole = |text: String| Failure { view: None, text };
     let replayed = replay(definition, case.input(), &case.options)
         .map_err(|error| whole(error.to_string()))?;
@@ -77,61 +76,64 @@ pub fn check(case: &Case, definition: &Definition, judge: &mut DuckDb) -> Result
     }
     letters(case, &replayed).map_err(whole)?;
 
-    let epochs = case.history.len();
-    let (tables, judged, failed) = asked(case, judge, &BTreeSet::from([epochs]));
-    let tables = tables.map_err(|error| whole(format!("DuckDB has no tables: {error}")))?;
-    faults(case, &replayed, &failed)?;
+    let mut judge = Judge::new(case, engine).map_err(whole)?;
+    let tables = judge.tables().map_err(whole)?;
+    faults(case, &replayed, &judge.failing().map_err(whole)?)?;
     let doubts = doubts(case, definition, &replayed, &tables)?;
 
     let mut tally = Tally::default();
-    let mut judgements = judged;
-    let further: BTreeSet<usize> = doubts
-        .values()
-        .map(|(epoch, _)| *epoch)
-        .filter(|epoch| *epoch != epochs)
-        .collect();
-    if !further.is_empty() {
-        judgements.extend(asked(case, judge, &further).1);
-    }
-    for view in case.views.iter().filter(|view| view.materialized) {
-        let doubt = doubts.get(&view.name);
-        for epoch in BTreeSet::from([epochs])
-            .into_iter()
-            .chain(doubt.map(|doubt| doubt.0))
-        {
+    let last = case.history.len();
+    for (epoch, views) in questions(case, &doubts) {
+        for (number, judgement) in judge.views(epoch, &views).map_err(whole)? {
+            let view = &case.views[number];
             let found = at(&replayed, &view.name, epoch).map_err(whole)?;
-            match &judgements[&(epoch, view.name.clone())] {
+            match judgement {
                 Ok(expected) => {
-                    if let Some(difference) = compare(expected, &found) {
+                    if let Some(difference) = compare(&expected, &found) {
                         let text = format!(
                             "view `{}` at epoch {epoch}, by DuckDB\n{difference}",
                             view.name
                         );
                         return Err(Failure::of(case, &view.name, text));
                     }
-                    tally.same += u64::from(epoch == epochs);
+                    tally.same += u64::from(epoch == last);
                 }
                 Err(reason) => {
-                    if let Some((epoch, Some(difference))) = doubt {
+                    if let Some((epoch, Some(difference))) = doubts.get(&view.name) {
                         let text = format!(
                             "view `{}` at epoch {epoch}, by DataFusion (DuckDB: {reason})\n{difference}",
                             view.name
                         );
                         return Err(Failure::of(case, &view.name, text));
                     }
-                    let reason = reason.lines().next().unwrap_or_default().to_owned();
-                    let unjudged = tally.unjudged.entry(reason);
-                    unjudged.or_insert((0, view.sql.clone())).0 += 1;
+                    if epoch == last {
+                        let reason = reason.lines().next().unwrap_or_default().to_owned();
+                        let unjudged = tally.unjudged.entry(reason);
+                        unjudged.or_insert((0, view.sql.clone())).0 += 1;
+                    }
                 }
             }
         }
-        match doubt {
-            None => tally.sure += 1,
-            Some((_, Some(_))) => tally.inherited += 1,
-            Some((_, None)) => {}
+    }
+    let kept = case.views.iter().filter(|view| view.materialized).count();
+    let other = |doubt: &&Doubt| doubt.1.is_some();
+    tally.sure = (kept - doubts.len()) as u64;
+    tally.inherited = doubts.values().filter(other).count() as u64;
+    Ok(tally)
+}
+
+/// What DuckDB is asked: all views at the last epoch, and those that are in doubt, with what they
+/// read, where they were first.
+fn questions(case: &Case, doubts: &BTreeMap<String, Doubt>) -> BTreeMap<usize, BTreeSet<usize>> {
+    let mut questions: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    for (number, view) in case.views.iter().enumerate() {
+        if let Some((epoch, _)) = doubts.get(&view.name) {
+            let asked = questions.entry(*epoch).or_default();
+            asked.extend(case.closure(number));
         }
     }
-    Ok(tally)
+    questions.insert(case.history.len(), (0..case.views.len()).collect());
+    questions
 }
 
 fn at(replayed: &Replay, view: &str, epoch: usize) -> Result<Answer, String> {
@@ -196,103 +198,16 @@ fn faults(case: &Case, replayed: &Replay, failed: &BTreeSet<String>) -> Result<(
     Ok(())
 }
 
-/// The rows of each table at each epoch.
-type Tables = Vec<Vec<RecordBatch>>;
-/// What DuckDB says of each view at each epoch.
-type Judgements = BTreeMap<(usize, String), Result<Answer, String>>;
+/// At which epoch DataFusion first has another answer for a view or none, and what differs.
+type Doubt = (usize, Option<String>);
 
-/// The tables at all epochs, the views at `epochs`, and the views of which rows fail at any epoch,
-/// by DuckDB.
-fn asked(
-    case: &Case,
-    judge: &mut DuckDb,
-    epochs: &BTreeSet<usize>,
-) -> (Result<Tables, String>, Judgements, BTreeSet<String>) {
-    let failing = || {
-        case.views
-            .iter()
-            .filter_map(|view| Some((view, view.failing.as_ref()?)))
-    };
-    let mut steps: Vec<Step> = Vec::new();
-    for statement in print::sent(&case.tables, &case.history) {
-        steps.push((statement, None));
-    }
-    let begin = steps.len();
-    let mut records = 0;
-    for epoch in 0..=case.history.len() {
-        records += epoch
-            .checked_sub(1)
-            .map_or(0, |epoch| case.history[epoch].len());
-        for table in &case.tables {
-            let query = format!("FROM {}", ident(&table.name));
-            steps.push((print::table(table, records), Some(query)));
-        }
-        for (_, count) in failing() {
-            steps.push(("SELECT 1".to_owned(), Some(print::theirs(count))));
-        }
-        if epochs.contains(&epoch) {
-            for view in &case.views {
-                let query = view
-                    .materialized
-                    .then(|| format!("FROM {}", ident(&view.name)));
-                steps.push((print::view(view), query));
-            }
-        }
-    }
-    let answers = judge.answers(&steps);
-    let failed = answers[..begin]
-        .iter()
-        .find_map(|answer| answer.as_ref().err());
-    if let Some(error) = failed {
-        return (Err(error.clone()), BTreeMap::new(), BTreeSet::new());
-    }
-    let mut failed = BTreeSet::new();
-    let mut tables = Ok(Vec::new());
-    let mut judgements = BTreeMap::new();
-    let mut answers = answers.into_iter().skip(begin);
-    for epoch in 0..=case.history.len() {
-        let rows: Result<Vec<RecordBatch>, String> = case
-            .tables
-            .iter()
-            .map(|_| wanted(answers.next().expect("a step has an answer")))
-            .collect();
-        tables = tables.and_then(|mut all: Tables| {
-            all.push(rows?);
-            Ok(all)
-        });
-        for (view, _) in failing() {
-            let count = wanted(answers.next().expect("a step has an answer"));
-            match count {
-                Ok(count) if count.num_rows() == 0 => {}
-                Ok(_) => drop(failed.insert(view.name.clone())),
-                Err(error) => tables = tables.and(Err(error)),
-            }
-        }
-        if epochs.contains(&epoch) {
-            for view in &case.views {
-                let answer = answers.next().expect("a step has an answer");
-                if view.materialized {
-                    let answer = wanted(answer).map(|rows| Answer::new(&rows));
-                    judgements.insert((epoch, view.name.clone()), answer);
-                }
-            }
-        }
-    }
-    (tables, judgements, failed)
-}
-
-fn wanted(answer: duckdb::Answer) -> Result<RecordBatch, String> {
-    answer.map(|rows| rows.expect("it was asked for rows"))
-}
-
-/// The views for which DataFusion has another answer or none: at which epoch first, and what
-/// differs.
+/// The views for which DataFusion has another answer or none.
 fn doubts(
     case: &Case,
     definition: &Definition,
     replayed: &Replay,
-    tables: &Tables,
-) -> Result<BTreeMap<String, (usize, Option<String>)>, Failure> {
+    tables: &[Vec<RecordBatch>],
+) -> Result<BTreeMap<String, Doubt>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");

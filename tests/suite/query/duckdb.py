@@ -1,8 +1,9 @@
 """Answers queries with DuckDB for tests/suite/query/duckdb.rs.
 
-Every line of stdin is a JSON list of steps, each a statement and a query behind it, or null. For each step comes a line of JSON, with an
-`error` or with the number of `bytes` of the Arrow IPC stream that follows it. A list begins with nothing but what is defined here.
-The query `DELTA path` is answered with the rows of a Delta table, as Python's deltalake reads it.
+Every line of stdin is a JSON list of steps: whether rows are wanted, and statements of which the
+last one returns them. For each step comes a line of JSON, with an `error` or with the number of
+`bytes` of the Arrow IPC stream that follows it. An empty list empties the database, except for what
+is defined here. `DELTA path` returns the rows of a Delta table, as Python's deltalake reads it.
 """
 
 import io
@@ -34,28 +35,34 @@ for macro in [
     engine.execute(f"CREATE MACRO main.{macro}")
 
 
-def answer(statement, query):
-    engine.execute(statement)
-    if query is None:
-        return b""
-    if query.startswith("DELTA "):
-        rows = deltalake.DeltaTable(query.removeprefix("DELTA ")).to_pyarrow_table()
+def answer(wanted, statements):
+    if statements.startswith("DELTA "):
+        rows = deltalake.DeltaTable(statements.removeprefix("DELTA ")).to_pyarrow_table()
     else:
-        rows = engine.execute(query).to_arrow_table()
+        result = engine.execute(statements)
+        if not wanted:
+            return b""
+        rows = result.to_arrow_table()
     stream = io.BytesIO()
     with pyarrow.ipc.new_stream(stream, rows.schema) as writer:
         writer.write_table(rows)
     return stream.getvalue()
 
 
-for line in sys.stdin:
+def empty():
     engine.execute("SET search_path = 'main'")
     engine.execute("DROP SCHEMA IF EXISTS one_case CASCADE")
     engine.execute("CREATE SCHEMA one_case")
     engine.execute("SET search_path = 'one_case,main'")
-    for statement, query in json.loads(line):
+
+
+for line in sys.stdin:
+    steps = json.loads(line)
+    if not steps:
+        empty()
+    for wanted, statements in steps:
         try:
-            content, said = answer(statement, query), {}
+            content, said = answer(wanted, statements), {}
         except Exception as error:
             content, said = b"", {"error": str(error)}
         said["bytes"] = len(content)

@@ -20,9 +20,15 @@ pub struct DuckDb {
     stdout: BufReader<ChildStdout>,
 }
 
-/// A statement, and a query whose answer is wanted then. `DELTA path` asks for the rows of a Delta
-/// table.
-pub type Step = (String, Option<String>);
+/// What the engine does at once.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Statements whose rows nobody wants.
+    Run(String),
+    /// Statements, the last of which returns the rows that are wanted. `DELTA path` returns those
+    /// of a Delta table.
+    Ask(String),
+}
 
 /// The rows that a step asked for, if it asked, or why there are none.
 pub type Answer = Result<Option<RecordBatch>, String>;
@@ -45,15 +51,33 @@ impl DuckDb {
         })
     }
 
-    /// Takes the steps one after the other, in an empty database.
+    /// Empties the database.
+    pub fn empty(&mut self) {
+        self.exchange(&[]);
+    }
+
+    /// Takes the steps one after the other.
     pub fn answers(&mut self, steps: &[Step]) -> Vec<Answer> {
-        self.exchange(steps)
+        match steps {
+            [] => Vec::new(),
+            steps => self.exchange(steps),
+        }
+    }
+
+    /// Sends a line of steps, of which an empty one has a meaning of its own.
+    fn exchange(&mut self, steps: &[Step]) -> Vec<Answer> {
+        self.try_exchange(steps)
             .unwrap_or_else(|error| panic!("DuckDB's process does not answer: {error}"))
     }
 
-    fn exchange(&mut self, steps: &[Step]) -> std::io::Result<Vec<Answer>> {
-        serde_json::to_writer(&mut self.stdin, steps)?;
-        self.stdin.write_all(b"\n")?;
+    fn try_exchange(&mut self, steps: &[Step]) -> std::io::Result<Vec<Answer>> {
+        let written = steps.iter().map(|step| match step {
+            Step::Run(statements) => (false, statements),
+            Step::Ask(statements) => (true, statements),
+        });
+        let mut line = serde_json::to_vec(&written.collect::<Vec<_>>())?;
+        line.push(b'\n');
+        self.stdin.write_all(&line)?;
         self.stdin.flush()?;
         let mut answers = Vec::with_capacity(steps.len());
         for _ in steps {

@@ -93,7 +93,9 @@ fn typed(writer: &mut Writer, scope: &Relation, of: Type) -> String {
 pub fn literal(writer: &mut Writer, of: Type) -> String {
     let tape = &mut writer.tape;
     match of {
-        Type::Bigint | Type::Int | Type::Smallint => (tape.below(6) as i64 - 1).to_string(),
+        Type::Bigint | Type::Int | Type::Smallint | Type::Wide => {
+            (tape.below(6) as i64 - 1).to_string()
+        }
         Type::Double | Type::Real => {
             let number = *tape.one(&["1.5", "0", "-0.25", "2", "-0.0", "NaN", "inf"]);
             match number.parse::<f64>() {

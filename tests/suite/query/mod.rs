@@ -18,6 +18,7 @@ mod failing;
 mod filter;
 mod guard;
 mod history;
+mod judge;
 mod naming;
 mod path;
 mod print;

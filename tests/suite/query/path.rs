@@ -19,8 +19,7 @@ use super::super::program::{Http, PATIENCE, Running, interrupt, pinflow};
 use super::case::Case;
 use super::check::{self, Failure, Tally};
 use super::duckdb::{DuckDb, Step};
-use super::print;
-use super::schema::ident;
+use super::judge::Judge;
 use super::views::View;
 use crate::support::seed::Chance;
 
@@ -29,17 +28,17 @@ const ARROW: &str = "application/vnd.apache.arrow.stream";
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Runs the case and compares all tables and views. The seed decides how it is run.
-pub fn check(case: &Case, seed: u64, judge: &mut DuckDb) -> Result<Tally, Failure> {
-    let compared = compare(case, seed, judge);
+pub fn check(case: &Case, seed: u64, engine: &mut DuckDb) -> Result<Tally, Failure> {
+    let compared = compare(case, seed, engine);
     compared.map_err(|text| Failure { view: None, text })
 }
 
-fn compare(case: &Case, seed: u64, judge: &mut DuckDb) -> Result<Tally, String> {
+fn compare(case: &Case, seed: u64, engine: &mut DuckDb) -> Result<Tally, String> {
     // What is in the tables must be seen over HTTP too, whatever the views read of it.
     let mut case = case.clone();
     case.views.extend(case.tables.iter().map(View::all_of));
     let case = &case;
-    let expected = expected(case, judge)?;
+    let expected = expected(case, engine)?;
     let mut chance = Chance::new(seed);
     let folder = TempDir::new().map_err(|error| error.to_string())?;
     let world = World::new(case, folder.path());
@@ -71,15 +70,9 @@ fn compare(case: &Case, seed: u64, judge: &mut DuckDb) -> Result<Tally, String> 
     }
     let read: Vec<Step> = expected
         .iter()
-        .map(|(table, _)| {
-            let path = world.lake.join(table);
-            (
-                "SELECT 1".to_owned(),
-                Some(format!("DELTA {}", path.display())),
-            )
-        })
+        .map(|(table, _)| Step::Ask(format!("DELTA {}", world.lake.join(table).display())))
         .collect();
-    for ((table, expected), found) in expected.iter().zip(judge.answers(&read)) {
+    for ((table, expected), found) in expected.iter().zip(engine.answers(&read)) {
         let found = found.map_err(|error| format!("{table} in the lake: {error}"))?;
         let found = Answer::new(&found.expect("it was asked for"));
         if let Some(difference) = check::compare(expected, &found) {
@@ -97,32 +90,17 @@ fn compare(case: &Case, seed: u64, judge: &mut DuckDb) -> Result<Tally, String> 
 
 /// What each table and view must hold at the end, by its folder in the lake. Views that DuckDB has
 /// no answer for are left out.
-fn expected(case: &Case, judge: &mut DuckDb) -> Result<Vec<(String, Answer)>, String> {
-    let sent = print::sent(&case.tables, &case.history);
-    let mut steps: Vec<Step> = sent
-        .into_iter()
-        .map(|statement| (statement, None))
+fn expected(case: &Case, engine: &mut DuckDb) -> Result<Vec<(String, Answer)>, String> {
+    let mut judge = Judge::new(case, engine)?;
+    let tables = judge.tables()?.pop().expect("there is epoch 0");
+    let tables = case.tables.iter().zip(&tables);
+    let mut expected: Vec<(String, Answer)> = tables
+        .map(|(table, rows)| (paths::table("", &table.name), Answer::new(rows)))
         .collect();
-    let mut names: Vec<Option<String>> = vec![None; steps.len()];
-    let records = case.history.iter().map(Vec::len).sum();
-    for table in &case.tables {
-        let query = format!("FROM {}", ident(&table.name));
-        steps.push((print::table(table, records), Some(query)));
-        names.push(Some(paths::table("", &table.name)));
-    }
-    for view in &case.views {
-        let query = format!("FROM {}", ident(&view.name));
-        steps.push((print::view(view), view.materialized.then_some(query)));
-        names.push(view.materialized.then(|| paths::view(&view.name)));
-    }
-    let mut expected = Vec::new();
-    for (name, answer) in names.into_iter().zip(judge.answers(&steps)) {
-        match (name, answer) {
-            (Some(name), Ok(Some(rows))) => expected.push((name, Answer::new(&rows))),
-            (Some(name), Err(error)) if name.starts_with("tables/") => return Err(error),
-            (None, Err(error)) if expected.is_empty() => return Err(error),
-            _ => {}
-        }
+    let all = (0..case.views.len()).collect();
+    for (number, answer) in judge.views(case.history.len(), &all)? {
+        let name = paths::view(&case.views[number].name);
+        expected.extend(answer.ok().map(|answer| (name, answer)));
     }
     Ok(expected)
 }

@@ -71,8 +71,7 @@ pub fn file(tables: &[Table], views: &[View]) -> String {
     ours(&text)
 }
 
-/// What DuckDB must do before it can make the tables of an epoch: it gets all records, and cleans
-/// them.
+/// What DuckDB must do before it can make the rows of tables: it gets all records, and cleans them.
 pub fn sent(tables: &[Table], history: &History) -> Vec<String> {
     let mut statements = Vec::new();
     for (number, table) in tables.iter().enumerate() {
@@ -117,34 +116,86 @@ pub fn sent(tables: &[Table], history: &History) -> Vec<String> {
     statements
 }
 
-/// How DuckDB makes a table of the first `records` records: the last one of each key counts.
-pub fn table(table: &Table, records: usize) -> String {
-    let names = listed(table.items.iter().map(|item| ident(&item.name)));
+/// How DuckDB makes the rows of a table at all epochs, at each of which so many records have come:
+/// the last one of each key counts.
+pub fn rows(table: &Table, records: &[usize]) -> String {
+    let names = names(table);
     let keys = listed(
         table.items[..table.key]
             .iter()
             .map(|item| ident(&item.name)),
     );
+    let epochs = records.iter().enumerate();
+    let epochs = listed(epochs.map(|(epoch, records)| format!("({epoch}, {records})")));
     format!(
-        "CREATE OR REPLACE TABLE {} AS SELECT {names} FROM (SELECT * FROM {} WHERE sequence_number < {records} \
-         QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY sequence_number DESC) = 1) WHERE NOT deleted",
-        ident(&table.name),
+        "CREATE TABLE {} AS SELECT {names}, {EPOCH} FROM \
+         (SELECT * FROM {}, (VALUES {epochs}) AS epochs ({EPOCH}, \"of records\") \
+         WHERE sequence_number < \"of records\" \
+         QUALIFY row_number() OVER (PARTITION BY {EPOCH}, {keys} ORDER BY sequence_number DESC) = 1) \
+         WHERE NOT deleted",
+        all_rows(table),
         cleaned(table)
     )
 }
 
-/// How DuckDB makes a view.
+/// How DuckDB makes a table at an epoch.
+pub fn table(table: &Table, epoch: usize) -> String {
+    format!(
+        "CREATE OR REPLACE TABLE {} AS SELECT {} FROM {} WHERE {EPOCH} = {epoch}",
+        ident(&table.name),
+        names(table),
+        all_rows(table)
+    )
+}
+
+/// How DuckDB is asked about the rows of tables at all epochs, which have [`EPOCH`] beside their
+/// columns.
+pub fn over_all_epochs(tables: &[Table], query: &str) -> String {
+    let all = tables.iter().map(|table| {
+        let (name, rows) = (ident(&table.name), all_rows(table));
+        format!("{name} AS (FROM {rows})")
+    });
+    format!("WITH {} {}", listed(all), theirs(query))
+}
+
+/// How DuckDB makes a view that others read, and returns its rows if they are kept.
 pub fn view(view: &View) -> String {
-    let kind = if view.materialized { "TABLE" } else { "VIEW" };
-    theirs(&format!(
-        "CREATE OR REPLACE {kind} {} AS {}",
-        view.title(),
-        view.sql
-    ))
+    let (title, name) = (view.title(), ident(&view.name));
+    theirs(&match view.materialized {
+        true => format!(
+            "DROP TABLE IF EXISTS {name}; CREATE TABLE {title} AS {}; FROM {name}",
+            view.sql
+        ),
+        false => format!("CREATE OR REPLACE VIEW {title} AS {}", view.sql),
+    })
+}
+
+/// How DuckDB returns the rows of a view that no other reads.
+pub fn answer(view: &View) -> String {
+    theirs(&match view.listed {
+        true => format!("SELECT * FROM ({}) AS {}", view.sql, view.title()),
+        false => view.sql.clone(),
+    })
+}
+
+/// The last column of what [`rows`] makes.
+pub const EPOCH: &str = "\"at epoch\"";
+
+fn all_rows(table: &Table) -> String {
+    ident(&format!("{}_at_all_epochs", table.name))
+}
+
+fn names(table: &Table) -> String {
+    listed(table.items.iter().map(|item| ident(&item.name)))
 }
 
 fn cleaned(table: &Table) -> String {
     ident(&format!("{}_cleaned", table.name))
+}
+
+/// How DuckDB returns the rows of a table at all epochs: the last column is the epoch.
+pub fn all(table: &Table) -> String {
+    format!("FROM {}", all_rows(table))
 }
 
 fn items(table: &Table) -> String {

@@ -9,6 +9,8 @@ pub enum Type {
     Bigint,
     Int,
     Smallint,
+    /// A whole number near the limits of its type: compared, and never computed with.
+    Wide,
     Double,
     Real,
     Decimal,
@@ -261,7 +263,7 @@ pub fn ident(name: &str) -> String {
         && name
             .chars()
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain && !["index", "order", "user", "day"].contains(&name) {
+    if plain && !["index", "order", "user", "day", "exists", "case"].contains(&name) {
         name.to_owned()
     } else {
         format!("\"{}\"", name.replace('"', "\"\""))

@@ -12,7 +12,7 @@ use super::select;
 pub struct View {
     number: usize,
     /// Whether the statement names the columns.
-    listed: bool,
+    pub listed: bool,
     pub name: String,
     pub materialized: bool,
     /// A query for the number of rows that are left out of it because an expression fails, if one
