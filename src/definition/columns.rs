@@ -45,16 +45,17 @@ fn name_in_query(query: &mut ast::Query, seen: bool) {
 }
 
 /// Returns what was named in a SELECT list, and how. `seen`: whether the columns are called as
-/// here; those of a UNION are called as in its first query.
+/// here; those of a set operation are called as in its first query.
 fn name_in_set(set: &mut SetExpr, seen: bool) -> Vec<(Expr, ast::Ident)> {
     match set {
         SetExpr::Select(select) => {
             for table in &mut select.from {
                 name_in_tables(table);
             }
-            if seen {
-                return name_items(&mut select.projection);
-            }
+            return match seen {
+                true => name_items(&mut select.projection),
+                false => tell_apart(&mut select.projection),
+            };
         }
         SetExpr::Query(query) => name_in_query(query, seen),
         SetExpr::SetOperation { left, right, .. } => {
@@ -92,6 +93,36 @@ fn name_items(items: &mut [SelectItem]) -> Vec<(Expr, ast::Ident)> {
         let once = names.iter().filter(|name| **name == names[place]).count() == 1;
         if let (false, true, Some(name)) = (is_column, once, &names[place]) {
             let alias = ast::Ident::with_quote('"', name);
+            named.push((expr.clone(), alias.clone()));
+            let expr = expr.clone();
+            *item = SelectItem::ExprWithAlias { expr, alias };
+        }
+    }
+    named
+}
+
+/// Gives columns whose names nobody sees names by which they can be told apart.
+///
+/// The planner would call an expression as the first query of the set operation calls it, although
+/// a column beside it may be called so: `SELECT k, n FROM r UNION ALL SELECT s.n + 1, s.k FROM s`.
+fn tell_apart(items: &mut [SelectItem]) -> Vec<(Expr, ast::Ident)> {
+    let mut named = Vec::new();
+    let names: Vec<Option<String>> = items.iter().map(name_of).collect();
+    let is_star = |item: &SelectItem| {
+        matches!(
+            item,
+            SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
+        )
+    };
+    let has_star = items.iter().any(is_star);
+    for (place, item) in items.iter_mut().enumerate() {
+        let SelectItem::UnnamedExpr(expr) = item else {
+            continue;
+        };
+        let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+        let is_first = !names[..place].contains(&names[place]);
+        if !(is_column && is_first) || has_star {
+            let alias = ast::Ident::with_quote('"', format!("?{}", place + 1));
             named.push((expr.clone(), alias.clone()));
             let expr = expr.clone();
             *item = SelectItem::ExprWithAlias { expr, alias };
