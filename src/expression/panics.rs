@@ -1,8 +1,8 @@
 //! Panics of library code, as errors.
 //!
-//! DataFusion's functions panic on some arguments (`lpad(t, -1)` asks for more memory than there
-//! can be). What a record says must not end the run, so evaluation is done under [`catching`],
-//! which also keeps the default hook from printing a backtrace.
+//! DataFusion's functions may panic on some arguments. What a record says must not end the run, so
+//! evaluation is done under [`catching`], which also keeps the default hook from printing a
+//! backtrace.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};

@@ -14,7 +14,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::{DataType, FieldRef, IntervalUnit, TimeUnit};
+use arrow::datatypes::{DataType, FieldRef, Int64Type, IntervalUnit, TimeUnit};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{DataFusionError, Result, ScalarValue};
 use datafusion_expr::interval_arithmetic::Interval;
@@ -240,6 +240,24 @@ pub fn size(array: &dyn Array, row: usize) -> u64 {
     bytes as u64
 }
 
+/// The lengths with 0 for those below it, for which DataFusion's padding panics: padded to no
+/// length at all, a text is empty.
+fn not_negative(lengths: &ColumnarValue) -> Result<ColumnarValue> {
+    Ok(match lengths {
+        ColumnarValue::Scalar(ScalarValue::Int64(Some(length))) => {
+            ColumnarValue::Scalar(ScalarValue::Int64(Some((*length).max(0))))
+        }
+        ColumnarValue::Array(array) => match array.as_primitive_opt::<Int64Type>() {
+            Some(lengths) => {
+                let lengths = lengths.unary::<_, Int64Type>(|length| length.max(0));
+                ColumnarValue::Array(Arc::new(lengths))
+            }
+            None => ColumnarValue::Array(Arc::clone(array)),
+        },
+        ColumnarValue::Scalar(other) => ColumnarValue::Scalar(other.clone()),
+    })
+}
+
 /// A function with a look at the length of its values before they are made.
 #[derive(Debug)]
 struct Bounded {
@@ -319,8 +337,11 @@ impl ScalarUDFImpl for Bounded {
         self.function.inner().is_strict()
     }
 
-    fn invoke_with_args(&self, given: ScalarFunctionArgs) -> Result<ColumnarValue> {
+    fn invoke_with_args(&self, mut given: ScalarFunctionArgs) -> Result<ColumnarValue> {
         self.check(&given)?;
+        if let ("lpad" | "rpad", Some(length)) = (self.name(), given.args.get_mut(1)) {
+            *length = not_negative(length)?;
+        }
         self.function.invoke_with_args(given)
     }
 
@@ -447,6 +468,13 @@ mod tests {
             "regexp_replace(repeat(t, 1000), '^(.*)$', '<\\1>')",
         ] {
             assert_eq!(error(sql, 7), None, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_text_padded_to_less_than_nothing_is_empty() {
+        for sql in ["lpad(t, n)", "rpad(t, n, 'b')", "lpad(t, n - 3)"] {
+            assert_eq!(error(sql, i64::MIN + 3), None, "{sql}");
         }
     }
 

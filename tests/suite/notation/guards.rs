@@ -275,8 +275,8 @@ fn a_record_that_asks_for_the_impossible_is_a_dead_letter() {
         ],
         expect![[r#"
             1 |   a | aaa
+            2 |  | b
             4 |  d | dd
-            1! the record cannot become a row of `t`: the evaluation panicked: capacity overflow; correct the value and send the record again
             2! the record cannot become a row of `t`: `lpad` would give a value of about 9000000000000000000 bytes; a value may have 1048576, or as many as the arguments of the call; correct the value and send the record again
         "#]],
     );
