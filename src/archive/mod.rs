@@ -7,7 +7,8 @@
 //! so that offsets can be told from the archive alone.
 //!
 //! A record whose value is null (a tombstone) is a line too, which names the key that it deletes
-//! (see [`tombstone`]), so that a run over the archive deletes what the stream deleted.
+//! (see [`tombstone`]), so that a run over the archive deletes what the stream deleted. Of a file
+//! that could not be read on there is what had begun of a record.
 //!
 //! # Exactly once
 //! ```text
@@ -227,7 +228,8 @@ impl Archive {
     }
 
     fn add(&mut self, part: &mut Part, chunk: &Chunk) {
-        let mut text = tombstone::write(&chunk.bytes, chunk.first_offset, &chunk.deletes);
+        let text = tombstone::write(&chunk.bytes, chunk.first_offset, &chunk.deletes);
+        let mut text = tombstone::write_refused(text, chunk.first_offset, &chunk.refused);
         let mut records = chunk.records;
         while records > 0 {
             if part.open.records == 0 {

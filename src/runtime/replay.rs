@@ -208,6 +208,7 @@ fn empty_chunk(stream: usize, first_offset: u64) -> Chunk {
         records: 0,
         bytes: Bytes::new(),
         deletes: Vec::new(),
+        refused: Vec::new(),
         end: Position {
             offset: first_offset,
             token: String::new(),

@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::kernels::boolean::and_not;
 use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
@@ -90,7 +91,7 @@ struct Letter {
 }
 
 /// Takes the letters that are meant out of `found`; `None` if there are none. Those of streams that
-/// the dataflow does not have stay.
+/// the dataflow does not have stay, and those that are no records but rests of files.
 pub(super) async fn retried(
     lake: &Lake,
     found: &mut Found,
@@ -102,6 +103,7 @@ pub(super) async fn retried(
     let mut letters: Vec<Letter> = Vec::new();
     let mut change = TableCommit::default();
     let mut left = Vec::new();
+    let mut rests = 0;
     for file in std::mem::take(&mut found.dead_letters) {
         let came = Came::of(&file.tags).unwrap_or(Came::until(found.epoch));
         let mut others = Vec::new();
@@ -111,9 +113,12 @@ pub(super) async fn retried(
             .await?
         {
             let rows = restored_letters(&rows).map_err(|error| unreadable(lake, &error))?;
-            let known = known(&rows, streams);
-            let meant = arrow::compute::and(&selection.of(&rows), &known);
+            let meant = arrow::compute::and(&selection.of(&rows), &known(&rows, streams));
             let meant = meant.map_err(|error| unreadable(lake, &error))?;
+            let records = and_not(&meant, &are_rests(&rows));
+            let records = records.map_err(|error| unreadable(lake, &error))?;
+            rests += meant.true_count() - records.true_count();
+            let meant = records;
             let split = |meant: &BooleanArray| filter_record_batch(&rows, meant);
             let chosen = split(&meant).map_err(|error| unreadable(lake, &error))?;
             letters.extend(each_letter(&chosen, came, streams));
@@ -136,6 +141,12 @@ pub(super) async fn retried(
         }
     }
     found.dead_letters = left;
+    if rests > 0 {
+        tracing::warn!(
+            "{rests} of the dead letters that are meant stay: they are the rests of files that could \
+             not be read, and no records; write what is missing to files with new names"
+        );
+    }
     let Some(came) = letters.iter().map(|l| l.came).reduce(Came::and) else {
         return Ok(None);
     };
@@ -177,6 +188,14 @@ fn known(letters: &RecordBatch, streams: &[String]) -> BooleanArray {
     let of = letters["stream"].as_string_view().iter();
     let known = |of: Option<&str>| of.is_some_and(|of| streams.iter().any(|name| name == of));
     of.map(|of| Some(known(of))).collect()
+}
+
+/// Which of `letters` are rests of files.
+fn are_rests(letters: &RecordBatch) -> BooleanArray {
+    let reasons = letters["reason"].as_string_view().iter();
+    reasons
+        .map(|reason| Some(reason.is_some_and(|reason| About::of(reason).is_rest)))
+        .collect()
 }
 
 fn each_letter<'a>(
@@ -270,6 +289,7 @@ fn chunk(letters: &[Letter]) -> Chunk {
         records: next - first.offset,
         bytes: Bytes::from(lines),
         deletes,
+        refused: Vec::new(),
         end: Position::default(),
         retry: Some(Retry {
             came: first.came,

@@ -128,6 +128,7 @@ impl Emulated {
                     records,
                     bytes: Bytes::from(bytes),
                     deletes: Vec::new(),
+                    refused: Vec::new(),
                     end: Position {
                         offset: self.offsets[stream],
                         token: token.clone(),

@@ -50,6 +50,9 @@ pub struct Chunk {
     /// Keys that were deleted, in the order of their offsets. A blank line stands at the offset of
     /// each.
     pub deletes: Vec<Delete>,
+    /// Rests of files that cannot be read on, in the order of their offsets. A blank line stands at
+    /// the offset of each.
+    pub refused: Vec<Refused>,
     /// Where the partition is to be read on.
     pub end: Position,
     /// What is known of the records if they were dead letters and are sent in again.
@@ -72,6 +75,19 @@ pub struct Delete {
     pub offset: u64,
     /// The key as the source has it: a number or text, bare or as JSON.
     pub key: Bytes,
+}
+
+/// The rest of a file that cannot be read on: it becomes a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The offset that the rest has in its partition.
+    pub offset: u64,
+    /// The file.
+    pub file: String,
+    /// What is wrong with it, and what to do.
+    pub why: String,
+    /// What had begun of a record.
+    pub begun: Bytes,
 }
 
 /// How far behind a partition is. What is not known is `None`.

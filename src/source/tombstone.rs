@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::Delete;
+use super::{Delete, Refused};
 
 const BEGIN: &[u8] = b"{\"__tombstone\":";
 
@@ -56,19 +56,15 @@ fn escape(text: &Bytes) -> Bytes {
 /// The text of a chunk whose first record is at `first_offset`, with a line for each of its
 /// deletions.
 pub fn write(text: &Bytes, first_offset: u64, deletes: &[Delete]) -> Bytes {
-    let text = &escape(text);
+    let text = escape(text);
     if deletes.is_empty() {
-        return text.clone();
+        return text;
     }
     let mut written = Vec::with_capacity(text.len() + deletes.len() * 32);
     let (mut rest, mut offset) = (&text[..], first_offset);
     for delete in deletes {
-        while offset < delete.offset {
-            let line = line_length(rest);
-            written.extend_from_slice(&rest[..line]);
-            rest = &rest[line..];
-            offset += 1;
-        }
+        copy_lines(&mut written, &mut rest, delete.offset - offset);
+        offset = delete.offset;
         written.extend_from_slice(BEGIN);
         let key = match std::str::from_utf8(&delete.key) {
             Ok(key) => Value::from(key),
@@ -79,6 +75,33 @@ pub fn write(text: &Bytes, first_offset: u64, deletes: &[Delete]) -> Bytes {
     }
     written.extend_from_slice(rest);
     Bytes::from(written)
+}
+
+/// `text` as [`write`] made it, with what had begun of a record where a file could not be read on.
+pub fn write_refused(text: Bytes, first_offset: u64, refused: &[Refused]) -> Bytes {
+    if refused.is_empty() {
+        return text;
+    }
+    let (mut written, mut rest) = (Vec::new(), &text[..]);
+    let mut offset = first_offset;
+    for refused in refused {
+        copy_lines(&mut written, &mut rest, refused.offset - offset);
+        // The line ends itself, and takes the place of the blank one.
+        push_value(&mut written, &refused.begun);
+        rest = &rest[line_length(rest)..];
+        offset = refused.offset + 1;
+    }
+    written.extend_from_slice(rest);
+    Bytes::from(written)
+}
+
+/// Moves `count` lines from the front of `rest`.
+fn copy_lines(written: &mut Vec<u8>, rest: &mut &[u8], count: u64) {
+    for _ in 0..count {
+        let (line, after) = rest.split_at(line_length(rest));
+        written.extend_from_slice(line);
+        *rest = after;
+    }
 }
 
 /// The text of a chunk whose first record is at `first_offset`, as sources hand it over: with blank
@@ -164,6 +187,21 @@ mod tests {
             assert_eq!(last.lines().count(), records);
             assert_eq!(last.lines().last().unwrap().trim_start(), value);
         }
+    }
+
+    #[test]
+    fn what_had_begun_of_a_record_in_a_bad_file_is_a_line() {
+        let refused = |offset, begun: &'static str| Refused {
+            offset,
+            file: "pin/1.jsonl.gz".to_owned(),
+            why: "it was cut short".to_owned(),
+            begun: begun.into(),
+        };
+        let text = Bytes::from("{}\n\n\n{}\n\n");
+        let refused = [refused(11, "{\"a\":\n"), refused(14, "")];
+        let written = write_refused(text.clone(), 10, &refused);
+        assert_eq!(written, "{}\n{\"a\":\r\n\n{}\n\"\"\n");
+        assert_eq!(write_refused(text.clone(), 10, &[]), text);
     }
 
     #[test]

@@ -83,6 +83,7 @@ pub(super) fn chunk(stream: usize, partition: &str, first: u64, records: u64) ->
         deletes: (first..first + records)
             .filter_map(|offset| deleted(offset).map(|key| Delete { offset, key }))
             .collect(),
+        refused: Vec::new(),
         end: Position {
             offset: first + records,
             token: String::new(),

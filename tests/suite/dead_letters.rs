@@ -240,6 +240,37 @@ fn letters_of_bytes_and_of_tombstones_are_sent_in_as_what_they_are() {
 }
 
 #[test]
+fn the_rest_of_a_bad_file_says_what_is_wrong_and_is_not_sent_in() {
+    let mut shop = Shop::new();
+    let source = shop.folder.path().join("source/s");
+    fs::create_dir_all(&source).unwrap();
+    fs::write(source.join("0.jsonl.gz"), "this is not gzip").unwrap();
+    let record = "{\"k\": 1, \"n\": \"1\"}\nnonsense";
+    shop.commit(record, "-w 1 --on-bad-file dead-letter");
+    let before = shop.holds();
+    let (table, _, letters) = &before;
+    assert_eq!(table, &["1 | 1"]);
+    let reason = "0 | the rest of the file `s/0.jsonl.gz` could not be read: it is not gzip: ";
+    assert!(letters[0].starts_with(reason), "{letters:?}");
+    assert!(letters[1].starts_with("2 | not JSON"), "{letters:?}");
+
+    let retry = pinflow(&shop.retry_arguments("")).output().unwrap();
+    let (said, told) = (
+        String::from_utf8_lossy(&retry.stdout),
+        String::from_utf8_lossy(&retry.stderr),
+    );
+    assert!(
+        said.starts_with("dead letters sent in again: 1; left: 2;"),
+        "{said}{told}"
+    );
+    assert!(
+        told.contains("1 of the dead letters that are meant stay"),
+        "{told}"
+    );
+    assert_eq!(shop.holds(), before);
+}
+
+#[test]
 fn a_retry_that_is_killed_at_any_moment_loses_and_doubles_nothing() {
     let mut shop = Shop::new();
     let record = |k: u32| match k % 3 {

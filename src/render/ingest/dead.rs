@@ -51,6 +51,7 @@ const NO_KEY: (&str, &str) = (
     "` is null; send it again with the key",
 );
 const NO_DELETE: &str = "the tombstone deletes nothing from ";
+const NO_REST: &str = "the rest of the file `";
 
 /// The reason of a record that cannot become a row of `table`: why, and what to do.
 pub(super) fn no_row(table: &str, why: impl Display) -> impl Display {
@@ -72,9 +73,22 @@ pub(super) fn no_delete(table: Option<&str>, why: impl Display) -> impl Display 
     })
 }
 
+/// The reason of the rest of a file that cannot be read on: why, and what to do.
+pub(super) fn no_rest(file: &str, why: impl Display) -> impl Display {
+    fmt::from_fn(move |f| {
+        write!(
+            f,
+            "{NO_REST}{file}` could not be read: {why}; \
+             write what is missing to a file with a new name"
+        )
+    })
+}
+
 /// What the reason of a letter says of the record beside the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About<'a> {
+    /// Whether the record is none, but what had begun of one where a file could not be read on.
+    pub is_rest: bool,
     /// Whether the record is the key of a tombstone.
     pub deletes: bool,
     /// The table that it concerns; `None` if any.
@@ -87,12 +101,16 @@ impl<'a> About<'a> {
         let within = |text: &'a str| text.split_once('`').map(|(table, _)| table);
         if let Some(of) = reason.strip_prefix(NO_DELETE) {
             let table = of.strip_prefix('`').and_then(within);
-            let deletes = true;
-            return About { deletes, table };
+            return About {
+                is_rest: false,
+                deletes: true,
+                table,
+            };
         }
         let after = [NO_ROW.0, NO_KEY.0];
         let table = after.iter().find_map(|before| reason.strip_prefix(before));
         About {
+            is_rest: reason.starts_with(NO_REST),
             deletes: false,
             table: table.and_then(within),
         }
@@ -239,7 +257,12 @@ mod tests {
     fn a_reason_says_of_which_table_the_record_is_no_row() {
         let about = |reason: &dyn Display| {
             let reason = reason.to_string();
-            let About { deletes, table } = About::of(&reason);
+            let About {
+                is_rest,
+                deletes,
+                table,
+            } = About::of(&reason);
+            assert_eq!(is_rest, reason.starts_with("the rest"), "{reason}");
             (deletes, table.map(str::to_owned))
         };
         let pin = Some("pin".to_owned());
@@ -248,6 +271,7 @@ mod tests {
         assert_eq!(about(&no_delete(Some("pin"), "why")), (true, pin));
         assert_eq!(about(&no_delete(None, "why `pin`")), (true, None));
         assert_eq!(about(&"not JSON: `pin`"), (false, None));
+        assert_eq!(about(&no_rest("1.gz", "it is `cut`")), (false, None));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 
-use super::dead::{Letters, no_delete, no_key, no_row};
+use super::dead::{Letters, no_delete, no_key, no_rest, no_row};
 use super::table::{Place, TablePipeline};
 use super::tombstone::deletes_from;
 use crate::decode::{Decoder, LineIndex};
@@ -16,7 +16,7 @@ use crate::delta::{Delta, WireBatch};
 use crate::operator::keyed::{KeyedRows, Retried};
 use crate::operator::route::{Routed, hash_bytes};
 use crate::plan::Plan;
-use crate::source::{Chunk, Delete};
+use crate::source::{Chunk, Delete, Refused};
 
 /// Decoding and cleaning of one stream.
 pub(super) struct StreamPipeline {
@@ -77,6 +77,9 @@ impl StreamPipeline {
         let mut dead = Letters::of(&chunk.bytes);
         for reject in &decoded.rejects {
             dead.push(reject.offset, &reject.record, &reject.reason);
+        }
+        for rest in &chunk.refused {
+            dead.push(rest.offset, &rest.begun, no_rest(&rest.file, &rest.why));
         }
         let deletes = self.addressed(&chunk.deletes, &mut dead);
         let lines = LazyCell::new(|| LineIndex::new(&chunk.bytes));
@@ -203,6 +206,7 @@ pub(super) struct Pieces {
     left: Bytes,
     next_offset: u64,
     deletes: VecDeque<Delete>,
+    refused: VecDeque<Refused>,
 }
 
 impl Pieces {
@@ -212,6 +216,7 @@ impl Pieces {
             left: chunk.bytes.clone(),
             next_offset: chunk.first_offset,
             deletes: chunk.deletes.iter().cloned().collect(),
+            refused: chunk.refused.iter().cloned().collect(),
             dead: 0,
             chunk,
         }
@@ -232,17 +237,15 @@ impl Pieces {
         };
         self.next_offset += records;
         let last = self.left.is_empty();
-        let here = |delete: &Delete| last || delete.offset < self.next_offset;
-        let deletes = self
-            .deletes
-            .iter()
-            .take_while(|delete| here(delete))
-            .count();
+        let here = |offset: u64| last || offset < self.next_offset;
+        let deletes = self.deletes.partition_point(|delete| here(delete.offset));
+        let refused = self.refused.partition_point(|rest| here(rest.offset));
         Chunk {
             bytes,
             first_offset,
             records,
             deletes: self.deletes.drain(..deletes).collect(),
+            refused: self.refused.drain(..refused).collect(),
             partition: self.chunk.partition.clone(),
             end: self.chunk.end.clone(),
             retry: self.chunk.retry.clone(),
@@ -270,6 +273,12 @@ mod tests {
             offset,
             key: Bytes::new(),
         };
+        let refused = |offset| Refused {
+            offset,
+            file: String::new(),
+            why: String::new(),
+            begun: Bytes::new(),
+        };
         let mut pieces = Pieces::of(Chunk {
             stream: 0,
             partition: "p".to_owned(),
@@ -277,6 +286,7 @@ mod tests {
             records: count,
             bytes: Bytes::from(text.clone()),
             deletes: vec![delete(100), delete(100 + PIECE_RECORDS), delete(99 + count)],
+            refused: vec![refused(99 + PIECE_RECORDS), refused(99 + count)],
             end: Position {
                 offset: 100 + count,
                 token: String::new(),
@@ -288,10 +298,18 @@ mod tests {
         while !pieces.is_done() {
             let piece = pieces.next();
             assert_eq!(piece.records, count_records(&piece.bytes));
-            starts.push((piece.first_offset - 100, piece.deletes.len()));
+            let beside = (piece.deletes.len(), piece.refused.len());
+            starts.push((piece.first_offset - 100, beside));
             together.extend_from_slice(&piece.bytes);
         }
         assert_eq!(together, text.as_bytes());
-        assert_eq!(starts, [(0, 1), (PIECE_RECORDS, 1), (2 * PIECE_RECORDS, 1)]);
+        assert_eq!(
+            starts,
+            [
+                (0, (1, 1)),
+                (PIECE_RECORDS, (1, 0)),
+                (2 * PIECE_RECORDS, (1, 1))
+            ]
+        );
     }
 }

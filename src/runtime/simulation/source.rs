@@ -120,6 +120,7 @@ impl Source for SimulatedSource {
             records: count as u64,
             bytes: bytes.into(),
             deletes,
+            refused: Vec::new(),
             end: Position {
                 offset: (first + count) as u64,
                 token: String::new(),

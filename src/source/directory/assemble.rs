@@ -14,8 +14,7 @@ use super::piece::{Piece, Segment};
 use super::place::{FileSeen, Place, ReadTo, Tail};
 use super::shared::{Event, Gauge, Shared};
 use super::unzip::Unzip;
-use crate::decode::push_record;
-use crate::source::SourceError;
+use crate::source::{Refused, SourceError};
 
 /// Of a record that is no whole one, a dead letter holds so many bytes.
 const LETTER_BYTES: usize = 64 << 10;
@@ -106,6 +105,7 @@ impl Assembler {
             end: self.gathered.len(),
             from: None,
             place,
+            refused: None,
         });
     }
 
@@ -194,8 +194,8 @@ impl Assembler {
         )))
     }
 
-    /// Makes a line of the rest of a file that cannot be read on: no record, so that it becomes a
-    /// dead letter. Of `size` bytes nothing is left then.
+    /// Refuses the rest of a file that cannot be read on: a blank line stands for it. Of `size` bytes
+    /// nothing is left then.
     pub(super) async fn refuse(
         &mut self,
         file: FileSeen,
@@ -203,23 +203,30 @@ impl Assembler {
         why: &str,
     ) -> Result<Place, SourceError> {
         let begun = self.abandon().await?.unwrap_or_default();
-        let told = format!(
-            "the file {} could not be read on: {why}; what had begun of a record: ",
-            file.path
-        );
         tracing::warn!(
             "{}: the file {} could not be read on: {why}; its rest is a dead letter",
             self.shared.name,
             file.path
         );
         self.gauge.used.store(true, Ordering::Relaxed);
-        push_record(&mut self.gathered, &[told.as_bytes(), &begun].concat());
+        self.gathered.push(b'\n');
+        let refused = Refused {
+            offset: 0,
+            file: file.path.clone(),
+            why: why.to_owned(),
+            begun,
+        };
         let place = Place {
             file: Arc::new(file),
             read: ReadTo::Stored(size),
             tail: None,
         };
-        self.note(place.clone());
+        self.segments.push_back(Segment {
+            end: self.gathered.len(),
+            from: None,
+            place: place.clone(),
+            refused: Some(refused),
+        });
         Ok(place)
     }
 
@@ -272,6 +279,7 @@ impl Assembler {
                 file: Arc::clone(&file.file),
                 tail: mark.tail,
             },
+            refused: None,
         });
         self.segments.extend(segments);
         if !small {

@@ -59,7 +59,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::SystemTime;
 
-use super::{Chunk, Lag, Opening, Position, Read, Source, SourceError, tombstone};
+use super::{Chunk, Lag, Opening, Position, Read, Refused, Source, SourceError, tombstone};
 use crate::decode::count_records;
 use piece::Piece;
 use shared::{Event, Shared};
@@ -144,13 +144,22 @@ impl Directory {
                 let position = opening.position(&opening.streams[stream], &partition);
                 Reached::from(&position, is_dated)
             });
-        let bytes = piece.cut(bytes_max, |place| reached.trail.note(place));
+        let mut refused = Vec::new();
+        let bytes = piece.cut(bytes_max, |segment| {
+            reached.trail.note(&segment.place);
+            refused.extend(segment.refused.map(|rest| (segment.end, rest)));
+        });
         if piece.text.is_empty() {
             self.current = None;
         }
         let records = count_records(&bytes);
         let first_offset = reached.offset;
         reached.offset += records;
+        let refused = refused.into_iter().map(|(end, rest)| Refused {
+            offset: first_offset + count_records(&bytes[..end]) - 1,
+            ..rest
+        });
+        let refused = refused.collect();
         let (bytes, deletes) = if reached.deletes {
             tombstone::read(bytes, first_offset)
         } else {
@@ -163,6 +172,7 @@ impl Directory {
             records,
             bytes,
             deletes,
+            refused,
             end: Position {
                 offset: reached.offset,
                 token: reached.trail.token(),

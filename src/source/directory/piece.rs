@@ -12,6 +12,7 @@ use super::open_file::From;
 use super::place::{Place, ReadTo, TAIL_BYTES, Tail, last};
 use super::shared::Gauge;
 use crate::decode::last_newline;
+use crate::source::Refused;
 
 /// Records of one partition, in order.
 pub(super) struct Piece {
@@ -39,12 +40,16 @@ pub(super) struct Segment {
     pub from: Option<From>,
     /// Where the partition stands behind it.
     pub place: Place,
+    /// What cannot be read on, if the segment is the blank line of a rest: its offset is not known
+    /// yet.
+    pub refused: Option<Refused>,
 }
 
 impl Piece {
     /// Takes records of at most about `bytes_max` bytes off the front; there must be some. `passed`
-    /// is called with each place that reading has passed then, in order.
-    pub(super) fn cut(&mut self, bytes_max: usize, mut passed: impl FnMut(&Place)) -> Bytes {
+    /// is called with each segment of them, in order; their ends are those in the text that is
+    /// taken.
+    pub(super) fn cut(&mut self, bytes_max: usize, mut passed: impl FnMut(Segment)) -> Bytes {
         let limit = match bytes_max.saturating_add(bytes_max / 4) {
             // What would be left is not worth a chunk.
             all if self.text.len() <= all => self.text.len(),
@@ -53,22 +58,20 @@ impl Piece {
         let mut cut = 0;
         while let Some(segment) = self.segments.pop_front_if(|segment| segment.end <= limit) {
             cut = segment.end;
-            passed(&segment.place);
+            passed(segment);
         }
         if cut == 0
-            && let Some(first) = self.segments.front_mut()
+            && let Some(mut first) = self.segments.pop_front()
         {
-            match first.split(&self.text, limit) {
-                Some((at, place)) => {
-                    cut = at;
-                    passed(&place);
+            let front = match first.split(&self.text, limit) {
+                None => first,
+                Some(front) => {
+                    self.segments.push_front(first);
+                    front
                 }
-                None => {
-                    cut = first.end;
-                    passed(&first.place);
-                    self.segments.pop_front();
-                }
-            }
+            };
+            cut = front.end;
+            passed(front);
         }
         for segment in &mut self.segments {
             segment.end -= cut;
@@ -80,8 +83,8 @@ impl Piece {
 
 impl Segment {
     /// Splits the first segment of `text` behind a newline, the last before `limit` if there is
-    /// one: where, and its place there.
-    fn split(&mut self, text: &[u8], limit: usize) -> Option<(usize, Place)> {
+    /// one: what is before that, which cannot be split again.
+    fn split(&mut self, text: &[u8], limit: usize) -> Option<Segment> {
         let from = self.from.as_mut()?;
         let newline = last_newline(&text[..limit.min(self.end)])
             .or_else(|| memchr::memchr(b'\n', &text[..self.end]))?;
@@ -101,7 +104,12 @@ impl Segment {
             before: [kept, newest].concat().into(),
         };
         let file = self.place.file.clone();
-        Some((cut, Place { file, read, tail }))
+        Some(Segment {
+            end: cut,
+            from: None,
+            place: Place { file, read, tail },
+            refused: None,
+        })
     }
 }
 
@@ -139,21 +147,25 @@ mod tests {
                     end: 0,
                     from: None,
                     place: place(0, "empty"),
+                    refused: None,
                 },
                 Segment {
                     end: 7,
                     from: from(100),
                     place: place(107, "one"),
+                    refused: None,
                 },
                 Segment {
                     end: 12,
                     from: None,
                     place: place(50, "two"),
+                    refused: None,
                 },
                 Segment {
                     end: 13,
                     from: from(0),
                     place: place(1, "three"),
+                    refused: None,
                 },
             ]),
             gauge: Arc::default(),
@@ -162,7 +174,7 @@ mod tests {
         let mut cuts = Vec::new();
         while !piece.text.is_empty() {
             let mut places = Vec::new();
-            let text = piece.cut(bytes_max, |place| {
+            let text = piece.cut(bytes_max, |Segment { place, .. }| {
                 places.push(format!("{}:{}", place.read, place.file.path));
             });
             cuts.push((String::from_utf8(text.to_vec()).unwrap(), places.join(" ")));

@@ -111,6 +111,7 @@ impl Batch {
             records: self.next - self.first,
             bytes: Bytes::from(std::mem::take(&mut self.lines)),
             deletes: std::mem::take(&mut self.deletes),
+            refused: Vec::new(),
             end: Position {
                 offset: self.next,
                 token: String::new(),

@@ -336,6 +336,7 @@ impl Stream {
             records,
             bytes: Bytes::from(std::mem::take(&mut self.lines)),
             deletes: Vec::new(),
+            refused: Vec::new(),
             end: Position {
                 offset: self.offset,
                 token: token.to_string(),

@@ -174,6 +174,7 @@ mod tests {
             records: 1,
             bytes: Bytes::from(vec![b'x'; bytes]),
             deletes: Vec::new(),
+            refused: Vec::new(),
             end: Position::default(),
             retry: None,
         }

@@ -319,6 +319,7 @@ async fn hand_on(
         records: std::mem::take(&mut lines.records),
         bytes,
         deletes: Vec::new(),
+        refused: Vec::new(),
         end: Position {
             offset: table.offset,
             token,

@@ -215,12 +215,16 @@ fn what_comes_before_a_bad_file_is_handed_on_and_its_rest_may_become_a_dead_lett
                 .take(whole - 1)
                 .all(|(a, b)| a == b)
         );
-        let letter = found[found.len() - 2];
-        assert!(
-            letter.starts_with("the file pin/2.jsonl.gz could not be read on: "),
-            "{letter}"
-        );
-        assert_eq!(found.last(), Some(&"{\"a\":3}"));
+        // A blank line has the offset of the rest, whose bytes are those of the file.
+        assert_eq!(&found[found.len() - 2..], ["", "{\"a\":3}"]);
+        let [rest] = &taken.refused["pin/pin"][..] else {
+            panic!("{:?}", taken.refused);
+        };
+        assert_eq!(rest.offset, found.len() as u64 - 2);
+        assert_eq!(rest.file, "pin/2.jsonl.gz");
+        assert!(rest.why.contains("was cut short"), "{}", rest.why);
+        let next = lines.lines().nth(found.len() - 3).unwrap();
+        assert!(next.as_bytes().starts_with(&rest.begun), "{:?}", rest.begun);
         let again = place.after(&taken);
         drain(&mut place.open(again), &mut taken.clone(), 1 << 20).unwrap();
     });
@@ -238,8 +242,12 @@ fn a_record_that_is_too_long_is_a_dead_letter_if_that_is_said() {
         let mut taken = Taken::default();
         drain(&mut place.open(opening), &mut taken, 1 << 20).unwrap();
         let found = taken.of("pin/pin");
-        assert_eq!((found.len(), found[0], found[2]), (3, "{}", "{\"a\":3}"));
-        assert!(found[1].contains("longer than 32 MiB") && found[1].len() < 70_000);
+        assert_eq!(found, ["{}", "", "{\"a\":3}"]);
+        let [rest] = &taken.refused["pin/pin"][..] else {
+            panic!("{:?}", taken.refused);
+        };
+        assert_eq!((rest.offset, rest.begun.len()), (1, 64 << 10));
+        assert!(rest.why.contains("longer than 32 MiB"), "{}", rest.why);
     });
 }
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use pinflow::source::{
-    Chunk, Delete, Directory, OnBadFile, Opening, Position, Read, Source, SourceError, Storage,
-    position_key,
+    Chunk, Delete, Directory, OnBadFile, Opening, Position, Read, Refused, Source, SourceError,
+    Storage, position_key,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -26,6 +26,7 @@ pub struct Taken {
     pub records: BTreeMap<String, Vec<String>>,
     pub positions: BTreeMap<String, Position>,
     pub deletes: BTreeMap<String, Vec<Delete>>,
+    pub refused: BTreeMap<String, Vec<Refused>>,
 }
 
 impl Taken {
@@ -43,8 +44,10 @@ impl Taken {
         assert_eq!(chunk.first_offset + chunk.records, records.len() as u64);
         assert_eq!(chunk.end.offset, records.len() as u64);
         self.positions.insert(key.clone(), chunk.end.clone());
-        let deletes = self.deletes.entry(key).or_default();
+        let deletes = self.deletes.entry(key.clone()).or_default();
         deletes.extend(chunk.deletes.iter().cloned());
+        let refused = self.refused.entry(key).or_default();
+        refused.extend(chunk.refused.iter().cloned());
     }
 
     pub fn of(&self, key: &str) -> Vec<&str> {
