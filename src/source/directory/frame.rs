@@ -3,7 +3,8 @@
 //! Most files hold a record a line already, and are handed on as they are. Others hold JSON values
 //! that follow each other without newline, arrays that hold everything, or values over several
 //! lines: there each value, and each element of an array that is not inside an object, becomes a
-//! line. [`Framing::of`] tells which of the two a file is by its first value.
+//! line. [`Framing::of`] tells which of the two a file is by its first value, and what follows that
+//! on its line: a first line that was cut, at its end or at its beginning, is one record.
 //!
 //! # Invariants
 //! 1. What a file is, and where its records end, depends on its bytes alone, not on how they were
@@ -75,17 +76,50 @@ impl Framing {
             at += 1;
             if open.is_empty() && !string {
                 let after = head.get(at..).unwrap_or_default();
-                let blank = |byte: &&u8| !matches!(byte, b' ' | b'\t' | b'\r');
-                return match after.iter().find(blank) {
-                    _ if lines => Framing::Values,
-                    None | Some(b'\n') => Framing::Lines,
-                    Some(_) => Framing::Values,
+                return match lines || values_follow(head[first], after) {
+                    true => Framing::Values,
+                    false => Framing::Lines,
                 };
             }
         }
         // Even its first value is long, or was cut. A line of a file of lines is hardly ever that
         // long, and framing values suits both.
         Framing::Values
+    }
+}
+
+/// Whether the line whose first value began with `first` and ended before `after` goes on with
+/// other values. If it does not, but goes on, it is a record whose beginning was cut off.
+fn values_follow(first: u8, after: &[u8]) -> bool {
+    let newline = memchr::memchr(b'\n', after);
+    let line = &after[..newline.unwrap_or(after.len())];
+    let rest = line.trim_ascii();
+    match rest.first() {
+        None => false,
+        // As in `"key": 1}`.
+        Some(next) if first == b'"' => matches!(next, b'{' | b'[' | b'"') && !is_cut(rest),
+        // Without a next line there is no record that must be told from this one.
+        Some(_) => newline.is_none() || !is_cut(rest),
+    }
+}
+
+/// Whether `rest`, which follows a value on its line, closes or names what did not begin there.
+fn is_cut(mut rest: &[u8]) -> bool {
+    loop {
+        let taken = match rest.first() {
+            None => return false,
+            Some(b'}' | b']' | b':') => return true,
+            Some(b',') => 1,
+            Some(_) => {
+                let values = serde_json::Deserializer::from_slice(rest);
+                let mut values = values.into_iter::<serde::de::IgnoredAny>();
+                match values.next() {
+                    Some(Ok(_)) => values.byte_offset(),
+                    _ => return false,
+                }
+            }
+        };
+        rest = rest[taken..].trim_ascii_start();
     }
 }
 
@@ -346,6 +380,23 @@ mod tests {
             ("{\"cut\": {\n{\"a\":2}\n{\"a\":3}\n", Framing::Lines),
             ("{\"cut\": 1,\n{\"a\":2}\n{\"a\":3}\n", Framing::Lines),
             ("{\"cut\":\n{\"a\":2}\n{\"a\":3}\n", Framing::Lines),
+            (
+                "\"key\": 1, \"b\": {\"c\": 1}}\n{\"a\":2}\n",
+                Framing::Lines,
+            ),
+            ("\"key\": 1}", Framing::Lines),
+            ("\",\"b\": \"x\"}\n{\"a\":2}\n", Framing::Lines),
+            ("\"x\", \"y\"], \"b\": 1}\n{\"a\":2}\n", Framing::Lines),
+            ("{\"c\": 1}}\n{\"a\":2}\n", Framing::Lines),
+            ("{\"c\": 1}, \"b\": 2}\n{\"a\":2}\n", Framing::Lines),
+            ("{\"c\": 1}, {\"c\": 2}], \"b\": 2}\n{}\n", Framing::Lines),
+            ("[1, 2], \"b\": 2}\n{\"a\":2}\n", Framing::Lines),
+            ("[1, 2], 3]}\n{\"a\":2}\n", Framing::Lines),
+            ("\"e30=\"\"e30=\"", Framing::Values),
+            ("\"e30=\" {\"a\":1}\n", Framing::Values),
+            ("{\"a\":1}, {\"a\":2}\n{\"a\":3}", Framing::Values),
+            ("{\"a\":1} junk {\"a\":2}\n{\"a\":3}", Framing::Values),
+            ("{\"a\":1}}{\"a\":2}", Framing::Values),
             ("{\"xs\": [\n{\"a\":2},\n{\"a\":3}\n]\n}", Framing::Values),
             (
                 "{\n\"a\":\n{\n\"b\": [\n1,\n\"x\"\n]},\n\"c\": {}}\n",
