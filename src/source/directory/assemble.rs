@@ -162,6 +162,14 @@ impl Assembler {
         };
         if done {
             file.to = (ReadTo::Stored(size), file.open.tail());
+        } else if writing == Writing::Rests {
+            tracing::warn!(
+                "{}: the file {} ends in the middle of a record: {} bytes are left to the next run; \
+                 if nothing is to follow them, end them with a newline",
+                self.shared.name,
+                seen.path,
+                file.open.begun().len()
+            );
         }
         let (read, tail) = file.to;
         match file.held.take() {

@@ -48,6 +48,8 @@ pub(super) enum Writing {
     GoesOn,
     /// There are later files: what is whole is all there is, but half a record may be waited for.
     Ceases,
+    /// Nobody waits for it, but a later run reads on: half a record at its end is left to that.
+    Rests,
     /// It is as it will be.
     Over,
 }
@@ -207,9 +209,14 @@ impl OpenFile {
     /// Hands out what is left at the end of the file. If more may be written to the file, that is
     /// only what is whole: of a compressed file all, once its compression has ended.
     pub(super) fn finish(&mut self, writing: Writing) -> Result<End, Unreadable> {
-        let complete = writing == Writing::Over;
+        let complete = matches!(writing, Writing::Over | Writing::Rests);
         let mut framed = Vec::new();
-        let mut done = complete || writing == Writing::Ceases && self.is_whole();
+        let mut done = match writing {
+            Writing::GoesOn => false,
+            Writing::Ceases => self.is_whole(),
+            Writing::Rests => !self.is_cut(),
+            Writing::Over => true,
+        };
         if let Some(unzip) = &mut self.unzip {
             let mut text = Vec::new();
             done = match unzip.finish(&mut text) {
@@ -250,6 +257,13 @@ impl OpenFile {
             Some(Framing::Values) => self.values.begun_bytes() == 0,
             _ => self.carry.is_empty() || is_json(&self.carry),
         }
+    }
+
+    /// Whether the text ends in the middle of a record that may be completed.
+    fn is_cut(&self) -> bool {
+        let begun = self.begun().trim_ascii();
+        let read = serde_json::from_slice::<serde::de::IgnoredAny>(begun);
+        !begun.is_empty() && read.is_err_and(|error| error.is_eof())
     }
 
     /// What came of the record that has begun and not ended.
@@ -474,6 +488,28 @@ mod tests {
             open.push(&mut Bytes::from(text)).unwrap();
             assert_eq!(open.finish(Writing::Ceases).unwrap().done, whole, "{text}");
         }
+    }
+
+    #[test]
+    fn half_a_record_is_left_to_a_later_run_and_what_is_none_is_not() {
+        for (text, done) in [
+            ("{}\n{\"a\":1}", true),
+            ("{}\n{\"a\":", false),
+            ("{}\n{\"a\":\"x", false),
+            ("{}\n[{\"a\":1},", false),
+            ("{}{}{\"a\":{\"b\":1}", false),
+            ("{}\n12", true),
+            ("{}\n  ", true),
+            ("{}\nnonsense", true),
+            ("{}\n{\"a\":}", true),
+        ] {
+            let mut open = OpenFile::new("file", ReadTo::START, None, b"", b"");
+            open.push(&mut Bytes::from(text)).unwrap();
+            assert_eq!(open.finish(Writing::Rests).unwrap().done, done, "{text}");
+        }
+        let mut open = OpenFile::new("file.gz", ReadTo::START, None, b"", b"");
+        open.push(&mut Bytes::from(gzip("{}\n{\"a\":"))).unwrap();
+        assert!(open.finish(Writing::Rests).unwrap().done);
     }
 
     #[test]

@@ -256,3 +256,27 @@ fn a_poll_of_a_bucket_lists_only_what_is_new() {
     // The folders, what is new, the object, and one count of all.
     assert!(used <= 12, "{used} requests for one object among 2501");
 }
+
+#[test]
+fn half_a_record_that_a_bounded_run_finds_is_read_whole_by_the_next_one() {
+    in_folder(|place| {
+        place.put("pin/1.jsonl", "{\"a\":1}\n{\"a\":");
+        place.put("pin/2.jsonl", "{\"a\":3}\nnonsense");
+        let mut taken = place.whole();
+        let found = ["{\"a\":1}", "{\"a\":3}", "nonsense"];
+        assert_eq!(taken.of("pin/pin"), found);
+        let on = |taken: &mut Taken| {
+            let now = place.after(taken);
+            drain(&mut place.open(now), taken, 1 << 20).unwrap();
+        };
+        on(&mut taken);
+        assert_eq!(taken.of("pin/pin"), found);
+        place.append("pin/1.jsonl", "2}\n{\"a\":");
+        on(&mut taken);
+        assert_eq!(taken.of("pin/pin")[3..], ["{\"a\":2}"]);
+        // A newline says that nothing follows.
+        place.append("pin/1.jsonl", "\n");
+        on(&mut taken);
+        assert_eq!(taken.of("pin/pin")[4..], ["{\"a\":"]);
+    });
+}

@@ -64,7 +64,7 @@ fn records_are_found_whatever_stands_between_them() {
         place.put("pin/1.json", "[{\"a\":1},{\"a\":2}]");
         place.put("pin/2.json", "[\n  {\"a\": 3},\n  {\"a\": 4}\n]\n");
         place.put("pin/3.json", "{\n  \"a\": 5\n}\n{\n  \"a\": 6\n}\n");
-        place.put("pin/4.json", "{\"a\":7}{\"a\":8}{\"a\":\"cut");
+        place.put("pin/4.json", "{\"a\":7}{\"a\":8}{\"a\":\"cut\n");
         assert_eq!(
             place.whole().of("pin/pin"),
             [

@@ -328,8 +328,12 @@ impl Follower {
 
     /// What is to be read of what a listing found.
     fn jobs(&mut self, listing: Listing, now: Instant) -> Result<Vec<Job>, SourceError> {
-        let whole = self.shared.opening.bounded || self.shared.storage.is_bucket();
-        plan(&self.trail, &mut self.watch, listing, whole, now).map_err(|obstacle| match obstacle {
+        let writing = match () {
+            () if self.shared.storage.is_bucket() => Some(Writing::Over),
+            () => self.shared.opening.bounded.then_some(Writing::Rests),
+        };
+        plan(&self.trail, &mut self.watch, listing, writing, now).map_err(|obstacle| match obstacle
+        {
             Obstacle::Late(path) => self.late(&path, self.trail.last()),
             Obstacle::Shrunk { path, size, read } => self.shared.shrunk(&path, size, read),
         })

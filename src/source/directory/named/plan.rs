@@ -70,12 +70,12 @@ pub(super) enum Obstacle {
 }
 
 /// What is to be read of what a listing found. Of the recent files size and id are known, if they
-/// are there. `whole`: files are as they will be.
+/// are there. `all` is what may be written to each of them, if that is not told by those behind it.
 pub(super) fn plan(
     trail: &NamedTrail,
     watch: &mut Watch,
     listing: Listing,
-    whole: bool,
+    all: Option<Writing>,
     now: Instant,
 ) -> Result<Vec<Job>, Obstacle> {
     let Listing {
@@ -112,21 +112,22 @@ pub(super) fn plan(
         };
         let is_last = number + 1 == trail.recent.len() && behind == 0;
         let writing = match () {
-            () if whole || number < leaving || watch.is_settled(&mark.file, now) && !is_last => {
+            () if number < leaving || watch.is_settled(&mark.file, now) && !is_last => {
                 Writing::Over
             }
-            () if is_last => Writing::GoesOn,
-            () => Writing::Ceases,
+            () if is_last => all.unwrap_or(Writing::GoesOn),
+            () => all.unwrap_or(Writing::Ceases),
         };
         jobs.extend(again(mark, entry, watch, writing)?);
     }
     let count = new.len();
     for (number, entry) in new.into_iter().enumerate() {
         let writing = match count - number {
-            _ if whole => Writing::Over,
-            1 if !more => Writing::GoesOn,
             left if left > RECENT => Writing::Over,
-            _ => Writing::Ceases,
+            left => all.unwrap_or(match left == 1 && !more {
+                true => Writing::GoesOn,
+                false => Writing::Ceases,
+            }),
         };
         jobs.push(job(entry, ReadTo::START, None, writing));
     }
@@ -220,7 +221,7 @@ mod tests {
         read(&mut trail, &mut watch, "a", 5, 5);
         read(&mut trail, &mut watch, "c", 7, 9);
         let now = Instant::now() + later;
-        let jobs = plan(&trail, &mut watch, listing(entries), false, now)?;
+        let jobs = plan(&trail, &mut watch, listing(entries), None, now)?;
         let told = |job: Job| format!("{} from {} {:?}", job.path, job.start, job.writing);
         Ok(jobs.into_iter().map(told).collect())
     }
