@@ -34,7 +34,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::operator::Operator;
 
-use super::fault::Faults;
+use super::fault::{Faults, OpenFaults};
 use super::map::map_delta;
 use super::mapper::Mapper;
 use super::route::key_columns;
@@ -208,26 +208,26 @@ fn decide<'scope>(
     let (undecided, failing) = builder.new_output::<Vec<Delta>>();
     let mut matches = OutputBuilder::from(matches);
     let mut undecided = OutputBuilder::from(undecided);
+    let mut faults = OpenFaults::new(relation, faults);
     builder.build(move |_capabilities| {
-        move |_frontiers| {
+        move |frontiers| {
             let mut matches = matches.activate();
             let mut undecided = undecided.activate();
             input.for_each(|capability, deltas| {
                 for delta in deltas.drain(..) {
-                    let pairs = delta.clone();
-                    let (kept, failed) = map_delta(&mut mapper, delta, &relation, &faults);
+                    let epoch = *capability.time();
+                    let (kept, failed) = map_delta(&mut mapper, delta, epoch, &mut faults);
                     if !kept.is_empty() {
                         let capability = capability.delayed(capability.time(), 0);
                         matches.session(&capability).give(kept);
                     }
-                    if !failed.is_empty() {
+                    if let Some(failed) = failed {
                         let capability = capability.delayed(capability.time(), 1);
-                        let failed = pairs.take(&failed);
-                        let failed = failed.expect("row numbers come from the batch itself");
                         undecided.session(&capability).give(failed);
                     }
                 }
             });
+            faults.report(frontiers[0].frontier().first().copied());
         }
     });
     Ok((matching, failing))

@@ -8,7 +8,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::operator::Operator;
 
-use super::fault::Faults;
+use super::fault::{Faults, OpenFaults};
 use super::mapper::Mapper;
 use crate::delta::{Delta, Epoch};
 use crate::plan::Map;
@@ -23,37 +23,44 @@ pub fn map_deltas<'scope>(
 ) -> Result<StreamVec<'scope, Epoch, Delta>> {
     let mut mapper = Mapper::new(map, input)?;
     let name = format!("Map({relation})");
-    Ok(stream.unary(Pipeline, &name, move |_capability, _info| {
-        move |input, output| {
+    let mut faults = OpenFaults::new(relation, faults);
+    let mapped = stream.unary_frontier(Pipeline, &name, move |_capability, _info| {
+        move |(input, frontier), output| {
             input.for_each(|capability, deltas| {
+                let epoch = *capability.time();
                 let mut session = output.session(&capability);
                 for delta in deltas.drain(..) {
-                    let (mapped, _) = map_delta(&mut mapper, delta, &relation, &faults);
+                    let (mapped, _) = map_delta(&mut mapper, delta, epoch, &mut faults);
                     if !mapped.is_empty() {
                         session.give(mapped);
                     }
                 }
             });
+            faults.report(frontier.frontier().first().copied());
         }
-    }))
+    });
+    Ok(mapped)
 }
 
-/// Applies `mapper` to one delta; also returns the changes whose rows failed.
+/// Applies `mapper` to one delta of `epoch`; also returns the changes whose rows failed.
 pub fn map_delta(
     mapper: &mut Mapper,
     delta: Delta,
-    relation: &str,
-    faults: &Faults,
-) -> (Delta, Vec<u64>) {
-    let mut failed = Vec::new();
+    epoch: Epoch,
+    faults: &mut OpenFaults,
+) -> (Delta, Option<Delta>) {
+    let (mut rows, mut reasons) = (Vec::new(), Vec::new());
     let mapped = mapper.apply(&delta.rows, &mut |row, error| {
-        // A row that goes was reported when it came.
-        if delta.diffs[row as usize] > 0 {
-            faults.report(relation, reason(error));
-        }
-        failed.push(row);
+        rows.push(row);
+        reasons.push(reason(error));
     });
     let mapped = mapped.expect("the rows have the columns that the map was made for");
+    let failed = (!rows.is_empty()).then(|| {
+        let failed = delta.take(&rows);
+        let failed = failed.expect("row numbers come from the batch itself");
+        faults.note(epoch, &failed, reasons);
+        failed
+    });
     let diffs = match mapped.origin {
         None => delta.diffs,
         Some(origin) => {

@@ -152,6 +152,30 @@ fn a_pair_that_fails_is_no_match() {
 }
 
 #[test]
+fn a_pair_that_never_was_there_at_the_end_of_an_epoch_is_no_fault() {
+    // Both rows change at once; the new one of `a` and the old one of `b` have the same number.
+    check(
+        "SELECT a.k, 12 / (a.n - b.m) AS q FROM a JOIN b ON a.g = b.g AND 12 / (a.n - b.m) > 1",
+        r#"
+        a 1, "x", 10
+        b 1, "x", 7, "seven"
+        --
+        a 1, "x", 7
+        b 1, "x", 5, "five"
+        --
+        a 1, "x", 5
+        "#,
+        expect![[r#"
+            @1 + 1 | 4
+            @2 - 1 | 4
+            @2 + 1 | 6
+            @3 - 1 | 6
+            fault in v: Divide by zero error
+        "#]],
+    );
+}
+
+#[test]
 fn a_row_with_a_pair_that_fails_is_not_without_a_partner() {
     check(
         "SELECT a.k, b.k AS p FROM a LEFT JOIN b ON a.g = b.g AND a.n / b.m > 3",
