@@ -12,7 +12,7 @@ use clap::builder::NonEmptyStringValueParser;
 use super::Failure;
 use super::address::Address;
 use super::gateway::{DoorArgs, log_folder};
-use super::signals::{stop_on_signals, stop_with_launcher};
+use super::signals::{ASKED_TO_END, stop_on_signals, stop_with_launcher};
 use crate::definition::{Definition, check_prefix};
 use crate::emulator::EmulatorOptions;
 use crate::gateway::{Server as Gateway, serve as serve_gateway};
@@ -235,14 +235,27 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
 
 fn run_on(runtime: &tokio::runtime::Runtime, args: &RunArgs) -> Result<(), Failure> {
     let outcome = Outcome::new(Arc::new(Machine(runtime.handle().clone())));
-    let leader = args.process == 0;
     if args.gateway.is_none() {
         args.doors.check_without_gateway()?;
     }
-    stop_on_signals(&outcome)?;
+    let asked = stop_on_signals(&outcome)?;
     if !args.addresses.is_empty() {
         stop_with_launcher(&outcome);
     }
+    let ended = run_until_stopped(runtime, args, &outcome);
+    if ended.is_ok() && !args.addresses.is_empty() && asked.load(Ordering::Relaxed) {
+        // The launcher must not take it for the end of the source.
+        std::process::exit(ASKED_TO_END);
+    }
+    ended
+}
+
+fn run_until_stopped(
+    runtime: &tokio::runtime::Runtime,
+    args: &RunArgs,
+    outcome: &Outcome,
+) -> Result<(), Failure> {
+    let leader = args.process == 0;
     // The log is repaired when it is opened, and only then read.
     let gateway = match args.gateway.filter(|_| leader) {
         Some(address) => Some(open_gateway(args, address, runtime)?),
@@ -251,7 +264,7 @@ fn run_on(runtime: &tokio::runtime::Runtime, args: &RunArgs) -> Result<(), Failu
     let mut readers: Option<Readers> = None;
     let result = crate::runtime::run(
         args.options(),
-        &outcome,
+        outcome,
         runtime.handle(),
         |store, status| {
             if let Some(gateway) = &gateway {

@@ -3,17 +3,25 @@
 //! The first signal asks, the second ends the process. Whatever the run waits for, it ends within
 //! [`STOP_WITHIN`].
 
-use std::io::IsTerminal;
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
 use crate::runtime::{Outcome, STOP_WITHIN};
 use crate::serve::terminal::STOPPING;
+use crate::serve::terminal::log::LogWriter;
 
 /// The status of a process that a second signal ended.
 pub(super) const ENDED_BY_SIGNAL: i32 = 130;
+/// The status of a process of a cluster that ended well because a signal asked it, and not its
+/// launcher.
+pub(super) const ASKED_TO_END: i32 = 143;
+/// The line by which the launcher asks a process to end.
+pub(super) const END: &[u8] = b"\0";
 
 /// Ctrl-C, being told to terminate, and a terminal that was closed.
 pub(super) struct Signals {
@@ -61,8 +69,8 @@ fn ignores_hangup() -> bool {
 }
 
 /// Stops the run of `outcome` when it is asked to, on a thread of its own that waits for nothing
-/// else.
-pub(super) fn stop_on_signals(outcome: &Outcome) -> Result<(), Failure> {
+/// else. Returns whether that has happened.
+pub(super) fn stop_on_signals(outcome: &Outcome) -> Result<Arc<AtomicBool>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -71,25 +79,25 @@ pub(super) fn stop_on_signals(outcome: &Outcome) -> Result<(), Failure> {
         Signals::listen()?
     };
     let outcome = outcome.clone();
+    let asked = Arc::new(AtomicBool::new(false));
+    let asking = Arc::clone(&asked);
     std::thread::spawn(move || {
         runtime.block_on(async {
             let mut too_long = pin!(outcome.stopped_for(STOP_WITHIN));
-            let mut asked = false;
             loop {
                 tokio::select! {
                     _ = signals.next() => {}
                     () = &mut too_long => end_late(&outcome),
                 }
-                if asked {
+                if asking.swap(true, Ordering::Relaxed) {
                     std::process::exit(ENDED_BY_SIGNAL);
                 }
-                asked = true;
                 outcome.stop();
                 say_stopping();
             }
         });
     });
-    Ok(())
+    Ok(asked)
 }
 
 /// Says that a run stops, where no block in a terminal does.
@@ -99,13 +107,26 @@ pub(super) fn say_stopping() {
     }
 }
 
-/// Stops the run when the launcher is gone: its end of the pipe closes with it, however it ends.
+/// Stops the run when the launcher asks for it or is gone: its end of the pipe closes with it,
+/// however it ends. What else comes through the pipe is for the log.
 pub(super) fn stop_with_launcher(outcome: &Outcome) {
     let outcome = outcome.clone();
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
-        outcome.stop();
-    });
+    std::thread::spawn(move || follow(io::stdin().lock(), LogWriter, || outcome.stop()));
+}
+
+/// Writes the lines of `launcher` to the log, and calls `stop` at [`END`] and at the end.
+fn follow(launcher: impl Read, mut log: impl Write, stop: impl Fn()) {
+    let lines = BufReader::new(launcher).split(b'\n');
+    for mut line in lines.map_while(Result::ok) {
+        if line == END {
+            stop();
+        } else if !line.is_empty() {
+            line.push(b'\n');
+            // A log that cannot be written must not end the run.
+            let _ = log.write_all(&line);
+        }
+    }
+    stop();
 }
 
 /// Ends a process that could not end by itself in time.
@@ -122,4 +143,23 @@ fn end_late(outcome: &Outcome) -> ! {
     });
     eprintln!("error: {why}");
     std::process::exit(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_launcher_asks_by_a_line_or_by_its_end_and_other_lines_are_for_the_log() {
+        let (mut log, stops) = (Vec::new(), Cell::new(0));
+        let stop = || stops.set(stops.get() + 1);
+        follow(&b"one\n\ntwo"[..], &mut log, stop);
+        assert_eq!((&log[..], stops.get()), (&b"one\ntwo\n"[..], 1));
+        let said = [b"three\n", END, b"\nfour\n"].concat();
+        follow(&said[..], &mut log, stop);
+        assert!(log.ends_with(b"three\nfour\n"), "{log:?}");
+        assert_eq!(stops.get(), 3);
+    }
 }

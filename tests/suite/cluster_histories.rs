@@ -389,25 +389,11 @@ fn the_others_end_when_a_process_dies() {
         for partition in 0..PARTITIONS {
             world.feed(&mut chance, partition);
         }
-        let arguments = world.arguments("launch -n 3", "-w 1 --commit-every 0.05");
-        let mut launcher = Running(pinflow(&arguments).spawn().unwrap());
-        let mut stderr = launcher.0.stderr.take().unwrap();
-        let pid = launcher.0.id();
-        wait("the processes run", || children(pid).len() == 3);
-        let cluster = Cluster {
-            http: Http(String::new()),
-            processes: children(pid),
-            launcher,
-        };
         // Whether they have found each other by then or not.
-        wait("it is a process of its own", || {
-            fs::read(format!("/proc/{}/cmdline", cluster.processes[0]))
-                .is_ok_and(|line| String::from_utf8_lossy(&line).contains("--process"))
-        });
+        let (cluster, said) = launch_by_signals(&world, 3);
         send(cluster.process(number), "KILL");
-        let mut said = String::new();
-        stderr.read_to_string(&mut said).unwrap();
         assert!(!cluster.end("killed").success());
+        let said = said.join().unwrap();
         assert!(
             said.contains(&format!("process {number} ended early")),
             "{said}"
@@ -415,6 +401,98 @@ fn the_others_end_when_a_process_dies() {
         assert!(!said.contains("panicked"), "{said}");
     }
     world.judge("after kills");
+}
+
+/// A launch of `processes` that is spoken to by signals alone; what it says comes at its end.
+fn launch_by_signals(
+    world: &World,
+    processes: usize,
+) -> (Cluster, std::thread::JoinHandle<String>) {
+    let arguments = world.arguments(
+        &format!("launch -n {processes}"),
+        "-w 1 --commit-every 0.05",
+    );
+    let mut launcher = Running(pinflow(&arguments).spawn().unwrap());
+    let mut stderr = launcher.0.stderr.take().unwrap();
+    let said = std::thread::spawn(move || {
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).unwrap();
+        said
+    });
+    let pid = launcher.0.id();
+    let is_one = |pid: &u32| {
+        fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains("--process"))
+    };
+    wait("the processes run", || {
+        let started = children(pid);
+        started.len() == processes && started.iter().all(is_one)
+    });
+    let cluster = Cluster {
+        http: Http(String::new()),
+        processes: children(pid),
+        launcher,
+    };
+    (cluster, said)
+}
+
+#[test]
+fn a_process_that_stands_still_is_named_and_does_not_hold_up_a_stop() {
+    let mut world = World::new();
+    let mut chance = Chance(6);
+    for partition in 0..PARTITIONS {
+        world.feed(&mut chance, partition);
+    }
+    let (cluster, said) = launch_by_signals(&world, 2);
+    let checkpoints = world.lake().join("_checkpoints");
+    wait("the first commit", || has_files(&checkpoints));
+    send(cluster.process(1), "STOP");
+    world.feed(&mut chance, 0);
+    send(cluster.launcher.0.id(), "TERM");
+    assert!(!cluster.end("a process stands still").success());
+    let said = said.join().unwrap();
+    let expected = "process 1 stands still (stopped by a signal or a debugger) and did not end \
+                    within 9.5 s after it was asked to";
+    assert!(said.contains(expected), "{said}");
+    world.judge("after a process stood still");
+}
+
+#[test]
+fn a_signal_to_one_process_ends_all_and_no_other_is_blamed() {
+    let mut world = World::new();
+    let mut chance = Chance(7);
+    for number in 0..3 {
+        // Whether they have found each other by then or not.
+        for early in [true, false] {
+            for partition in 0..PARTITIONS {
+                world.feed(&mut chance, partition);
+            }
+            let before = files_in(&world.lake().join("_checkpoints"));
+            let (cluster, said) = launch_by_signals(&world, 3);
+            if !early {
+                wait("a commit", || {
+                    files_in(&world.lake().join("_checkpoints")) != before
+                });
+            }
+            send(cluster.process(number), "TERM");
+            let status = cluster.end("one is asked to end");
+            let said = said.join().unwrap();
+            let names_it = said.contains(&format!("process {number} "));
+            assert!(status.success() || early && names_it, "{number}: {said}");
+            for other in (0..3).filter(|other| *other != number) {
+                let blamed = format!("process {other} ended early");
+                assert!(!said.contains(&blamed), "{number}: {said}");
+            }
+        }
+    }
+    world.judge("after signals to single processes");
+}
+
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    match folder.exists() {
+        true => super::program::files(folder).into_keys().collect(),
+        false => Vec::new(),
+    }
 }
 
 #[test]
