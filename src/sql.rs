@@ -157,8 +157,11 @@ impl Session {
             .build()?
             .parse_into_expr()?;
         precedence::restore(&mut expression.expr);
-        self.planner()
-            .sql_to_expr_with_alias(expression, schema, &mut PlannerContext::new())
+        let context = &mut PlannerContext::new();
+        let expression = self
+            .planner()
+            .sql_to_expr_with_alias(expression, schema, context)?;
+        Ok(times::in_expression(expression, schema)?.data)
     }
 
     /// The expression made ready for evaluation over rows of `schema`, its types coerced.

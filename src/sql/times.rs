@@ -54,7 +54,7 @@ pub(super) fn in_microseconds(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 /// The same of an expression over columns of `schema`.
-fn in_expression(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+pub(super) fn in_expression(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|part| {
         let mut part = written(part);
         let changed = beside(&mut part.data, schema)?;

@@ -127,7 +127,8 @@ fn slice_rows(read: &[&dyn Array], start: usize, rows: usize) -> usize {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, Int64Array, StringViewArray};
+    use arrow::array::{ArrayRef, Int64Array, StringViewArray, TimestampMicrosecondArray};
+    use arrow::datatypes::TimestampMicrosecondType;
     use expect_test::expect;
 
     use super::*;
@@ -167,6 +168,37 @@ mod tests {
         assert_eq!(kept("nvl2(category, posts, 0) > 5"), [70]);
         assert_eq!(kept("true"), [3, 70, 5]);
         assert_eq!(kept("NULL"), [0; 0]);
+    }
+
+    #[test]
+    fn times_beyond_what_nanoseconds_hold_are_compared_like_others() {
+        // 3000-01-01 12:00:00 and 1500-06-15 12:34:56.
+        let times = vec![32_503_723_200_000_000, -14_817_468_304_000_000];
+        let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(times));
+        let rows = RecordBatch::try_from_iter([("at", times)]).unwrap();
+        let years = |condition: &str| {
+            let rows = filter(&Session::new(), &rows, condition, &|| true);
+            let rows = rows.unwrap_or_else(|error| panic!("{error}"));
+            let times = rows.column(0).as_primitive::<TimestampMicrosecondType>();
+            let year = |time: &i64| if *time > 0 { 3000 } else { 1500 };
+            times.values().iter().map(year).collect::<Vec<_>>()
+        };
+        for (condition, expected) in [
+            ("at > TIMESTAMP '2900-01-01'", [3000].as_slice()),
+            ("at = TIMESTAMP '3000-01-01 12:00:00'", &[3000]),
+            ("at < '1600-01-01'", &[1500]),
+            ("at > DATE '2999-12-31'", &[3000]),
+            ("at BETWEEN '0001-01-01' AND '1600-01-01'", &[1500]),
+            ("at IN ('3000-01-01 12:00:00', '1970-01-01')", &[3000]),
+            ("at <> '1500-06-15 12:34:56'", &[3000]),
+            ("date_trunc('year', at) = TIMESTAMP '3000-01-01'", &[3000]),
+            ("EXTRACT(year FROM at) = 1500", &[1500]),
+            ("at + INTERVAL '1 day' > TIMESTAMP '3000-01-02'", &[3000]),
+            ("coalesce(at, '9999-12-31') < '9999-12-31'", &[3000, 1500]),
+            ("at < CAST('9999-12-31' AS TIMESTAMP)", &[3000, 1500]),
+        ] {
+            assert_eq!(years(condition), expected, "{condition}");
+        }
     }
 
     #[test]
