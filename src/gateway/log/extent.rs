@@ -3,11 +3,13 @@
 //! A file that was cut between two records looks whole. So the log says elsewhere how far it goes:
 //! * `_extent` holds bytes and sum of each file of each partition. It is replaced before a log of
 //!   writes is removed, and at the end: what it says is not repaired by any log of writes.
-//! * `_acknowledged` holds how long the log of writes is. It is written after each sync, and not
-//!   synced itself: after a power failure it may say less than there is, never more.
+//! * `_acknowledged` holds how long the log of writes is, and how far the partitions go that it has
+//!   writes of. It is written after each sync, and not synced itself: after a power failure it may
+//!   say less than there is, never more.
 //!
 //! # Invariants
-//! 1. A log that has less than these say is refused with the number of records that are missing.
+//! 1. A log that has less than these say is refused with the number of records that are missing, and
+//!    their offsets.
 
 use std::path::{Path, PathBuf};
 
@@ -168,6 +170,17 @@ impl Partition {
 #[derive(Debug)]
 pub(super) struct Acknowledged(File);
 
+/// What was acknowledged of a log of writes.
+#[derive(Debug, PartialEq)]
+struct Noted {
+    number: u64,
+    length: u64,
+    /// The offset behind the last record of each partition that it has writes of; nothing where
+    /// that is not known.
+    next: Vec<(String, u32, u64)>,
+}
+
+/// The number and length of a log of writes, with their sum.
 fn mark(number: u64, length: u64) -> [u8; 20] {
     let mut bytes = [0; 20];
     bytes[..8].copy_from_slice(&number.to_le_bytes());
@@ -185,39 +198,108 @@ impl Acknowledged {
         file.map(Acknowledged).map_err(LogError::at(&path))
     }
 
-    /// Notes it. If that fails, a later loss goes unnoticed, and nothing else.
-    pub(super) fn note(&self, number: u64, length: u64) {
-        let _ = self.0.write_all_at(&mark(number, length), 0);
-    }
-
-    /// The number of a log of writes and its length, if that is written down whole.
-    pub(super) fn read(root: &Path) -> Option<(u64, u64)> {
-        let bytes = std::fs::read(root.join("_acknowledged")).ok()?;
-        let number = u64::from_le_bytes(*bytes.first_chunk()?);
-        let length = u64::from_le_bytes(*bytes.get(8..)?.first_chunk()?);
-        (bytes == mark(number, length)).then_some((number, length))
+    /// Notes it, with the offsets behind the last records of the partitions that it has writes of.
+    /// If that fails, a later loss goes unnoticed, and nothing else.
+    pub(super) fn note<'a>(
+        &self,
+        number: u64,
+        length: u64,
+        next: impl Iterator<Item = (&'a str, u32, u64)>,
+    ) {
+        let next: Vec<_> = next.collect();
+        let next = serde_json::to_vec(&next).expect("texts and numbers are always JSON");
+        let sum = crc32fast::hash(&next);
+        let mut bytes = mark(number, length).to_vec();
+        bytes.extend_from_slice(&(next.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&sum.to_le_bytes());
+        bytes.extend_from_slice(&next);
+        let _ = self.0.write_all_at(&bytes, 0);
     }
 }
 
-/// Refuses a log of writes that is shorter than what was acknowledged; `whole` are the whole frames
-/// of those that are there, by number.
+impl Noted {
+    /// What is written down, as far as that is whole. What is behind it was longer once.
+    fn read(root: &Path) -> Option<Noted> {
+        let bytes = std::fs::read(root.join("_acknowledged")).ok()?;
+        let number = u64::from_le_bytes(*bytes.first_chunk()?);
+        let length = u64::from_le_bytes(*bytes.get(8..)?.first_chunk()?);
+        if bytes.get(..20)? != mark(number, length) {
+            return None;
+        }
+        Some(Noted {
+            number,
+            length,
+            next: offsets(&bytes[20..]).unwrap_or_default(),
+        })
+    }
+
+    /// Which records are not in the files: a sentence.
+    fn missing(&self, root: &Path) -> Result<String, LogError> {
+        let (mut missing, mut places) = (0, Vec::new());
+        for (topic, partition, next) in &self.next {
+            let there = next_of(root, topic, *partition)?;
+            let count = next.saturating_sub(there);
+            if count > 0 {
+                missing += count;
+                let place = format!("{topic}/partition={partition}");
+                places.push(format!("{count} of {place} from offset {there} on"));
+            }
+        }
+        Ok(match (self.next.is_empty(), missing) {
+            (true, _) => "which records are missing cannot be told".to_owned(),
+            (_, 0) => "all records that were acknowledged are in the files, but nothing vouches \
+                       for the bytes of the last ones"
+                .to_owned(),
+            _ => format!(
+                "{missing} records that were acknowledged are missing: {}",
+                places.join(", ")
+            ),
+        })
+    }
+}
+
+/// Offsets that [`Acknowledged::note`] wrote, if they are whole.
+fn offsets(bytes: &[u8]) -> Option<Vec<(String, u32, u64)>> {
+    let length = u32::from_le_bytes(*bytes.first_chunk()?) as usize;
+    let sum = u32::from_le_bytes(*bytes.get(4..)?.first_chunk()?);
+    let text = bytes.get(8..8 + length)?;
+    (crc32fast::hash(text) == sum).then(|| serde_json::from_slice(text).ok())?
+}
+
+/// The offset behind the last whole record in the files of a partition.
+fn next_of(root: &Path, topic: &str, partition: u32) -> Result<u64, LogError> {
+    let folder = partition_folder(root, topic, partition);
+    if !folder.is_dir() {
+        return Ok(0);
+    }
+    let Some(start) = starts(&folder, topic, partition)?.last().copied() else {
+        return Ok(0);
+    };
+    let path = segment_path(root, topic, partition, start);
+    let bytes = std::fs::read(&path).map_err(LogError::at(&path))?;
+    Ok(start + memchr::memchr_iter(b'\n', &bytes).count() as u64)
+}
+
+/// Refuses a log of writes that is shorter than what was acknowledged, after all that is there was
+/// done again; `whole` are the whole frames of those that are there, by number.
 pub(super) fn check_writes(
     root: &Path,
     extent: &Extent,
     whole: impl Fn(u64) -> Option<u64>,
 ) -> Result<(), LogError> {
-    let Some((number, length)) = Acknowledged::read(root) else {
+    let Some(noted) = Noted::read(root) else {
         return Ok(());
     };
-    let there = whole(number).unwrap_or(0);
-    if number <= extent.wal || there >= length {
+    let there = whole(noted.number).unwrap_or(0);
+    if noted.number <= extent.wal || there >= noted.length {
         return Ok(());
     }
+    let (number, length) = (noted.number, noted.length);
+    let missing = noted.missing(root)?;
     Err(LogError::Damaged {
         place: root.join("_wal").display().to_string(),
         why: format!(
-            "has {there} bytes of log of writes {number} where {length} were acknowledged: records in the last {} bytes are missing; {HELP}",
-            length - there
+            "has {there} bytes of log of writes {number} where {length} were acknowledged: {missing}; {HELP}"
         ),
     })
 }

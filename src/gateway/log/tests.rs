@@ -413,9 +413,25 @@ fn a_log_of_writes_that_was_cut_or_changed_is_refused() {
         std::fs::write(&file, "ab\n").unwrap();
         let told = refusal(dir.path());
         assert!(
-            told.contains("were acknowledged: records in the last"),
+            told.contains("that were acknowledged are missing: "),
             "{told}"
         );
+    }
+    // Without it the file alone says what is there.
+    for kept in 0..=3_u64 {
+        let (dir, file) = left("ab\n", Log::crash);
+        std::fs::remove_file(wal(&dir)).unwrap();
+        std::fs::write(&file, "ab\n".repeat(kept as usize)).unwrap();
+        let missing = 3 - kept;
+        let expected = match missing {
+            0 => "all records that were acknowledged are in the files".to_owned(),
+            _ => format!(
+                "{missing} records that were acknowledged are missing: {missing} of \
+                 pin/partition=0 from offset {kept} on"
+            ),
+        };
+        let told = refusal(dir.path());
+        assert!(told.contains(&expected), "{told}");
     }
     let (dir, file) = left("ab\n", Log::crash);
     let (path, mut text) = (wal(&dir), std::fs::read(wal(&dir)).unwrap());

@@ -253,7 +253,12 @@ impl Writer {
             part.next += append.records;
         }
         self.wal.commit().map_err(LogError::at(self.wal.path()))?;
-        self.acknowledged.note(self.wal.number(), self.wal.len);
+        let next = self
+            .parts
+            .iter()
+            .map(|(key, part)| (&*key.0, key.1, part.next));
+        self.acknowledged
+            .note(self.wal.number(), self.wal.len, next);
         for key in &touched {
             if let Some(part) = self.parts.get_mut(key) {
                 part.show()?;
