@@ -12,10 +12,13 @@
 //!    limits.
 //! 3. The bytes of bodies that are in memory at once are bounded for all connections together
 //!    ([`Room`]).
+//! 4. Where all connections are taken, some more are kept for `/healthz` ([`reserve`]).
 
 mod descriptors;
+mod reserve;
 mod room;
 mod stall;
+mod target;
 mod visitor;
 
 use std::io;
@@ -32,13 +35,15 @@ use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tower::util::MapRequest;
 
 pub use descriptors::raise_limit;
+use reserve::{Taken, Taking};
 pub use room::{Place, Room};
 use stall::Stalling;
+use target::First;
 pub use visitor::{Refuse, Visitors, pass};
 
 /// How long to wait when no connection can be accepted, for instance because too many files are
@@ -48,7 +53,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
 /// What connections may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How many connections there may be; others wait.
+    /// How many connections there may be; others wait a moment, and are turned away then.
     pub connections: usize,
     /// How long a client may take to send the head of a request, and a kept connection may be
     /// silent.
@@ -78,19 +83,24 @@ pub struct Door {
 impl Door {
     /// Serves until `stopped`; then requests that are under way have `limits.stop` to finish.
     pub async fn run(mut self) {
-        let mut builder = Builder::new(TokioExecutor::new()).http1_only();
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.limits.header);
-        let builder = Arc::new(builder);
-        let connections = descriptors::share(self.limits.connections);
-        let places = Arc::new(Semaphore::new(connections));
+        let builder = |header| {
+            let mut builder = Builder::new(TokioExecutor::new()).http1_only();
+            builder
+                .http1()
+                .timer(TokioTimer::new())
+                .header_read_timeout(header);
+            Arc::new(builder)
+        };
+        let header = self.limits.header;
+        let brief = header.min(reserve::HEADER);
+        let ordinary = (builder(header), self.router.clone(), header);
+        let reserved = (builder(brief), reserve::health_alone(self.router), brief);
+        let mut places = Taking::of(descriptors::share(self.limits.connections));
         loop {
             let accepted = tokio::select! {
                 // An error means that the sender is gone, which is as good as `stopped`.
                 _ = self.stopped.wait_for(|stop| *stop) => break,
-                accepted = accept(&self.listener, &places) => accepted,
+                accepted = accept(&self.listener, &mut places) => accepted,
             };
             let (stream, place) = match accepted {
                 Ok(accepted) => accepted,
@@ -102,19 +112,37 @@ impl Door {
             };
             // Answers are small and whole; waiting for more to send would only delay them.
             let _ = stream.set_nodelay(true);
+            let (builder, router, within) = match place.is_reserved {
+                false => ordinary.clone(),
+                true => reserved.clone(),
+            };
             let connection = Connection {
-                builder: Arc::clone(&builder),
-                router: self.router.clone(),
+                builder,
+                router,
                 prepare: self.prepare,
                 stopped: self.stopped.clone(),
             };
-            let stream = Stalling::new(stream, self.limits.stall);
-            let (tls, within) = (self.tls.clone(), self.limits.header);
+            let (tls, stall) = (self.tls.clone(), self.limits.stall);
+            let mut stopped = self.stopped.clone();
             tokio::spawn(async move {
                 let _place = place;
                 match tls {
-                    None => connection.serve(stream).await,
+                    None => {
+                        let first = tokio::select! {
+                            first = target::first(&stream, within) => first,
+                            _ = stopped.wait_for(|stop| *stop) => First::Request,
+                        };
+                        match first {
+                            First::Request => connection.serve(Stalling::new(stream, stall)).await,
+                            First::Silence => {}
+                            First::Unreadable(why) => {
+                                // Who does not wait for the answer is not told.
+                                let _ = target::refuse(stream, &why).await;
+                            }
+                        }
+                    }
                     Some(tls) => {
+                        let stream = Stalling::new(stream, stall);
                         if let Ok(Ok(stream)) =
                             tokio::time::timeout(within, tls.accept(stream)).await
                         {
@@ -125,22 +153,17 @@ impl Door {
             });
         }
         drop(self.listener);
-        // All places are free when all connections have ended.
-        let ended = places.acquire_many(connections as u32);
+        let ended = places.all_free();
         if tokio::time::timeout(self.limits.stop, ended).await.is_err() {
             tracing::warn!("requests were cut off that did not finish in time");
         }
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places).acquire_owned().await;
-    let place = place.map_err(io::Error::other)?;
+async fn accept(listener: &TcpListener, places: &mut Taking) -> io::Result<(TcpStream, Taken)> {
+    let place = places.take().await;
     let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
+    Ok((stream, places.better(place)))
 }
 
 /// Whether a listener at `address` can be reached from this machine only.
