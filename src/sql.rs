@@ -33,17 +33,18 @@ use datafusion_common::{DFSchema, Result, TableReference, plan_err};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::expr::ScalarFunction;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion_expr::planner::{ContextProvider, ExprPlanner, PlannerResult};
+use datafusion_expr::planner::{ContextProvider, ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion_expr::{
-    AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableProviderFilterPushDown,
-    TableSource, TableType, WindowUDF,
+    AggregateUDF, Expr, ExprSchemable, HigherOrderUDF, LogicalPlan, ScalarUDF,
+    TableProviderFilterPushDown, TableSource, TableType, WindowUDF,
 };
 use datafusion_optimizer::simplify_expressions::ExprSimplifier;
 use datafusion_optimizer::{Analyzer, Optimizer, OptimizerContext};
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion_sql::parser::{DFParserBuilder, Statement};
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use datafusion_sql::sqlparser::ast::BinaryOperator;
 use datafusion_sql::sqlparser::dialect::GenericDialect;
 
 use crate::expression::{catching, lazily};
@@ -227,6 +228,31 @@ fn spelled_out(expression: Expr, context: &SimplifyContext) -> Result<Expr> {
 struct OwnFunctions;
 
 impl ExprPlanner for OwnFunctions {
+    fn plan_binary_op(
+        &self,
+        expr: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        let is = |side: &Expr, is_it: fn(&DataType) -> bool| {
+            side.get_type(schema).is_ok_and(|of| is_it(&of))
+        };
+        let is_interval = |side: &Expr| is(side, |of| matches!(of, DataType::Interval(_)));
+        let is_number = |side: &Expr| is(side, DataType::is_integer);
+        if expr.op != BinaryOperator::Multiply {
+            return Ok(PlannerResult::Original(expr));
+        }
+        let args = if is_interval(&expr.left) && is_number(&expr.right) {
+            vec![expr.left, expr.right]
+        } else if is_number(&expr.left) && is_interval(&expr.right) {
+            vec![expr.right, expr.left]
+        } else {
+            return Ok(PlannerResult::Original(expr));
+        };
+        let times = Arc::new(crate::function::interval_times::function());
+        let call = ScalarFunction::new_udf(times, args);
+        Ok(PlannerResult::Planned(Expr::ScalarFunction(call)))
+    }
+
     fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
         let part = Arc::new(crate::function::date_part::function());
         let call = ScalarFunction::new_udf(part, args);

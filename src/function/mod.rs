@@ -14,6 +14,7 @@
 //! | `date_part('year', timestamp)` | as DataFusion's, faster; right for long differences |
 //! | `date_trunc(part, timestamp)` | as DataFusion's, also before 1677 and after 2262 |
 //! | `date_bin(interval, timestamp)` | likewise |
+//! | `n * interval` | the interval as often as the whole number says |
 //! | `percentile_disc(p) WITHIN GROUP (ORDER BY x)` | an aggregate: the value of `x` at the fraction `p` of its order |
 //!
 //! Nothing here knows a table, a column or a placeholder: those are in the dataflow's SQL.
@@ -34,6 +35,7 @@ mod clean_tags;
 mod coordinates;
 pub mod date_part;
 mod full_name;
+pub mod interval_times;
 mod local_path;
 mod parse;
 mod parse_count;

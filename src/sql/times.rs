@@ -16,7 +16,7 @@ use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::utils::merge_schema;
 use datafusion_expr::{
     BinaryExpr, Expr, ExprSchemable, JoinConstraint, LogicalPlan, LogicalPlanBuilder, Operator,
-    Subquery, Union,
+    Subquery, Union, lit,
 };
 
 /// What a TIMESTAMP is.
@@ -67,10 +67,12 @@ pub(super) fn in_expression(expr: Expr, schema: &DFSchema) -> Result<Transformed
 fn written(expr: Expr) -> Transformed<Expr> {
     let planned = DataType::Timestamp(TimeUnit::Nanosecond, None);
     match expr {
-        Expr::Cast(cast) if *cast.field.data_type() == planned => {
+        Expr::Cast(mut cast) if *cast.field.data_type() == planned => {
+            with_seconds(&mut cast.expr);
             Transformed::yes(Expr::Cast(Cast::new(cast.expr, MICROSECONDS)))
         }
-        Expr::TryCast(cast) if *cast.field.data_type() == planned => {
+        Expr::TryCast(mut cast) if *cast.field.data_type() == planned => {
+            with_seconds(&mut cast.expr);
             Transformed::yes(Expr::TryCast(TryCast::new(cast.expr, MICROSECONDS)))
         }
         other => Transformed::no(other),
@@ -150,8 +152,27 @@ fn moves(date: Option<DataType>, interval: Option<DataType>) -> bool {
 }
 
 fn to_timestamp(expr: &mut Expr) {
+    with_seconds(expr);
     let arg = Box::new(std::mem::take(expr));
     *expr = Expr::Cast(Cast::new(arg, MICROSECONDS));
+}
+
+/// Writes the seconds of a time that is written without (`'2020-01-01 10:30'`): Arrow wants them.
+fn with_seconds(expr: &mut Expr) {
+    let Expr::Literal(value, _) = expr else {
+        return;
+    };
+    let text = value.try_as_str().flatten().map(str::trim_end);
+    let Some((text, (_, time))) = text.and_then(|text| Some((text, text.rsplit_once([' ', 'T'])?)))
+    else {
+        return;
+    };
+    let is_digit = |byte: &u8| byte.is_ascii_digit();
+    let is_short =
+        matches!(time.as_bytes(), [a, b, b':', c, d] if [a, b, c, d].into_iter().all(is_digit));
+    if is_short {
+        *expr = lit(format!("{text}:00"));
+    }
 }
 
 /// Casts those of `parts` that are `other` than a timestamp, if one of them is one.

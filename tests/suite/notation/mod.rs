@@ -20,6 +20,7 @@ mod ranks;
 mod sets;
 mod subqueries;
 mod tables;
+mod times;
 mod views;
 
 /// The streams and tables of all examples: `a`, `b` and `f` share a primary key, and so do `c` and
