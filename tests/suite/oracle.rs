@@ -1,8 +1,8 @@
 //! What views must hold: the same SQL, run in batch by DataFusion over the latest record of each
 //! key.
 //!
-//! The oracle shares with the engine the functions and the optimiser's rules, and nothing else: no
-//! operator, no state, no decoder.
+//! The oracle shares with the engine the functions, the planner, and the few of the optimiser's
+//! rules that it needs: no operator, no state, no decoder.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
