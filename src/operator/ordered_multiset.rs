@@ -38,6 +38,7 @@
 //! `len` and `iter_from` answer nothing useful (they do not panic).
 
 mod iter;
+mod leaf;
 mod node;
 #[cfg(test)]
 mod tests;
@@ -46,7 +47,8 @@ use std::borrow::Borrow;
 use std::fmt;
 
 pub use iter::Iter;
-use node::{Lent, Node, Owned};
+use leaf::{Lent, Owned};
+use node::Node;
 
 /// An ordered multiset: distinct keys, each with the number of times it is in the set.
 ///
