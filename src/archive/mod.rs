@@ -22,8 +22,14 @@
 //! begins that holds its last committed record, and where that record ends. Both go into the
 //! checkpoint. An object that is still small is written again with the next seal, longer, under the
 //! same name; it never changes otherwise. After a crash the archive may hold more than the
-//! checkpoint knows. [`Archive::recover`] cuts the marked object where the mark says, and deletes
-//! what begins behind it; the source then delivers the same records again.
+//! checkpoint knows. [`Archive::cut`] cuts the marked object where the mark says, and deletes what
+//! begins behind it; the source then delivers the same records again.
+//!
+//! The run that wrote what is cut may have died with its next checkpoint on the way: if that
+//! arrived later, it would vouch for records that are gone. So whoever finds more than the
+//! checkpoint knows ([`Archive::exceeds_checkpoint`]) puts the next checkpoint itself, without
+//! changes, before anything is cut (`Committer::fence`). A run that ended well leaves nothing to
+//! cut, and no fence is put.
 //!
 //! # Late writers
 //! A process that is stopped for a while, or a request that is slow, may write after its successor
@@ -38,7 +44,8 @@
 //!    that was appended.
 //! 2. Whatever the checkpoint's position says was written before the checkpoint is.
 //! 3. Nothing that someone else wrote is deleted: a partition without a mark in the checkpoint must
-//!    have an empty folder, or one that says itself that nothing in it was committed.
+//!    have an empty folder, or a mark in `_uncommitted` that nothing in it was committed.
+//! 4. What a checkpoint may vouch for that is still on its way is not deleted.
 
 mod error;
 mod name;
@@ -57,8 +64,9 @@ use crate::host::{Host, Task};
 use crate::source::{Chunk, Position, Storage, position_key, tombstone};
 use crate::trouble::Troubles;
 pub use error::ArchiveError;
-use name::Folder;
+use name::{Folder, UNCOMMITTED};
 use part::{Object, Part, Stored, split_lines};
+use recover::Tail;
 pub use seal::{Sealed, Sealing, Written};
 use target::Target;
 
@@ -110,6 +118,10 @@ pub struct Archive {
     parts: BTreeMap<(usize, String), Part>,
     /// Partitions that a checkpoint has a mark of, of all processes.
     committed: BTreeSet<String>,
+    /// Partitions with more than the checkpoint's mark says, to be cut.
+    surplus: Vec<((usize, String), Part, (u64, u64))>,
+    /// Whether there are partitions that the checkpoint has no mark of, with something in them.
+    has_uncommitted: bool,
     writes: Vec<Task<Result<Option<Written>, ArchiveError>>>,
     unwritten: Arc<AtomicUsize>,
     open_bytes: usize,
@@ -127,12 +139,14 @@ impl Archive {
         options: ArchiveOptions,
     ) -> Self {
         Archive {
-            target: Target::new(storage, name),
+            target: Target::new(storage, name, Arc::clone(&host)),
             streams,
             host,
             options,
             parts: BTreeMap::new(),
             committed: BTreeSet::new(),
+            surplus: Vec::new(),
+            has_uncommitted: false,
             writes: Vec::new(),
             unwritten: Arc::default(),
             open_bytes: 0,
@@ -146,9 +160,9 @@ impl Archive {
         self
     }
 
-    /// Makes the archive what it was at the checkpoint with these positions, as far as it is `mine`
-    /// (stream, partition): to be called before anything is appended, by each process for the
-    /// partitions that it reads.
+    /// Goes on from the checkpoint with these positions, as far as the archive is `mine` (stream,
+    /// partition): to be called before anything is appended, by each process for the partitions
+    /// that it reads. Nothing is cut yet.
     pub async fn recover(
         &mut self,
         positions: &BTreeMap<String, Position>,
@@ -156,27 +170,62 @@ impl Archive {
     ) -> Result<(), ArchiveError> {
         let marks = positions.keys().filter(|key| key.starts_with(MARK));
         self.committed.extend(marks.cloned());
+        let all = format!("{UNCOMMITTED}/");
+        let uncommitted = self.target.list(UNCOMMITTED, &all).await?;
+        let mut uncommitted: BTreeSet<String> = uncommitted.into_iter().collect();
         for (key, position) in positions {
             let Some((stream, partition)) = self.split(key) else {
                 continue;
             };
+            let mut part = self.new_part(stream, &partition);
+            let mark = positions.get(&format!("{MARK}{key}")).and_then(range);
+            // A mark that says otherwise was to be deleted.
+            let stale = mark.is_some() && uncommitted.remove(&part.folder.mark());
             if !mine(&self.streams[stream], &partition) {
                 continue;
             }
-            let mut part = self.new_part(stream, &partition);
             part.open = Object::at(position.offset);
-            let mark = positions.get(&format!("{MARK}{key}")).and_then(range);
-            if let Some((start, end)) = mark {
-                part.sealed = Some(end);
+            if let Some(mark) = mark {
+                part.sealed = Some(mark.1);
                 let lock = self.target.lock(&part.folder.path).await?;
                 part.prepared = Arc::new(OnceCell::new_with(Some(lock)));
-                let roll = self.options.roll_records;
-                recover::recover(&self.target, &mut part, start, end, roll).await?;
+                if stale {
+                    self.target.delete(&part.folder.mark()).await?;
+                }
+                let tail = recover::tail(&self.target, &part.folder, mark).await?;
+                if !tail.is_cut() {
+                    self.surplus.push(((stream, partition), part, mark));
+                    continue;
+                }
+                self.resume(&mut part, mark, tail);
             }
-            self.open_bytes += part.open.bytes;
             self.parts.insert((stream, partition), part);
         }
+        self.has_uncommitted = !uncommitted.is_empty();
         Ok(())
+    }
+
+    /// Whether there is something in the archive that the checkpoint does not know: then the lake
+    /// must be fenced before it is [`cut`](Self::cut).
+    pub fn exceeds_checkpoint(&self) -> bool {
+        self.has_uncommitted || !self.surplus.is_empty()
+    }
+
+    /// Makes the archive what it was at the checkpoint that it was recovered from. Partitions that
+    /// the checkpoint has no mark of are emptied when they are first written to.
+    pub async fn cut(&mut self) -> Result<(), ArchiveError> {
+        for (key, mut part, mark) in std::mem::take(&mut self.surplus) {
+            let tail = recover::cut(&self.target, &part.folder, mark).await?;
+            self.resume(&mut part, mark, tail);
+            self.parts.insert(key, part);
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self, part: &mut Part, mark: (u64, u64), tail: Tail) {
+        let is_bucket = self.target.is_bucket();
+        recover::resume(part, mark, tail, self.options.roll_records, is_bucket);
+        self.open_bytes += part.open.bytes;
     }
 
     /// Adds a chunk that was claimed in `epoch`. Chunks of a partition come in order, and epochs do

@@ -16,6 +16,8 @@
 
 use crate::source::stream_of_topic;
 
+/// Where the marks of folders are in which nothing was committed yet; readers pass over it.
+pub(super) const UNCOMMITTED: &str = "_uncommitted";
 /// The digits of a start offset.
 const DIGITS: usize = 10;
 
@@ -61,9 +63,9 @@ impl Folder {
         (digits.len() >= DIGITS).then(|| digits.parse().ok())?
     }
 
-    /// The path of the mark that nothing in the folder was committed yet; readers ignore it.
+    /// The path of the mark that nothing in the folder was committed yet.
     pub(super) fn mark(&self) -> String {
-        format!("{}/_uncommitted", self.path)
+        format!("{UNCOMMITTED}/{}", self.stem.trim_end_matches('+'))
     }
 }
 

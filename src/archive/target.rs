@@ -4,7 +4,8 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -14,6 +15,7 @@ use object_store::{
 
 use super::ArchiveError;
 use crate::disk::{self, Whole};
+use crate::host::Host;
 use crate::source::Storage;
 use crate::trouble::{Troubles, Trying};
 
@@ -28,6 +30,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 pub(super) struct Target {
     storage: Storage,
     name: String,
+    host: Arc<dyn Host>,
     /// Notes which puts are tried again.
     pub(super) troubles: Troubles,
 }
@@ -41,10 +44,11 @@ pub(super) type Version = Option<UpdateVersion>;
 pub(super) struct Lock(#[expect(dead_code, reason = "it is held")] Option<fs::File>);
 
 impl Target {
-    pub(super) fn new(storage: Storage, name: String) -> Self {
+    pub(super) fn new(storage: Storage, name: String, host: Arc<dyn Host>) -> Self {
         Target {
             storage,
             name,
+            host,
             troubles: Troubles::default(),
         }
     }
@@ -106,7 +110,9 @@ impl Target {
                 Ok(at) => {
                     let what = format!("write `{path}` in the archive {}", self.name);
                     let trying = self.troubles.trying(what);
-                    put_version(store.as_ref(), &at, text, version, goes_on, trying).await
+                    let store = store.as_ref();
+                    self.put_version(store, &at, text, version, goes_on, trying)
+                        .await
                 }
                 Err(error) => Err(error),
             },
@@ -173,7 +179,9 @@ impl Target {
                     };
                     let mut paths = Vec::new();
                     for entry in entries {
-                        if let Ok(name) = entry?.file_name().into_string() {
+                        if let Ok(name) = entry?.file_name().into_string()
+                            && !disk::is_unfinished(&name)
+                        {
                             paths.push(format!("{folder}/{name}"));
                         }
                     }
@@ -234,6 +242,66 @@ impl Target {
         }
     }
 
+    /// Puts an object in place of `version`, or of one that it `goes_on` with. A put whose answer was
+    /// lost is repeated; whether it was done shows then.
+    async fn put_version(
+        &self,
+        store: &dyn ObjectStore,
+        at: &object_store::path::Path,
+        text: Vec<Bytes>,
+        version: &mut Version,
+        goes_on: fn(&[Bytes], &[u8]) -> bool,
+        mut trying: Trying,
+    ) -> Result<(), Failure> {
+        let (until, mut pause) = (self.host.instant() + PATIENCE, PAUSES.0);
+        let size: usize = text.iter().map(Bytes::len).sum();
+        loop {
+            let mode = match version {
+                None => PutMode::Create,
+                // A store that names no versions.
+                Some(version) if version.e_tag.is_none() => PutMode::Overwrite,
+                Some(version) => PutMode::Update(version.clone()),
+            };
+            let payload = PutPayload::from_iter(text.iter().cloned());
+            let put = store.put_opts(at, payload, PutOptions::from(mode)).await;
+            match put {
+                Ok(done) => {
+                    *version = Some(done.into());
+                    return Ok(());
+                }
+                Err(
+                    Error::AlreadyExists { .. }
+                    | Error::Precondition { .. }
+                    | Error::NotFound { .. },
+                ) => {}
+                Err(error @ (Error::Generic { .. } | Error::JoinError { .. })) => {
+                    if self.host.instant() + pause > until {
+                        return Err(error.into());
+                    }
+                    tracing::debug!("could not write {at}, asking again: {error}");
+                    trying.failed(self.host.instant(), &error.to_string());
+                    self.host.sleep(pause).await;
+                    pause = (pause * 2).min(PAUSES.1);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            *version = match get_version(store, at).await? {
+                None => None,
+                Some((bytes, there)) if starts_with(&text, &bytes) && bytes.len() == size => {
+                    *version = there;
+                    return Ok(());
+                }
+                Some((bytes, there)) if goes_on(&text, &bytes) => there,
+                Some(_) => {
+                    return Err(
+                        "someone else has written it since it was read: another pinflow, or a late request of one that has ended".into(),
+                    );
+                }
+            };
+        }
+    }
+
     fn at(&self, path: &str) -> Result<object_store::path::Path, Failure> {
         Ok(match &self.storage {
             Storage::Bucket(_, root) if !root.as_ref().is_empty() => {
@@ -266,8 +334,11 @@ fn lock_folder(place: &Path) -> io::Result<Option<Lock>> {
     Ok(Some(Lock(lock)))
 }
 
-/// Writes an object to the disk, in a folder that was locked.
+/// Writes an object to the disk. The folder of a partition was made when it was locked.
 fn put_file(place: &Path, text: &[Bytes]) -> io::Result<()> {
+    if let Some(folder) = place.parent().filter(|folder| !folder.exists()) {
+        disk::make_durable_folders(folder)?;
+    }
     Whole::write(place, text)?.synced()?.replace(place)?;
     place.parent().map_or(Ok(()), disk::sync_folder)
 }
@@ -298,62 +369,5 @@ async fn get_version(
         }
         Err(Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(error),
-    }
-}
-
-/// Puts an object in place of `version`, or of one that it `goes_on` with. A put whose answer was
-/// lost is repeated; whether it was done shows then.
-async fn put_version(
-    store: &dyn ObjectStore,
-    at: &object_store::path::Path,
-    text: Vec<Bytes>,
-    version: &mut Version,
-    goes_on: fn(&[Bytes], &[u8]) -> bool,
-    mut trying: Trying,
-) -> Result<(), Failure> {
-    let (until, mut pause) = (Instant::now() + PATIENCE, PAUSES.0);
-    let size: usize = text.iter().map(Bytes::len).sum();
-    loop {
-        let mode = match version {
-            None => PutMode::Create,
-            // A store that names no versions.
-            Some(version) if version.e_tag.is_none() => PutMode::Overwrite,
-            Some(version) => PutMode::Update(version.clone()),
-        };
-        let payload = PutPayload::from_iter(text.iter().cloned());
-        let put = store.put_opts(at, payload, PutOptions::from(mode)).await;
-        match put {
-            Ok(done) => {
-                *version = Some(done.into());
-                return Ok(());
-            }
-            Err(
-                Error::AlreadyExists { .. } | Error::Precondition { .. } | Error::NotFound { .. },
-            ) => {}
-            Err(error @ (Error::Generic { .. } | Error::JoinError { .. })) => {
-                if Instant::now() + pause > until {
-                    return Err(error.into());
-                }
-                tracing::debug!("could not write {at}, asking again: {error}");
-                trying.failed(Instant::now(), &error.to_string());
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(PAUSES.1);
-                continue;
-            }
-            Err(error) => return Err(error.into()),
-        }
-        *version = match get_version(store, at).await? {
-            None => None,
-            Some((bytes, there)) if starts_with(&text, &bytes) && bytes.len() == size => {
-                *version = there;
-                return Ok(());
-            }
-            Some((bytes, there)) if goes_on(&text, &bytes) => there,
-            Some(_) => {
-                return Err(
-                    "someone else has written it since it was read: another pinflow, or a late request of one that has ended".into(),
-                );
-            }
-        };
     }
 }

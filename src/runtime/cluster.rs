@@ -13,6 +13,8 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
@@ -63,24 +65,34 @@ pub(super) fn say_goodbye(threads: CommsGuard, outcome: &Outcome) {
 pub(super) struct Premise {
     /// The epoch that the process found in the lake.
     epoch: Epoch,
+    /// The number of the checkpoint with which it fenced the lake; 0 if it did not.
+    fence: u64,
     /// A hash of the files that it found there, and of the statements that it runs.
     hash: u64,
 }
 
 impl Premise {
-    pub(super) fn of(found: &Found, made_by: &MadeBy) -> Self {
+    pub(super) fn of(found: &Found, made_by: &MadeBy, fence: u64) -> Self {
         let files = found.tables.iter().flatten().map(|file| file.path.as_str());
         let made_by = serde_json::to_string(made_by).expect("it goes into every checkpoint");
         let text = files.chain([made_by.as_str()]).collect::<Vec<_>>();
         Premise {
             epoch: found.epoch,
+            fence,
             hash: hash_bytes(text.join("\n").as_bytes()),
         }
     }
 
-    /// Refuses to work with `process` if its premise is another one.
-    pub(super) fn check(&self, process: usize, theirs: Premise) -> Result<(), String> {
-        if *self == theirs {
+    /// Refuses to work with `process` if it found something else; what it put on top of that is
+    /// noted in `fences`.
+    pub(super) fn agree(
+        &self,
+        process: usize,
+        theirs: Premise,
+        fences: &Fences,
+    ) -> Result<(), String> {
+        if (self.epoch, self.hash) == (theirs.epoch, theirs.hash) {
+            fences.0.fetch_max(theirs.fence, Ordering::SeqCst);
             return Ok(());
         }
         Err(match self.epoch == theirs.epoch {
@@ -94,6 +106,18 @@ impl Premise {
                 theirs.epoch, self.epoch
             ),
         })
+    }
+}
+
+/// The last of the checkpoints with which the processes of a cluster fenced the lake, as far as it
+/// is known here. The one that commits goes on behind it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fences(Arc<AtomicU64>);
+
+impl Fences {
+    /// Its number; 0 if there is none.
+    pub(super) fn last(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
     }
 }
 
@@ -118,13 +142,14 @@ pub(super) fn connect(
     cluster: &Cluster,
     workers: usize,
     premise: Premise,
+    fences: &Fences,
     outcome: &Outcome,
 ) -> Result<Option<Connected>, String> {
     let here = &cluster.addresses[cluster.process];
     let failed =
         |error: io::Error| format!("this process cannot talk to the others at {here}: {error}");
     let listener = listen(here).map_err(failed)?;
-    let Some(streams) = meet(cluster, &listener, premise, outcome)? else {
+    let Some(streams) = meet(cluster, &listener, premise, fences, outcome)? else {
         return Ok(None);
     };
     let peers = peers(streams, outcome).map_err(failed)?;
@@ -165,6 +190,7 @@ fn meet(
     cluster: &Cluster,
     listener: &TcpListener,
     premise: Premise,
+    fences: &Fences,
     outcome: &Outcome,
 ) -> Result<Option<Vec<Option<TcpStream>>>, String> {
     let (me, count) = (cluster.process, cluster.addresses.len());
@@ -186,7 +212,7 @@ fn meet(
                 continue;
             };
             if (me + 1..count).contains(&process) {
-                premise.check(process, theirs)?;
+                premise.agree(process, theirs, fences)?;
                 streams[process] = Some(stream);
             }
         }
@@ -224,7 +250,7 @@ struct Greeting {
 }
 
 impl Greeting {
-    const BYTES: usize = 32;
+    const BYTES: usize = 40;
 
     fn new(cluster: &Cluster) -> Self {
         Greeting {
@@ -233,7 +259,8 @@ impl Greeting {
     }
 
     fn bytes(&self, process: usize, premise: Premise) -> [u8; Self::BYTES] {
-        let words = [self.cluster, process as u64, premise.epoch, premise.hash];
+        let Premise { epoch, fence, hash } = premise;
+        let words = [self.cluster, process as u64, epoch, fence, hash];
         let mut bytes = [0; Self::BYTES];
         for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word.to_be_bytes());
@@ -254,7 +281,8 @@ impl Greeting {
         let process = usize::try_from(word(1)).ok()?;
         let premise = Premise {
             epoch: word(2),
-            hash: word(3),
+            fence: word(3),
+            hash: word(4),
         };
         (word(0) == self.cluster).then_some((process, premise))
     }
@@ -357,10 +385,12 @@ impl Stream for Peer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::host::Machine;
+
+    fn premise(epoch: Epoch, fence: u64, hash: u64) -> Premise {
+        Premise { epoch, fence, hash }
+    }
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread()
@@ -430,7 +460,7 @@ mod tests {
             let (peer, there) = pair(&outcome(&runtime()));
             (peer.stream, there)
         };
-        let premise = Premise { epoch: 3, hash: 7 };
+        let premise = self::premise(3, 5, 7);
         there.write_all(&greeting.bytes(1, premise)).unwrap();
         assert_eq!(greeting.read(&mut here), Some((1, premise)));
         there
@@ -441,11 +471,12 @@ mod tests {
 
     #[test]
     fn processes_that_found_different_lakes_do_not_work_together() {
-        let ours = Premise { epoch: 3, hash: 7 };
-        let another = |epoch, hash| ours.check(1, Premise { epoch, hash }).unwrap_err();
-        assert_eq!(ours.check(1, ours), Ok(()));
+        let (ours, fences) = (premise(3, 0, 7), Fences::default());
+        let agree = |epoch, hash| ours.agree(1, premise(epoch, 5, hash), &fences);
+        let another = |epoch, hash| agree(epoch, hash).unwrap_err();
         assert!(another(4, 9).contains("found epoch 4 in the lake, and this one epoch 3"));
         assert!(another(3, 9).contains("runs another dataflow file or uses another lake"));
+        assert_eq!((fences.last(), agree(3, 7), fences.last()), (0, Ok(()), 5));
 
         let first = TcpListener::bind("127.0.0.1:0").unwrap();
         let addresses = vec![first.local_addr().unwrap().to_string(), "there".to_owned()];
@@ -455,11 +486,11 @@ mod tests {
             process: 0,
             addresses,
         };
-        let theirs = Premise { epoch: 4, hash: 9 };
+        let theirs = premise(4, 0, 9);
         let hello = Greeting::new(&cluster).bytes(1, theirs);
         second.write_all(&hello).unwrap();
         let runtime = runtime();
-        let met = meet(&cluster, &first, ours, &outcome(&runtime));
+        let met = meet(&cluster, &first, ours, &fences, &outcome(&runtime));
         assert!(met.unwrap_err().contains("start the cluster again"));
     }
 

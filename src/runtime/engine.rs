@@ -5,18 +5,26 @@ use timely::communication::Config as CommunicationConfig;
 use timely::execute::execute_from;
 use timely::worker::Worker;
 
-use super::cluster::{Premise, connect, say_goodbye};
+use super::cluster::{Fences, Premise, connect, say_goodbye};
 use super::outcome::Outcome;
 use super::run::Cluster;
 
+/// How a process finds the others of its cluster.
+pub(super) struct Joining<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) premise: Premise,
+    pub(super) fences: &'a Fences,
+    pub(super) outcome: &'a Outcome,
+}
+
 /// Runs `work` on each of this process's worker threads, and waits until all of them have ended.
-/// With a `cluster` they work together with those of its other processes.
+/// Those of a cluster work together with those of its other processes.
 ///
 /// What `work` leaves of a worker's dataflow is turned to its end; where it fails, the dataflow is
 /// dropped.
 pub(super) fn run_workers(
     workers: usize,
-    cluster: Option<(&Cluster, Premise, &Outcome)>,
+    joining: Option<Joining<'_>>,
     work: impl Fn(&mut Worker) -> Result<(), String> + Send + Sync + 'static,
 ) -> Result<(), String> {
     let work = move |worker: &mut Worker| {
@@ -26,9 +34,14 @@ pub(super) fn run_workers(
         }
         worked
     };
-    let (builders, talking) = match cluster {
-        Some((cluster, premise, outcome)) => {
-            let connected = connect(cluster, workers, premise, outcome)?;
+    let (builders, talking) = match joining {
+        Some(Joining {
+            cluster,
+            premise,
+            fences,
+            outcome,
+        }) => {
+            let connected = connect(cluster, workers, premise, fences, outcome)?;
             let Some((builders, threads)) = connected else {
                 outcome.abandon();
                 return Ok(());

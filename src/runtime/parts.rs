@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-use super::cluster::Premise;
+use super::cluster::{Fences, Premise};
 use super::committer::{Committed, CommitterConfig, Committing, Target};
 use super::keeper::Keeper;
 use super::outcome::Outcome;
@@ -56,6 +56,8 @@ pub(super) struct Parts {
     pub(super) found: Found,
     pub(super) intake: Arc<Intake>,
     pub(super) archive: Option<SharedArchive>,
+    /// The checkpoint with which this process fenced the lake; 0 if it did not.
+    pub(super) fence: u64,
     /// The dead letters that are sent in again, if that is what the run is for.
     pub(super) retried: Option<Retried>,
     /// Unique to this run of this process.
@@ -84,6 +86,8 @@ pub(super) struct Commits {
     epoch: Arc<AtomicU64>,
     /// The last one of this run.
     last: Arc<Mutex<Committed>>,
+    /// What the processes of the cluster fenced the lake with, once they have met.
+    pub(super) fences: Fences,
 }
 
 impl Commits {
@@ -110,9 +114,10 @@ impl Parts {
         let commits = Commits {
             epoch: Arc::new(AtomicU64::new(self.found.epoch)),
             last: Arc::default(),
+            fences: Fences::default(),
         };
         let made_by = made_by(&self.definition, &self.plan);
-        let premise = Premise::of(&self.found, &made_by);
+        let premise = Premise::of(&self.found, &made_by, self.fence);
         let tables = Arc::new(self.staged_tables());
         let pace = Arc::new(self.pace(&commits));
         let config = self.committer_config(committer, made_by, &tables, &parquet, &commits, &pace);
@@ -200,6 +205,7 @@ impl Parts {
         let host = Arc::clone(&self.host);
         CommitterConfig {
             committer,
+            fences: commits.fences.clone(),
             tables: tables
                 .iter()
                 .map(|t| Target {

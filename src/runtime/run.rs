@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use crossbeam_channel::RecvTimeoutError;
 
-use super::archive::open_archive;
+use super::archive::{open_archive, settle_archive};
 use super::committer::Committed;
 use super::origin;
 use super::outcome::Outcome;
@@ -21,7 +21,7 @@ use super::restore::{Found, found};
 use super::retry::{self, Selection};
 use super::stager::FileNumbers;
 use super::threads;
-use crate::archive::SharedArchive;
+use crate::archive::Archive;
 use crate::definition::{Definition, DefinitionError};
 use crate::delta::Epoch;
 use crate::host::{Host, Machine};
@@ -179,7 +179,7 @@ pub fn run(
     let lake = Lake::open(&options.lake)?;
     let writer = writer(run_id);
     let opening = open_lake(&lake, writer, &definition, &plan, &options, outcome);
-    let Some((committer, mut found)) = runtime.block_on(opening)? else {
+    let Some((mut committer, mut found)) = runtime.block_on(opening)? else {
         return Ok(abandoned(None));
     };
     for path in found.left.iter().filter(|_| process == 0) {
@@ -239,6 +239,19 @@ pub fn run(
     };
     let (source, archive, positions) = opened?;
     found.positions = positions;
+    let mut fence = 0;
+    let archive = match archive {
+        Some(mut archive) => {
+            let now_ms = host.now_ms();
+            let settling = settle_archive(&mut archive, &mut committer, outcome, now_ms);
+            let Some(put) = runtime.block_on(settling)? else {
+                return Ok(abandoned(restored));
+            };
+            fence = put;
+            Some(Arc::new(Mutex::new(archive)))
+        }
+        None => None,
+    };
     let intake = Intake::new(
         source,
         found.epoch + 1,
@@ -261,6 +274,7 @@ pub fn run(
         found,
         intake,
         archive,
+        fence,
         retried,
         run_id,
         stager_queue: Some(STAGER_QUEUE),
@@ -330,11 +344,7 @@ pub(super) async fn open_lake(
 }
 
 /// What is read from, what every record is kept in, and the positions with the name of the source.
-type Opened = (
-    Box<dyn Source>,
-    Option<SharedArchive>,
-    BTreeMap<String, Position>,
-);
+type Opened = (Box<dyn Source>, Option<Archive>, BTreeMap<String, Position>);
 
 /// Opens what is read from, and what every record is kept in, unless the positions are of another
 /// source.

@@ -15,7 +15,7 @@ use timely::worker::Worker;
 use tokio::runtime::Handle;
 
 use super::actor::start;
-use super::engine::run_workers;
+use super::engine::{Joining, run_workers};
 use super::outcome::Outcome;
 use super::parts::Assembled;
 use super::run::Cluster;
@@ -37,7 +37,7 @@ pub(super) fn run(
         keeper: (keeper, events),
         committer: (committer, commit_parts),
         premise,
-        commits: _,
+        commits,
     } = assembled;
     let committing = start(
         "committer",
@@ -54,8 +54,13 @@ pub(super) fn run(
     let shared = Arc::new(workers);
     let intake = Arc::clone(&shared.intake);
     let watched = outcome.clone();
-    let cluster = cluster.map(|cluster| (cluster, premise, outcome));
-    let worked = run_workers(count, cluster, move |worker| {
+    let joining = cluster.map(|cluster| Joining {
+        cluster,
+        premise,
+        fences: &commits.fences,
+        outcome,
+    });
+    let worked = run_workers(count, joining, move |worker| {
         let begin = |worker: &mut Worker| Turning::begin(Arc::clone(&shared), worker);
         watched_work(&watched, worker, begin, |turning, worker| {
             turning.turn(worker, PAUSE)

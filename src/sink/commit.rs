@@ -1,4 +1,7 @@
 //! The commit of an epoch: one put decides, the tables follow.
+//!
+//! A checkpoint without changes is a fence: it takes the place that a checkpoint of a run that died
+//! might still come to.
 
 use super::log::{self, TableLog};
 use super::open::{newest_checkpoint, read_checkpoint};
@@ -16,7 +19,7 @@ pub(super) const TABLES_AT_ONCE: usize = 8;
 const STAGED_LONG_MS: i64 = 60_000;
 
 /// What becomes final together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// The last epoch that `tables` holds.
     pub epoch: Epoch,
@@ -65,6 +68,8 @@ pub struct TableState {
 pub struct Committer {
     pub(super) lake: Lake,
     pub(super) writer: String,
+    /// What the last checkpoint said when the lake was opened, without its changes.
+    pub(super) opened: Changes,
     /// The last checkpoint that is known to be in the lake; 0 for none.
     pub(super) number: u64,
     /// [`Checkpoint::touched`] of the next checkpoint, before its own changes.
@@ -171,6 +176,42 @@ impl Committer {
         self.prunable.push(number);
         self.sealed = Some(checkpoint);
         Ok(number)
+    }
+
+    /// Puts the next checkpoint, at `now_ms`, with nothing changed since the lake was opened. Answers
+    /// its number.
+    ///
+    /// A run that died may have had a checkpoint on its way, and whatever it names that is no data
+    /// file (`crate::archive`) must stay until that cannot be applied any more: when this returns,
+    /// its place is taken. Where a fence took it, of another process or of a run that died, ours is
+    /// put behind it.
+    pub async fn fence(&mut self, now_ms: i64) -> Result<u64, LakeError> {
+        loop {
+            let unchanged = Changes {
+                time_ms: now_ms,
+                ..self.opened.clone()
+            };
+            let lost = match self.seal(unchanged).await {
+                Err(lost @ LakeError::Held { .. }) => lost,
+                sealed => return sealed,
+            };
+            let next = paths::checkpoint(self.number + 1);
+            let Some(theirs) = self.lake.get_if_present(&next).await? else {
+                return Err(lost);
+            };
+            let theirs = Checkpoint::from_bytes(&theirs, &next)?;
+            if !theirs.tables.is_empty() || theirs.epoch != self.opened.epoch {
+                return Err(lost);
+            }
+            self.pass(theirs.number);
+        }
+    }
+
+    /// The checkpoints up to `number` that came since the lake was opened are fences of processes
+    /// that this one works with: it goes on behind them.
+    pub fn pass(&mut self, number: u64) {
+        self.prunable.extend(self.number + 1..=number);
+        self.number = self.number.max(number);
     }
 
     /// Brings the tables to the last sealed checkpoint. Does nothing where that is done.

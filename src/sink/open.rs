@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::commit::{Committer, Recovered, TABLES_AT_ONCE, TableState, held};
+use super::commit::{Changes, Committer, Recovered, TABLES_AT_ONCE, TableState, held};
 use super::log::{self, Loaded, TableLog};
 use crate::checkpoint::{Checkpoint, Found, Recovery, recover};
 use crate::lake::{Lake, LakeError, paths};
@@ -55,6 +55,7 @@ async fn open_at(
     let mut committer = Committer {
         lake,
         writer,
+        opened: Changes::default(),
         number: 0,
         touched: BTreeMap::new(),
         logs: BTreeMap::new(),
@@ -122,6 +123,13 @@ async fn open_at(
     committer.number = checkpoint.number;
     committer.touched = checkpoint.touched;
     committer.time_ms = checkpoint.time_ms;
+    committer.opened = Changes {
+        epoch: checkpoint.epoch,
+        time_ms: checkpoint.time_ms,
+        made_by: checkpoint.made_by.clone(),
+        positions: checkpoint.positions.clone(),
+        tables: BTreeMap::new(),
+    };
     let recovered = Recovered {
         number: checkpoint.number,
         epoch: checkpoint.epoch,

@@ -98,6 +98,15 @@ const PARTITIONS: [(usize, &str); 3] = [
     (1, "shared/shardId-000000000000"),
 ];
 
+/// Makes the archive what it was at the checkpoint with these positions.
+pub(super) async fn recovered(
+    archive: &mut Archive,
+    positions: &BTreeMap<String, Position>,
+) -> Result<(), ArchiveError> {
+    archive.recover(positions, |_, _| true).await?;
+    archive.cut().await
+}
+
 /// What was sealed; `None` if a put of the life before came in between, which ends a life.
 fn written(life: &tokio::runtime::Runtime, sealing: Sealing) -> Option<Sealed> {
     let written = life.block_on(sealing.written());
@@ -122,8 +131,7 @@ fn lives(storage: &Storage, dice: &mut Dice, options: &ArchiveOptions, total: u6
             machine(&life),
             options.clone(),
         );
-        life.block_on(archive.recover(&positions, |_, _| true))
-            .unwrap();
+        life.block_on(recovered(&mut archive, &positions)).unwrap();
         let key = |(stream, partition): (usize, &str)| format!("{}/{partition}", streams()[stream]);
         let mut next: Vec<u64> = PARTITIONS
             .iter()
@@ -330,7 +338,6 @@ fn objects_end_by_count_size_and_time_and_grow_until_then() {
     assert_eq!(
         names(&folder.path().join("topics/pin/partition=0")),
         [
-            "_uncommitted",
             "pin+0+0000000000.json",
             "pin+0+0000000021.json",
             "pin+0+0000000121.json",
@@ -338,6 +345,54 @@ fn objects_end_by_count_size_and_time_and_grow_until_then() {
             "pin+0+0000000900.json"
         ]
     );
+}
+
+#[test]
+fn an_archive_knows_whether_it_holds_more_than_the_checkpoint() {
+    let folder = TempDir::new().unwrap();
+    let bucket = Arc::new(object_store::memory::InMemory::new());
+    for storage in [
+        Storage::Folder(folder.path().to_owned()),
+        Storage::Bucket(bucket, object_store::path::Path::default()),
+    ] {
+        let life = runtime();
+        let options = ArchiveOptions::default();
+        let begin = |positions: &BTreeMap<String, Position>| {
+            let (storage, options) = (storage.clone(), options.clone());
+            let name = "here".to_owned();
+            let mut archive = Archive::open(storage, name, streams(), machine(&life), options);
+            life.block_on(archive.recover(positions, |_, _| true))
+                .unwrap();
+            archive
+        };
+        let mut positions = BTreeMap::new();
+        let mut archive = begin(&positions);
+        assert!(!archive.exceeds_checkpoint(), "there is nothing");
+        archive.append(1, &chunk(0, "0", 0, 10));
+        let sealed = life.block_on(archive.seal(1, 0).written()).unwrap();
+        drop(archive);
+        assert!(
+            begin(&positions).exceeds_checkpoint(),
+            "nothing is committed"
+        );
+
+        let end = Position {
+            offset: 10,
+            token: String::new(),
+        };
+        positions.insert("pin/0".to_owned(), end);
+        positions.extend(sealed.positions);
+        let mut archive = begin(&positions);
+        assert!(!archive.exceeds_checkpoint(), "all is committed");
+        archive.append(2, &chunk(0, "0", 10, 10));
+        life.block_on(archive.seal(2, 0).written()).unwrap();
+        drop(archive);
+        let mut archive = begin(&positions);
+        assert!(archive.exceeds_checkpoint(), "the last records are not");
+        life.block_on(archive.cut()).unwrap();
+        drop(archive);
+        assert!(!begin(&positions).exceeds_checkpoint(), "they were cut");
+    }
 }
 
 #[test]
@@ -358,7 +413,7 @@ fn objects_of_someone_else_are_neither_overwritten_nor_deleted() {
         )
     };
     let mut archive = open();
-    life.block_on(archive.recover(&BTreeMap::new(), |_, _| true))
+    life.block_on(recovered(&mut archive, &BTreeMap::new()))
         .unwrap();
     archive.append(1, &chunk(0, "0", 0, 10));
     let error = life
@@ -374,8 +429,7 @@ fn objects_of_someone_else_are_neither_overwritten_nor_deleted() {
         token: String::new(),
     };
     let positions = BTreeMap::from([("pin/0".to_owned(), position)]);
-    life.block_on(archive.recover(&positions, |_, _| true))
-        .unwrap();
+    life.block_on(recovered(&mut archive, &positions)).unwrap();
     archive.append(1, &chunk(0, "0", 3, 1));
     assert!(life.block_on(archive.seal(1, 0).written()).is_err());
     assert_eq!(names(&place), ["pin+0+0000000005.json"]);
@@ -412,7 +466,7 @@ fn an_archive_that_lost_committed_records_is_not_continued() {
         .join("topics/pin/partition=0/pin+0+0000000000.json");
     std::fs::write(&object, "{}\n").unwrap();
     let error = life
-        .block_on(open().recover(&positions, |_, _| true))
+        .block_on(recovered(&mut open(), &positions))
         .unwrap_err()
         .to_string();
     assert!(error.contains("holds fewer"), "{error}");

@@ -18,7 +18,7 @@ use pinflow::archive::{Archive, ArchiveOptions, Sealed};
 use pinflow::source::{Position, Storage};
 use tokio::runtime::Runtime;
 
-use super::archive::{chunk, read_back, record, runtime};
+use super::archive::{chunk, read_back, record, recovered, runtime};
 use super::directory::streams;
 
 /// A bucket on the way to which puts can be held up.
@@ -109,7 +109,7 @@ fn begin(storage: &Storage, positions: &Positions) -> std::result::Result<Life, 
     let host = std::sync::Arc::new(pinflow::host::Machine(runtime.handle().clone()));
     let options = ArchiveOptions::default();
     let mut archive = Archive::open(storage.clone(), "here".to_owned(), streams(), host, options);
-    let recovered = runtime.block_on(archive.recover(positions, |_, _| true));
+    let recovered = runtime.block_on(recovered(&mut archive, positions));
     recovered.map_err(|error| error.to_string())?;
     Ok(Life { runtime, archive })
 }

@@ -16,6 +16,7 @@ use arrow::datatypes::SchemaRef;
 
 use self::views::Views;
 use super::actor::Actor;
+use super::cluster::Fences;
 use super::outcome::Outcome;
 use super::restore::Found;
 use super::stager::FileNumbers;
@@ -56,6 +57,8 @@ pub struct Committed {
 pub struct CommitterConfig {
     /// The writer of the lake.
     pub committer: Committer,
+    /// What the processes of the cluster fenced the lake with.
+    pub(super) fences: Fences,
     /// The tables, in the plan's order; the dead letters last.
     pub tables: Vec<Target>,
     /// The views, in the plan's order.
@@ -263,6 +266,7 @@ impl Committing {
             tables,
         };
         let committer = &mut self.config.committer;
+        committer.pass(self.config.fences.last());
         let number = self
             .config
             .outcome

@@ -30,6 +30,12 @@ impl Chance {
         self.next() % n
     }
 
+    /// A number below `n`, mostly a small one: every other time below `n / 5`.
+    pub(super) fn small(&mut self, n: u64) -> u64 {
+        let limit = 1 + self.below(n);
+        self.below(limit)
+    }
+
     /// True once in `n` times; never if `n` is 0.
     pub(super) fn once_in(&mut self, n: u64) -> bool {
         n > 0 && self.below(n) == 0

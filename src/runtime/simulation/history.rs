@@ -1,28 +1,27 @@
 //! A history: several lives of a pinflow on one lake, one after the other, now and then two at
 //! once.
 
-use std::ops::AddAssign;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::chance::Chance;
 use super::check::{self, Checker, DEAD_LETTERS, Seen, Verdict};
+use super::drawn::{Common, Death};
 use super::oracle::answers;
 use super::process::{Life, Settings, Surroundings, begin, key};
 use super::records::{Partition, partitions};
 use super::scheduler::{ProcessId, Scheduler};
 use super::source::{Offsets, SOURCE_FAILED};
 use super::store::{Door, Rates, STORE_FAILED, Storage};
-use crate::archive::ArchiveOptions;
+use super::told::Told;
 use crate::lake::paths;
-use crate::reclock::IntakeLimits;
 
 /// More steps than any life takes that comes to an end.
 const STEPS_MAX: u64 = 400_000;
 /// Steps after which a life dies that does not come where it was to die.
 const PATIENCE: u64 = 3_000;
-/// More requests and answers than there are from a checkpoint to the last of its tables.
-const COMMIT_OPERATIONS: u64 = 14;
+/// After so many steps in which nothing was read and nothing happened in the store, nothing will.
+const STILL: u64 = 120;
 /// The beginning of all histories, in milliseconds since 1970: some day of 2024.
 pub(super) const BEGAN_MS: i64 = 1_710_000_000_000;
 
@@ -36,77 +35,9 @@ const APART: [&str; 2] = [
     "start the cluster again",
 ];
 
-/// What a history came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Told {
-    /// A hash of all that happened, step by step.
-    pub(super) trace: u64,
-    pub(super) steps: u64,
-    pub(super) lives: u64,
-    /// Those of several processes.
-    pub(super) clusters: u64,
-    /// Those with a raw archive.
-    pub(super) archives: u64,
-    pub(super) checkpoints: u64,
-    /// Lives that were ended by a kill.
-    pub(super) killed: u64,
-    /// Of these, deaths between a checkpoint and the last of its tables.
-    pub(super) unfinished: u64,
-    /// Clusters of which one process died alone.
-    pub(super) bereft: u64,
-    /// Lives that stopped because another one had the lake.
-    pub(super) rivals: u64,
-    /// Log entries that expired.
-    pub(super) expired: u64,
-    /// How often readers looked at the live views.
-    pub(super) looks: u64,
-}
-
-impl AddAssign for Told {
-    fn add_assign(&mut self, other: Told) {
-        self.trace ^= other.trace;
-        self.steps += other.steps;
-        self.lives += other.lives;
-        self.clusters += other.clusters;
-        self.archives += other.archives;
-        self.checkpoints += other.checkpoints;
-        self.killed += other.killed;
-        self.unfinished += other.unfinished;
-        self.bereft += other.bereft;
-        self.rivals += other.rivals;
-        self.expired += other.expired;
-        self.looks += other.looks;
-    }
-}
-
 /// Lives through the history of `seed`; says what went wrong.
 pub(super) fn history(seed: u64) -> Result<Told, String> {
     History::new(seed).live()
-}
-
-/// Where a life is killed.
-#[derive(Clone, Copy, Debug)]
-enum Death {
-    /// After so many steps.
-    AtStep(u64),
-    /// In a commit: so many requests and answers after its checkpoint was sent, and some steps.
-    InCommit {
-        commit: u64,
-        operations: u64,
-        steps: u64,
-    },
-}
-
-/// What all lives of a history have in common.
-#[derive(Clone, Copy, Debug)]
-struct Common {
-    /// Whether deltalake-core reads and tidies logs, or its plain twin.
-    library: bool,
-    /// Whether a raw archive is kept.
-    archive: bool,
-    /// Whether commits come thick and fast and days pass between lives, so that log entries
-    /// expire.
-    days: bool,
 }
 
 struct History {
@@ -130,13 +61,7 @@ impl History {
         let mut chance = Chance::new(seed);
         let scheduler = Scheduler::new(chance.next());
         let storage = Arc::new(Storage::new(scheduler.world().clone(), chance.fork()));
-        let common = Common {
-            library: chance.once_in(50),
-            // With archives about one history in a hundred fails: an object is shorter than its
-            // mark says. None is kept until that is understood.
-            archive: chance.once_in(0),
-            days: chance.once_in(12),
-        };
+        let common = Common::draw(&mut chance);
         let partitions = Arc::new(partitions(&mut chance, common.days));
         let surroundings = Surroundings {
             world: scheduler.world().clone(),
@@ -174,8 +99,9 @@ impl History {
     }
 
     fn all_lives(&mut self) -> Result<Told, String> {
-        let troubled = u64::from(self.common.days) + self.chance.below(5);
-        for _ in 0..troubled {
+        let untroubled = self.chance.once_in(8);
+        let troubled = u64::from(!untroubled) * (1 + self.chance.small(4));
+        for _ in 0..u64::from(self.common.days) + troubled {
             self.troubled_life()?;
         }
         let mut tries = 0;
@@ -196,43 +122,6 @@ impl History {
             expired: self.storage.expired(),
             ..self.told
         })
-    }
-
-    fn settings(&mut self) -> Settings {
-        let chance = &mut self.chance;
-        let processes = if chance.once_in(5) {
-            2 + chance.below(2)
-        } else {
-            1
-        };
-        let archive = self.common.archive.then(|| ArchiveOptions {
-            roll_bytes: 100 + chance.below(2000) as usize,
-            roll_records: 1 + chance.below(40),
-            roll_ms: 1 + chance.below(300) as i64,
-            open_bytes: 300 + chance.below(4000) as usize,
-        });
-        let (tick, commit_every) = match self.common.days {
-            true => (chance.below(3), chance.below(8)),
-            false => (chance.below(40), 4 + chance.below(100)),
-        };
-        Settings {
-            processes: processes as usize,
-            workers: 1 + chance.below(4 - processes) as usize,
-            tick: Duration::from_millis(1 + tick),
-            commit_every: Duration::from_millis(1 + commit_every),
-            limits: IntakeLimits {
-                chunk_bytes: 1 << 10,
-                epoch_bytes: 50 + chance.below(2000),
-                budget_bytes: 200 + chance.below(4000),
-            },
-            bounded: true,
-            source_fails: 0,
-            sleepy: 2 + chance.below(20),
-            run_id: chance.next(),
-            began_ms: BEGAN_MS + chance.below(20_000) as i64 - 10_000,
-            archive,
-            library: self.common.library,
-        }
     }
 
     fn begin(&mut self, settings: &Settings) -> Life {
@@ -257,53 +146,18 @@ impl History {
         self.story.push(format!("step {step} at {now:?}: {what}"));
     }
 
-    fn rates(&mut self) -> Rates {
-        let chance = &mut self.chance;
-        let mut rate = || {
-            if chance.below(2) == 0 {
-                0
-            } else {
-                3 + chance.below(60)
-            }
-        };
-        Rates {
-            refused: rate(),
-            answer_lost: rate(),
-            late: rate(),
-            cut: rate(),
-            stale: rate(),
-            slowest: 1 + self.chance.below(40),
-        }
-    }
-
-    /// Where a life dies. Many die early: in the middle of a recovery there is the most to go
-    /// wrong. More die in the middle of a commit.
-    fn death(&mut self) -> Death {
-        let chance = &mut self.chance;
-        if chance.below(5) < 2 {
-            let magnitude = chance.below(12);
-            return Death::AtStep(chance.below(1 << magnitude));
-        }
-        let commits = if self.common.days { 20 } else { 3 };
-        Death::InCommit {
-            commit: 1 + chance.below(commits),
-            operations: chance.below(COMMIT_OPERATIONS),
-            steps: chance.below(3),
-        }
-    }
-
     /// A life in which things fail, and which is killed if it does not end before.
     fn troubled_life(&mut self) -> Verdict {
-        let rates = self.rates();
+        let rates = Rates::draw(&mut self.chance);
         self.storage.set_rates(rates);
         self.tell(format!("{rates:?}"));
         let settings = Settings {
             bounded: self.chance.once_in(2),
             source_fails: if self.chance.once_in(5) { 200 } else { 0 },
-            ..self.settings()
+            ..self.common.settings(&mut self.chance)
         };
         let life = self.begin(&settings);
-        let death = self.death();
+        let death = self.common.death(&mut self.chance);
         self.tell(format!("{death:?}"));
         let (_, sent) = self.storage.progress();
         let longest = match death {
@@ -374,7 +228,7 @@ impl History {
 
     /// Another pinflow begins on the same lake, while the first is stopped or goes on.
     fn second_life(&mut self, first: &Life) -> Verdict {
-        let settings = self.settings();
+        let settings = self.common.settings(&mut self.chance);
         let freezes = self.chance.once_in(2);
         let second = self.begin(&settings);
         if freezes {
@@ -446,7 +300,7 @@ impl History {
     /// A life to its end.
     fn whole_life(&mut self) -> Result<Life, String> {
         self.calm();
-        let settings = self.settings();
+        let settings = self.common.settings(&mut self.chance);
         let life = self.begin(&settings);
         self.steps(STEPS_MAX, &[&life])?;
         if !life.ended() {
@@ -513,10 +367,15 @@ impl History {
         Ok(())
     }
 
-    /// Steps until something holds of the store, at most so many, or fewer if the life has ended.
+    /// Steps until something holds of the store, at most so many, or fewer if the life has ended or
+    /// waits for nothing but its death.
     fn steps_until(&mut self, most: u64, life: &Life, holds: impl Fn(&Storage) -> bool) -> Verdict {
+        let (mut seen, mut still) = (0, 0);
         for _ in 0..most {
-            if life.ended() || holds(&self.storage) {
+            let happened = life.claims.count() + self.storage.progress().0;
+            still = if happened == seen { still + 1 } else { 0 };
+            seen = happened;
+            if life.ended() || holds(&self.storage) || still == STILL {
                 break;
             }
             self.step(&[life])?;
@@ -528,7 +387,7 @@ impl History {
         if !self.scheduler.step() {
             return Err("nothing moves any more".to_owned());
         }
-        if self.chance.once_in(256) {
+        if self.chance.once_in(128) {
             for life in lives {
                 self.look(life, false)?;
             }

@@ -1,11 +1,11 @@
 //! The whole program under a seeded scheduler with simulated time.
 //!
 //! ```text
-//!  history: lives and deaths, what fails when                     history.rs
+//!  history: lives and deaths, what fails when                     history.rs, drawn.rs
 //!    '--> scheduler: which task goes on, what time it is          scheduler.rs
-//!           |--> a life: workers, stagers, keeper, committer      process.rs
+//!           |--> a life: workers, stagers, keeper, committer      process.rs, meeting.rs, idle.rs
 //!           |--> the source: partitions at their own speeds       source.rs, records.rs
-//!           '--> the store: slow, failing, late, listing stale    store.rs
+//!           '--> the store: slow, failing, late, listing stale    store.rs, store/door.rs
 //!  after each life: lake and archive against a fold of the records  check.rs, oracle.rs
 //! ```
 //!
@@ -17,22 +17,27 @@
 
 mod chance;
 mod check;
+mod drawn;
 mod history;
+mod idle;
+mod meeting;
 mod oracle;
 mod process;
 mod records;
 mod scheduler;
 mod source;
 mod store;
+mod told;
 
 use std::num::NonZeroUsize;
 use std::sync::mpsc;
 use std::time::Instant;
 
-use self::history::{Told, history};
+use self::history::history;
+use self::told::Told;
 
 /// How many histories are lived through unless `PINFLOW_CASES` says otherwise.
-const CASES: u64 = 3_000;
+const CASES: u64 = 5_000;
 /// After so many failures nothing more is lived through.
 const FAILURES_MAX: usize = 6;
 

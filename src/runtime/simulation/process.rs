@@ -10,14 +10,17 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError};
 use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::join_all;
 use object_store::path::Path;
 use timely::WorkerConfig;
-use timely::communication::{Allocator, Config as CommunicationConfig, initialize_from};
 use timely::worker::Worker;
 use url::Url;
 
 use super::chance::Chance;
 use super::check::offsets;
+use super::idle::Idle;
+use super::meeting::Meeting;
 use super::records::{Partition, SQL, STREAMS};
 use super::scheduler::{LocalSpawner, ProcessId, SimulatedHost, World};
 use super::source::{Claims, Offsets, Recorder, Share, SimulatedSource};
@@ -30,7 +33,8 @@ use crate::plan::{Plan, lower};
 use crate::reclock::{Intake, IntakeLimits};
 use crate::render::served_views;
 use crate::runtime::actor::Actor;
-use crate::runtime::cluster::{Premise, lost};
+use crate::runtime::archive::settle_archive;
+use crate::runtime::cluster::{Fences, Premise, lost};
 use crate::runtime::outcome::Outcome;
 use crate::runtime::parts::{Assembled, Parts};
 use crate::runtime::restore::Found;
@@ -38,7 +42,7 @@ use crate::runtime::run::{Cluster, RunOptions, live_store, open_lake, writer};
 use crate::runtime::worker::{Turning, WorkerShared};
 use crate::serve::status::{RunDescription, Status};
 use crate::serve::store::LiveStore;
-use crate::sink::Codec;
+use crate::sink::{Codec, Committer};
 use crate::source::{SourceSpec, Storage, position_key};
 
 static PIPELINE: LazyLock<(Arc<Definition>, Arc<Plan>)> = LazyLock::new(|| {
@@ -105,16 +109,6 @@ struct Shown {
     /// The live store and what it began with, once the lake is open.
     store: Option<(Arc<LiveStore>, u64, Offsets)>,
     ended: bool,
-}
-
-/// What the processes of a life know of each other.
-struct Meeting {
-    /// The allocators of each one's workers.
-    allocators: Vec<Vec<Allocator>>,
-    /// What each of them found, once it is there.
-    there: Vec<Option<Premise>>,
-    /// Which of them ended without having said goodbye.
-    lost: Vec<bool>,
 }
 
 impl Process {
@@ -189,11 +183,7 @@ pub(super) fn begin(
         outcome: Outcome::new(Arc::clone(host)),
         shown: Rc::default(),
     };
-    let meeting = Meeting {
-        allocators: allocators(settings.processes, settings.workers),
-        there: vec![None; settings.processes],
-        lost: vec![false; settings.processes],
-    };
+    let meeting = Meeting::new(settings.processes, settings.workers);
     let life = Life {
         processes: hosts.iter().enumerate().map(process).collect(),
         claims: Claims::default(),
@@ -207,7 +197,7 @@ pub(super) fn begin(
             number,
             settings: settings.clone(),
             host,
-            left: Rc::default(),
+            tasks: Rc::default(),
         };
         let process = first + number;
         if settings.processes > 1 {
@@ -229,8 +219,8 @@ struct Living {
     number: usize,
     settings: Settings,
     host: Arc<dyn Host>,
-    /// How many of its tasks have not ended.
-    left: Rc<RefCell<usize>>,
+    /// The ends of the tasks that it waits for.
+    tasks: Rc<RefCell<Vec<oneshot::Receiver<()>>>>,
 }
 
 impl Living {
@@ -282,10 +272,12 @@ impl Living {
         let options = self.options();
         let opening = open_lake(&lake, writer(run_id), &definition, &plan, &options, outcome);
         let opened = opening.await.map_err(|error| error.to_string())?;
-        let Some((committer, found)) = opened else {
+        let Some((mut committer, found)) = opened else {
             return Ok(());
         };
-        let archive = self.archive(&found).await?;
+        let Some((archive, fence)) = self.archive(&found, &mut committer).await? else {
+            return Ok(());
+        };
         let intake = self.intake(&found, archive.clone(), chance.fork());
         let served = served_views(&plan);
         let store = Arc::new(live_store(&served).expect("the views can be served"));
@@ -309,6 +301,7 @@ impl Living {
             found,
             intake: Arc::clone(&intake),
             archive,
+            fence,
             retried: None,
             run_id,
             // A worker cannot wait here for a stager of the same thread.
@@ -322,7 +315,7 @@ impl Living {
             keeper,
             committer,
             premise,
-            commits: _,
+            commits,
         } = parts.assemble(committer).await;
         let recorder = Recorder {
             intake: Arc::clone(&intake),
@@ -334,15 +327,14 @@ impl Living {
         }
         self.act(keeper.0, keeper.1, chance.fork());
         self.act(committer.0, committer.1, chance.fork());
-        if self.meet(premise).await? {
+        if self.meet(premise, &commits.fences).await? {
             self.work(workers, &mut chance);
         } else {
             outcome.abandon();
             drop(workers);
         }
-        while *self.left.borrow() > 0 {
-            self.surroundings.world.sleep(AGAIN).await;
-        }
+        let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
+        join_all(tasks).await;
         intake.failure().map_or(Ok(()), |why| Err(why.to_owned()))
     }
 
@@ -363,10 +355,15 @@ impl Living {
         }
     }
 
-    /// Opens the archive as the lake's checkpoint left it.
-    async fn archive(&self, found: &Found) -> Result<Option<SharedArchive>, String> {
+    /// Opens the archive as the lake's checkpoint left it, and the fence that this took; `None` if
+    /// the run was asked to stop meanwhile.
+    async fn archive(
+        &self,
+        found: &Found,
+        committer: &mut Committer,
+    ) -> Result<Option<(Option<SharedArchive>, u64)>, String> {
         let Some(options) = self.settings.archive.clone() else {
-            return Ok(None);
+            return Ok(Some((None, 0)));
         };
         let door = Arc::new(self.surroundings.door.clone());
         let storage = Storage::Bucket(door, Path::from(ARCHIVE));
@@ -381,7 +378,10 @@ impl Living {
         };
         let recovered = archive.recover(&found.positions, mine).await;
         recovered.map_err(|error| error.to_string())?;
-        Ok(Some(Arc::new(Mutex::new(archive))))
+        let now_ms = self.host.now_ms();
+        let settling = settle_archive(&mut archive, committer, &self.me.outcome, now_ms);
+        let settled = settling.await.map_err(|error| error.to_string())?;
+        Ok(settled.map(|fence| (Some(Arc::new(Mutex::new(archive))), fence)))
     }
 
     fn intake(&self, found: &Found, archive: Option<SharedArchive>, chance: Chance) -> Arc<Intake> {
@@ -430,14 +430,14 @@ impl Living {
     }
 
     /// Waits for the other processes; `false` if the run was asked to stop before all were there.
-    async fn meet(&self, premise: Premise) -> Result<bool, String> {
+    async fn meet(&self, premise: Premise, fences: &Fences) -> Result<bool, String> {
         self.life.meeting.borrow_mut().there[self.number] = Some(premise);
         loop {
             {
                 let meeting = self.life.meeting.borrow();
                 for (process, theirs) in meeting.there.iter().enumerate() {
                     if let Some(theirs) = theirs {
-                        premise.check(process, *theirs)?;
+                        premise.agree(process, *theirs, fences)?;
                     }
                 }
                 // Nobody is connected with one that died, even if it was there before.
@@ -461,26 +461,29 @@ impl Living {
             let mut worker = Worker::new(WorkerConfig::default(), allocator, None);
             let (shared, mut chance) = (Arc::clone(&shared), chance.fork());
             let (world, sleepy) = (self.surroundings.world.clone(), self.settings.sleepy);
-            let outcome = self.me.outcome.clone();
-            self.count(async move {
+            let (outcome, busy) = (self.me.outcome.clone(), self.activity());
+            self.start(async move {
                 let mut turning = match Turning::begin(shared, &mut worker) {
                     Ok(turning) => turning,
                     Err(error) => return outcome.fail(error),
                 };
+                let mut idle = Idle::default();
                 while turning.turn(&mut worker, Duration::ZERO) {
-                    world.sleep(chance.nap(sleepy)).await;
+                    let nap = chance.nap(sleepy);
+                    let pause = idle.pause(nap, busy(), outcome.is_stopping());
+                    world.sleep(pause).await;
                 }
             });
         }
     }
 
     /// Runs a task that the process waits for.
-    fn count(&self, task: impl Future<Output = ()> + 'static) {
-        *self.left.borrow_mut() += 1;
-        let left = Rc::clone(&self.left);
-        let counted = task.map(move |()| *left.borrow_mut() -= 1);
+    fn start(&self, task: impl Future<Output = ()> + 'static) {
+        let (ended, end) = oneshot::channel();
+        self.tasks.borrow_mut().push(end);
+        let task = task.map(move |()| drop(ended));
         let local = &self.surroundings.local;
-        local.spawn(self.me.id, counted.boxed_local());
+        local.spawn(self.me.id, task.boxed_local());
     }
 
     /// What [`crate::runtime::actor::start`] is for threads.
@@ -492,10 +495,12 @@ impl Living {
     ) {
         let (world, outcome) = (self.surroundings.world.clone(), self.me.outcome.clone());
         let sleepy = self.settings.sleepy;
-        self.count(async move {
+        self.start(async move {
+            let (mut idle, mut taken) = (Idle::default(), 0);
             loop {
                 match inbox.try_recv() {
                     Ok(message) => {
+                        taken += 1;
                         if actor.take(message).await.is_none() {
                             return outcome.stop();
                         }
@@ -506,34 +511,21 @@ impl Living {
                     Err(TryRecvError::Empty) => {}
                     Err(TryRecvError::Disconnected) => return actor.end().await,
                 }
-                world.sleep(chance.nap(sleepy)).await;
+                let nap = chance.nap(sleepy);
+                let pause = idle.pause(nap, taken, outcome.is_stopping());
+                world.sleep(pause).await;
             }
         });
     }
-}
 
-/// The allocators of the workers of each process, which one thread will turn. Those of a cluster
-/// exchange bytes.
-fn allocators(processes: usize, workers: usize) -> Vec<Vec<Allocator>> {
-    /// What leaves the thread that made it.
-    struct Moved(Allocator);
-    // SAFETY: an allocator shares `Rc`s with nothing but itself until a worker is made of it. The
-    // threads are here because allocators wait for each other when they are made.
-    unsafe impl Send for Moved {}
-    let communication = match processes * workers {
-        1 => return vec![vec![Allocator::Thread(Default::default())]],
-        all if processes == 1 => CommunicationConfig::Process(all),
-        all => CommunicationConfig::ProcessBinary(all),
-    };
-    let (builders, others) = communication.try_build().expect("a process needs nothing");
-    let made = initialize_from(builders, others, Moved).expect("the system can start a thread");
-    let mut made = made
-        .join()
-        .into_iter()
-        .map(|moved| moved.expect("nothing in it panics").0);
-    (0..processes)
-        .map(|_| made.by_ref().take(workers).collect())
-        .collect()
+    /// A number that changes whenever a record is claimed, or something happens in the store.
+    fn activity(&self) -> impl Fn() -> u64 + use<> {
+        let (claims, storage) = (
+            self.life.claims.clone(),
+            Arc::clone(&self.surroundings.door.storage),
+        );
+        move || claims.count() + storage.progress().0
+    }
 }
 
 /// The name of a partition in positions.

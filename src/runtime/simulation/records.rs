@@ -84,9 +84,12 @@ pub(super) fn partitions(chance: &mut Chance, long: bool) -> Vec<Partition> {
     // Long enough, now and then, for logs to be tidied and old checkpoints to go.
     let most = if long || chance.once_in(30) { 200 } else { 40 };
     for stream in 0..STREAMS.len() {
-        let count = 1 + chance.below(3);
+        let count = 1 + chance.small(3);
         for partition in 0..count {
-            let records = chance.below(most);
+            let records = match long {
+                true => chance.below(most),
+                false => chance.small(most),
+            };
             // Some bring all at once, others a record now and then.
             let between = *one(chance, if long { &[5, 10, 30] } else { &[0, 5, 30] });
             let mut since = Duration::ZERO;

@@ -142,6 +142,12 @@ pub(super) type Offsets = BTreeMap<String, u64>;
 pub(super) struct Claims(Arc<Mutex<Vec<(Epoch, String, u64)>>>);
 
 impl Claims {
+    /// How many chunks were claimed.
+    pub(super) fn count(&self) -> u64 {
+        let claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.len() as u64
+    }
+
     /// Where partitions were to be read on at the end of `epoch`, after `before`.
     pub(super) fn at(&self, epoch: Epoch, mut before: Offsets) -> Offsets {
         let claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);

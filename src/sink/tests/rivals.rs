@@ -63,6 +63,59 @@ async fn a_writer_that_slept_through_the_pruning_of_its_place_loses_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_late_checkpoint_loses_against_a_fence_and_a_fence_against_one_that_came_before() {
+    let (_dir, lake) = here();
+    let mut dead = begun(&lake, "dead").await;
+    let (mut second, before) = open(&lake, "second").await;
+    assert_eq!(second.fence(5).await.unwrap(), 2);
+    let late = dead.commit(changes(2, [])).await.unwrap_err();
+    assert!(
+        matches!(&late, LakeError::Held { holder, number: 2, .. } if holder == "second"),
+        "{late}"
+    );
+
+    let (mut third, after) = open(&lake, "third").await;
+    let (before, after) = (before.unwrap(), after.unwrap());
+    assert_eq!(
+        after,
+        Recovered {
+            number: 2,
+            ..before
+        }
+    );
+
+    assert_eq!(second.commit(changes(2, [])).await.unwrap(), 3);
+    let lost = third.fence(6).await.unwrap_err();
+    assert!(matches!(lost, LakeError::Held { number: 3, .. }), "{lost}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_of_a_cluster_fence_the_lake_one_behind_the_other() {
+    let (_dir, lake) = here();
+    begun(&lake, "before").await;
+    let (mut zero, _) = open(&lake, "zero").await;
+    let (mut one, _) = open(&lake, "one").await;
+    assert_eq!(one.fence(5).await.unwrap(), 2);
+    assert_eq!(zero.fence(6).await.unwrap(), 3);
+    let (mut two, _) = open(&lake, "two").await;
+    let last = two.fence(7).await.unwrap();
+    zero.pass(last);
+    assert_eq!(zero.commit(changes(2, [])).await.unwrap(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lake_that_was_only_fenced_is_begun_at_the_beginning() {
+    let (_dir, lake) = here();
+    let (mut first, _) = open(&lake, "first").await;
+    assert_eq!(first.fence(5).await.unwrap(), 1);
+    let (mut second, recovered) = open(&lake, "second").await;
+    let recovered = recovered.unwrap();
+    assert_eq!((recovered.number, recovered.epoch), (1, 0));
+    assert!(recovered.tables.is_empty() && recovered.positions.is_empty());
+    assert_eq!(second.commit(changes(1, [])).await.unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn someone_elses_hand_in_a_table_is_found_before_anything_is_promised() {
     let (_dir, lake) = here();
     let mut committer = begun(&lake, "first").await;
