@@ -51,7 +51,11 @@ pub enum LakeError {
          (by VACUUM without retention, a lifecycle rule, a script): bring it back from a backup or an older version of the object, \
          or read the sources again into a new lake with --lake"
     )]
-    CommittedGone { path: String, number: u64 },
+    CommittedGone {
+        table: String,
+        path: String,
+        number: u64,
+    },
 
     /// Another writer committed the checkpoint that we were about to commit.
     #[error(

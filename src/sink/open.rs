@@ -83,7 +83,13 @@ async fn open_at(
         // Perhaps more than the last checkpoint is missing: look at all that are kept.
         Err(LakeError::TableBehind { .. }) => {
             found.checkpoints = read_unbroken(&committer.lake, &numbers).await?;
-            recover(&found)?
+            match recover(&found) {
+                Err(LakeError::TableBehind { table, .. }) if is_gone_view(&tables, &table) => {
+                    forget_gone_views(&mut found, &tables);
+                    recover(&found)?
+                }
+                decision => decision?,
+            }
         }
         decision => decision?,
     };
@@ -95,7 +101,15 @@ async fn open_at(
             return Err(LakeError::ListedStale { table, number });
         }
         rolled_forward = rolled_forward.max(missing.len());
-        roll_forward(&committer.lake, &found.checkpoints, &missing, &tables).await?;
+        let rolled = roll_forward(&committer.lake, &found.checkpoints, &missing, &tables).await;
+        if let Err(LakeError::CommittedGone { table, .. }) = &rolled
+            && is_gone_view(&tables, table)
+        {
+            forget_gone_views(&mut found, &tables);
+            decision = recover(&found)?;
+            continue;
+        }
+        rolled?;
         let again = missing.into_iter().map(|(_, table)| table);
         tables.extend(load_all(&committer.lake, again).await?);
         // A store may list a log as it was before. A run beside us may have gone on meanwhile: then
@@ -103,6 +117,7 @@ async fn open_at(
         found.committed = committed(&tables);
         decision = recover(&found)?;
     }
+    let touched = found.checkpoints.pop().map(|last| last.touched);
     let swept = folders.into_iter().chain(known).collect::<Vec<_>>();
     committer.lake.sweep(&swept).await;
 
@@ -121,7 +136,7 @@ async fn open_at(
         );
     }
     committer.number = checkpoint.number;
-    committer.touched = checkpoint.touched;
+    committer.touched = touched.unwrap_or_default();
     committer.time_ms = checkpoint.time_ms;
     committer.opened = Changes {
         epoch: checkpoint.epoch,
@@ -139,6 +154,28 @@ async fn open_at(
         rolled_forward,
     };
     Ok((committer, Some(recovered)))
+}
+
+/// Whether `table` is a view of which there is no log.
+fn is_gone_view(tables: &BTreeMap<String, Option<Loaded>>, table: &str) -> bool {
+    let mut folders = table.split('/');
+    folders.next() == Some(paths::VIEWS) && tables.get(table).is_some_and(Option::is_none)
+}
+
+/// Goes on as if views that are gone had never been: their rows follow from the tables, so that the
+/// next commit makes them again.
+fn forget_gone_views(found: &mut Found, tables: &BTreeMap<String, Option<Loaded>>) {
+    for view in tables.keys().filter(|table| is_gone_view(tables, table)) {
+        tracing::warn!(
+            "the Delta table `{view}` was removed from the lake: the next commit makes it again, out \
+             of the tables"
+        );
+        found.committed.remove(view);
+        for checkpoint in &mut found.checkpoints {
+            checkpoint.touched.remove(view);
+            checkpoint.tables.remove(view);
+        }
+    }
 }
 
 /// The last checkpoint that each table holds.
@@ -218,16 +255,21 @@ async fn roll_forward(
         .collect();
     let adds = steps.iter().flat_map(|(number, table, step)| {
         let adds = step.tables[table].adds.iter();
-        adds.map(move |file| (*number, format!("{table}/{}", file.path)))
+        adds.map(move |file| (*number, table, format!("{table}/{}", file.path)))
     });
-    let looks = adds
-        .filter(|(_, path)| !leaves.contains(path))
-        .map(|(number, path)| async move {
+    let looks = adds.filter(|(_, _, path)| !leaves.contains(path)).map(
+        |(number, table, path)| async move {
+            let table = table.clone();
             match lake.exists(&path).await? {
                 true => Ok(()),
-                false => Err(LakeError::CommittedGone { path, number }),
+                false => Err(LakeError::CommittedGone {
+                    table,
+                    path,
+                    number,
+                }),
             }
-        });
+        },
+    );
     stream::iter(looks)
         .buffer_unordered(TABLES_AT_ONCE)
         .try_collect::<()>()

@@ -70,6 +70,48 @@ async fn what_is_committed_is_there_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_that_was_removed_is_made_again_and_a_table_is_not() {
+    // With all checkpoints, and when those that made the tables are pruned.
+    for commits in [2, 25] {
+        let (dir, lake) = here();
+        let (mut committer, _) = open(&lake, "first").await;
+        for epoch in 1..=commits {
+            let from = epoch as i64 * 10;
+            let pin = change(&lake, PIN, epoch.into(), from..from + 10, epoch == 1).await;
+            let view = 1000 + u128::from(epoch);
+            let view = change(&lake, VIEW, view, [from], epoch == 1).await;
+            let tables = [(PIN, pin), (VIEW, view)];
+            committer.commit(changes(epoch, tables)).await.unwrap();
+            committer.tidy().await.unwrap();
+        }
+        drop(committer);
+        let folder = dir.path().join("a lake");
+        std::fs::remove_dir_all(folder.join(VIEW)).unwrap();
+        let (mut committer, recovered) = open(&lake, "second").await;
+        let recovered = recovered.unwrap();
+        assert_eq!(recovered.number, commits);
+        assert_eq!(recovered.tables.keys().collect::<Vec<_>>(), [PIN]);
+        let rows = keys_of(&lake, &recovered, PIN).await;
+        assert_eq!(rows.len() as u64, 10 * commits);
+
+        let view = change(&lake, VIEW, 5000, 0..3, true).await;
+        let again = changes(commits + 1, [(VIEW, view)]);
+        committer.commit(again).await.unwrap();
+        drop(committer);
+        let (_, recovered) = open(&lake, "third").await;
+        let recovered = recovered.unwrap();
+        assert_eq!(keys_of(&lake, &recovered, VIEW).await, [0, 1, 2]);
+
+        std::fs::remove_dir_all(folder.join(PIN)).unwrap();
+        let error = Committer::open(lake.clone(), "fourth".to_owned())
+            .await
+            .map(|_| ());
+        let told = error.unwrap_err().to_string();
+        assert!(told.contains(PIN) && told.contains("--lake"), "{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_after_the_checkpoint_is_rolled_forward_once() {
     let (_dir, lake) = here();
     let mut committer = begun(&lake, "first").await;
