@@ -5,6 +5,9 @@
 //! it is retracted, so the view stays consistent. The fault is reported here, with the first few
 //! kept in full, once the epoch is complete: a join makes pairs of rows that never were together
 //! at the end of an epoch, and takes them back within it.
+//!
+//! # Invariants
+//! 1. What is kept of an open epoch is bounded, however many of its rows fail.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +17,9 @@ use crate::delta::{Delta, Diff, Epoch};
 
 /// How many faults are kept in full; later ones are only counted.
 const KEPT_MAX: usize = 100;
+
+/// How many rows of an open epoch are told apart; of more only the sum is kept.
+const OPEN_MAX: usize = if cfg!(test) { 4 } else { 1 << 16 };
 
 /// One row that a view could not use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +74,24 @@ struct FailedRows {
     rows: Vec<(Diff, Option<String>)>,
     /// Where a row is in `rows`, by its hash.
     places: HashMap<u64, usize>,
+    /// By how much the count of all others changes, and why one of them failed.
+    others: (Diff, Option<String>),
+}
+
+impl FailedRows {
+    /// What is kept of the row with this hash.
+    fn of(&mut self, hash: Option<u64>) -> &mut (Diff, Option<String>) {
+        let next = self.rows.len();
+        let known = hash.and_then(|hash| self.places.get(&hash).copied());
+        if known.is_none() && next == OPEN_MAX {
+            return &mut self.others;
+        }
+        if known.is_none() {
+            self.rows.push((0, None));
+            self.places.extend(hash.map(|hash| (hash, next)));
+        }
+        &mut self.rows[known.unwrap_or(next)]
+    }
 }
 
 impl OpenFaults {
@@ -84,17 +108,9 @@ impl OpenFaults {
     pub fn note(&mut self, epoch: Epoch, failed: &Delta, reasons: Vec<String>) {
         // Rows that cannot be hashed are taken for different ones.
         let hashes = hash_rows(&failed.rows).unwrap_or_default();
-        let FailedRows { rows, places } = self.epochs.entry(epoch).or_default();
+        let open = self.epochs.entry(epoch).or_default();
         for (row, (diff, reason)) in failed.diffs.iter().zip(reasons).enumerate() {
-            let next = rows.len();
-            let place = match hashes.get(row) {
-                Some(hash) => *places.entry(*hash).or_insert(next),
-                None => next,
-            };
-            if place == next {
-                rows.push((0, None));
-            }
-            let (sum, why) = &mut rows[place];
+            let (sum, why) = open.of(hashes.get(row).copied());
             *sum += diff;
             if *diff > 0 {
                 why.get_or_insert(reason);
@@ -108,7 +124,8 @@ impl OpenFaults {
         while let Some(epoch) = self.epochs.first_entry()
             && frontier.is_none_or(|frontier| *epoch.key() < frontier)
         {
-            for (diff, reason) in epoch.remove().rows {
+            let FailedRows { rows, others, .. } = epoch.remove();
+            for (diff, reason) in rows.into_iter().chain([others]) {
                 if let (Ok(rows @ 1..), Some(reason)) = (u64::try_from(diff), reason) {
                     self.faults.report(&self.relation, &reason, rows);
                 }
@@ -151,5 +168,17 @@ mod tests {
     fn what_fails_is_reported_once_its_epoch_is_complete() {
         assert_eq!(told(&[(1, 7, 1), (2, 8, 1)], Some(2)), ["7"]);
         assert_eq!(told(&[(1, 7, 1), (2, 8, 1)], Some(1)), [""; 0]);
+    }
+
+    #[test]
+    fn of_very_many_rows_the_sum_is_kept() {
+        let rows = |range: std::ops::Range<i64>, diff| range.map(move |row| (1, row, diff));
+        let all = 3 * OPEN_MAX as i64;
+        let come: Vec<_> = rows(0..all, 1).collect();
+        assert_eq!(told(&come, None).len(), all as usize);
+        let gone: Vec<_> = rows(0..all, 1).chain(rows(1..all, -1)).collect();
+        assert_eq!(told(&gone, None), ["0"]);
+        let gone: Vec<_> = rows(0..all, 1).chain(rows(0..all - 1, -1)).collect();
+        assert_eq!(told(&gone, None), [format!("{OPEN_MAX}")]);
     }
 }

@@ -22,6 +22,9 @@ use datafusion_expr::{
 /// What a TIMESTAMP is.
 const MICROSECONDS: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
+/// What DataFusion takes it for.
+const NANOSECONDS: DataType = DataType::Timestamp(TimeUnit::Nanosecond, None);
+
 /// Functions that return one of their arguments.
 const CHOICES: [&str; 5] = ["coalesce", "greatest", "least", "nullif", "nvl"];
 
@@ -65,13 +68,12 @@ pub(super) fn in_expression(expr: Expr, schema: &DFSchema) -> Result<Transformed
 
 /// A cast to what the planner takes for TIMESTAMP.
 fn written(expr: Expr) -> Transformed<Expr> {
-    let planned = DataType::Timestamp(TimeUnit::Nanosecond, None);
     match expr {
-        Expr::Cast(mut cast) if *cast.field.data_type() == planned => {
+        Expr::Cast(mut cast) if *cast.field.data_type() == NANOSECONDS => {
             with_seconds(&mut cast.expr);
             Transformed::yes(Expr::Cast(Cast::new(cast.expr, MICROSECONDS)))
         }
-        Expr::TryCast(mut cast) if *cast.field.data_type() == planned => {
+        Expr::TryCast(mut cast) if *cast.field.data_type() == NANOSECONDS => {
             with_seconds(&mut cast.expr);
             Transformed::yes(Expr::TryCast(TryCast::new(cast.expr, MICROSECONDS)))
         }
@@ -129,6 +131,13 @@ fn beside(expr: &mut Expr, schema: &DFSchema) -> Result<bool> {
         Expr::ScalarFunction(ScalarFunction { func, args }) if CHOICES.contains(&func.name()) => {
             aligned(args, schema, is_date_or_text)
         }
+        Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == "date_bin" => {
+            // Its signature has the origin in nanoseconds; with another one DataFusion would cast
+            // the time too, which may be beyond them.
+            let origin = args.get_mut(2);
+            let origin = origin.filter(|origin| type_of(origin) == Some(MICROSECONDS));
+            origin.map(|origin| cast(origin, NANOSECONDS)).is_some()
+        }
         Expr::InSubquery(InSubquery { expr, subquery, .. })
         | Expr::SetComparison(SetComparison { expr, subquery, .. }) => {
             with_subquery(expr, subquery, schema)?
@@ -142,7 +151,7 @@ fn is_date(of: &DataType) -> bool {
 }
 
 fn is_date_or_text(of: &DataType) -> bool {
-    is_date(of) || of.is_string() || matches!(of, DataType::Timestamp(TimeUnit::Nanosecond, None))
+    is_date(of) || of.is_string() || *of == NANOSECONDS
 }
 
 /// Whether a DATE is moved by an INTERVAL.
@@ -153,8 +162,12 @@ fn moves(date: Option<DataType>, interval: Option<DataType>) -> bool {
 
 fn to_timestamp(expr: &mut Expr) {
     with_seconds(expr);
+    cast(expr, MICROSECONDS);
+}
+
+fn cast(expr: &mut Expr, to: DataType) {
     let arg = Box::new(std::mem::take(expr));
-    *expr = Expr::Cast(Cast::new(arg, MICROSECONDS));
+    *expr = Expr::Cast(Cast::new(arg, to));
 }
 
 /// Writes the seconds of a time that is written without (`'2020-01-01 10:30'`): Arrow wants them.

@@ -24,7 +24,6 @@ fn an_interval_beyond_all_bounds_fails_for_its_row() {
         expect![[r#"
             @1 + 1 | +202020-01-01T00:00:00
             fault in v: Compute error: Timestamp out of range
-            fault in v: Compute error: Timestamp out of range
         "#]],
     );
 }

@@ -31,6 +31,8 @@ for macro in [
     "regexp_like(x, pattern) AS regexp_matches(x, pattern)",
     "date_bin(width, x) AS time_bucket(width, x)",
     "make_array(x) AS [x], (x, y) AS [x, y]",
+    # Of a list without values it is the empty text in PostgreSQL.
+    "array_to_string(x, s) AS CASE WHEN x IS NOT NULL THEN coalesce(list_aggregate(x, 'string_agg', s), '') END",
 ]:
     engine.execute(f"CREATE MACRO main.{macro}")
 

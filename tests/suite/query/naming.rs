@@ -8,8 +8,10 @@ pub fn name(sql: &str) -> Option<String> {
     if let Some(rest) = sql.strip_prefix("CASE ") {
         let alone = !rest.contains("CASE ") && rest.ends_with(" END");
         let otherwise = rest.strip_suffix(" END")?.rsplit_once(" ELSE ");
-        let named = otherwise.and_then(|(_, otherwise)| name(otherwise));
-        return alone.then(|| named.unwrap_or("case".to_owned()));
+        let otherwise = otherwise.map(|(_, otherwise)| otherwise);
+        let is_sure = alone && !otherwise.is_some_and(|otherwise| otherwise.starts_with("trim("));
+        let named = otherwise.and_then(name);
+        return is_sure.then(|| named.unwrap_or("case".to_owned()));
     }
     if sql.starts_with("EXISTS (") {
         return Some("exists".to_owned());
