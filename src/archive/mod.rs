@@ -45,7 +45,8 @@
 //! 2. Whatever the checkpoint's position says was written before the checkpoint is.
 //! 3. Nothing that someone else wrote is deleted: a partition without a mark in the checkpoint must
 //!    have an empty folder, or a mark in `_uncommitted` that nothing in it was committed.
-//! 4. What a checkpoint may vouch for that is still on its way is not deleted.
+//! 4. What a checkpoint may vouch for that is still on its way is not deleted: nothing is, unless
+//!    the lake was fenced after it was listed.
 
 mod error;
 mod name;
@@ -122,6 +123,8 @@ pub struct Archive {
     surplus: Vec<((usize, String), Part, (u64, u64))>,
     /// Whether there are partitions that the checkpoint has no mark of, with something in them.
     has_uncommitted: bool,
+    /// Whether a checkpoint that is still on its way comes too late.
+    is_fenced: bool,
     writes: Vec<Task<Result<Option<Written>, ArchiveError>>>,
     unwritten: Arc<AtomicUsize>,
     open_bytes: usize,
@@ -147,6 +150,7 @@ impl Archive {
             committed: BTreeSet::new(),
             surplus: Vec::new(),
             has_uncommitted: false,
+            is_fenced: false,
             writes: Vec::new(),
             unwritten: Arc::default(),
             open_bytes: 0,
@@ -211,9 +215,11 @@ impl Archive {
         self.has_uncommitted || !self.surplus.is_empty()
     }
 
-    /// Makes the archive what it was at the checkpoint that it was recovered from. Partitions that
-    /// the checkpoint has no mark of are emptied when they are first written to.
+    /// Makes the archive what it was at the checkpoint that it was recovered from, now that the lake
+    /// is fenced. Partitions that the checkpoint has no mark of are emptied when they are first
+    /// written to.
     pub async fn cut(&mut self) -> Result<(), ArchiveError> {
+        self.is_fenced = true;
         for (key, mut part, mark) in std::mem::take(&mut self.surplus) {
             let tail = recover::cut(&self.target, &part.folder, mark).await?;
             self.resume(&mut part, mark, tail);
@@ -400,11 +406,12 @@ impl Archive {
         let (target, unwritten) = (self.target.clone(), Arc::clone(&self.unwritten));
         let (prepared, folder) = (Arc::clone(&part.prepared), Arc::clone(&part.folder));
         let stored = Arc::clone(&object.stored);
+        let is_fenced = self.is_fenced;
         unwritten.fetch_add(written.bytes, Ordering::Relaxed);
         self.writes.push(self.host.task(async move {
             let records = written.end - written.start;
             let result = async {
-                let prepare = || recover::prepare(&target, &folder);
+                let prepare = || recover::prepare(&target, &folder, is_fenced);
                 let _lock = prepared.get_or_try_init(prepare).await?;
                 let mut stored = stored.lock().await;
                 if stored.records >= records {

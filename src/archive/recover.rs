@@ -111,8 +111,13 @@ pub(super) fn resume(
     }
 }
 
-/// Makes sure that a partition of which nothing was committed has its folder to itself.
-pub(super) async fn prepare(target: &Target, folder: &Folder) -> Result<Lock, ArchiveError> {
+/// Makes sure that a partition of which nothing was committed has its folder to itself. What it
+/// finds there goes only where the lake `is_fenced`: a checkpoint on its way may vouch for it.
+pub(super) async fn prepare(
+    target: &Target,
+    folder: &Folder,
+    is_fenced: bool,
+) -> Result<Lock, ArchiveError> {
     let lock = target.lock(&folder.path).await?;
     let mut objects = target
         .list(&folder.path, &format!("{}/", folder.path))
@@ -129,6 +134,14 @@ pub(super) async fn prepare(target: &Target, folder: &Folder) -> Result<Lock, Ar
             first,
             "the lake's checkpoint does not know of it, so someone else wrote it, or an archive \
              that was left off; use another archive, or move these objects away"
+                .to_owned(),
+        ));
+    }
+    if !is_fenced {
+        return Err(target.altered(
+            first,
+            "it was written after this run had begun, so another pinflow writes this archive; stop \
+             one of the two, then start again"
                 .to_owned(),
         ));
     }

@@ -167,7 +167,11 @@ impl Committer {
             self.attempted = None;
             return Err(held(&Checkpoint::from_bytes(&found, &path)?));
         }
-        self.check_newest(number).await?;
+        if let Some(theirs) = self.newest_behind(number).await? {
+            self.lake.delete(&path).await?;
+            self.attempted = None;
+            return Err(held(&theirs));
+        }
         // From here on the epoch is final, whatever happens.
         let checkpoint = self.attempted.take().expect("it was set before the put");
         self.number = number;
@@ -184,27 +188,38 @@ impl Committer {
     /// A run that died may have had a checkpoint on its way, and whatever it names that is no data
     /// file (`crate::archive`) must stay until that cannot be applied any more: when this returns,
     /// its place is taken. Where a fence took it, of another process or of a run that died, ours is
-    /// put behind it.
+    /// put behind it. All processes of a cluster may fence at once: whichever of their fences is
+    /// the newest, each stays where it was put.
     pub async fn fence(&mut self, now_ms: i64) -> Result<u64, LakeError> {
         loop {
-            let unchanged = Changes {
+            let fence = self.checkpoint(Changes {
                 time_ms: now_ms,
                 ..self.opened.clone()
+            });
+            let path = paths::checkpoint(fence.number);
+            let placed = self
+                .lake
+                .put_if_absent(&path, fence.to_bytes().into())
+                .await?;
+            let (newest, is_ours) = match placed {
+                Placed::Ours => (self.newest_behind(fence.number).await?, true),
+                Placed::Theirs(found) => (Some(Checkpoint::from_bytes(&found, &path)?), false),
             };
-            let lost = match self.seal(unchanged).await {
-                Err(lost @ LakeError::Held { .. }) => lost,
-                sealed => return sealed,
-            };
-            let next = paths::checkpoint(self.number + 1);
-            let Some(theirs) = self.lake.get_if_present(&next).await? else {
-                return Err(lost);
-            };
-            let theirs = Checkpoint::from_bytes(&theirs, &next)?;
-            if !theirs.tables.is_empty() || theirs.epoch != self.opened.epoch {
-                return Err(lost);
+            // Ours stays also where a rival has gone on: perhaps it did so from ours, and the place
+            // must not become free again.
+            if let Some(rival) = newest.filter(|newest| !self.is_fence(newest)) {
+                return Err(held(&rival));
             }
-            self.pass(theirs.number);
+            self.pass(fence.number);
+            if is_ours {
+                return Ok(fence.number);
+            }
         }
+    }
+
+    /// Whether `checkpoint`, which came since the lake was opened, changed nothing.
+    fn is_fence(&self, checkpoint: &Checkpoint) -> bool {
+        checkpoint.tables.is_empty() && checkpoint.epoch == self.opened.epoch
     }
 
     /// The checkpoints up to `number` that came since the lake was opened are fences of processes
@@ -323,12 +338,11 @@ impl Committer {
             .await
     }
 
-    /// After our put of `number`: it must be the newest. Where it is not, we slept so long that
-    /// another writer took the lake, went on, and pruned the checkpoint whose place we just took;
-    /// then ours means nothing and goes. So it does where the one before is gone, which nobody
-    /// prunes: then the lake was removed behind our back.
-    async fn check_newest(&self, number: u64) -> Result<(), LakeError> {
-        let ours = paths::checkpoint(number);
+    /// After our put of `number`: the newest checkpoint, if it is a later one. Then we slept so long
+    /// that another writer took the lake, went on, and pruned the checkpoint whose place we just
+    /// took: a commit of ours means nothing and must go. Where there is no later one, and the one
+    /// before is gone, which nobody prunes, the lake was removed behind our back, and ours goes.
+    async fn newest_behind(&self, number: u64) -> Result<Option<Checkpoint>, LakeError> {
         let before = paths::checkpoint(number.saturating_sub(2));
         let after = &before[paths::CHECKPOINTS.len() + 1..];
         let names = self.lake.list(paths::CHECKPOINTS, Some(after)).await?;
@@ -337,17 +351,15 @@ impl Committer {
             .filter_map(|name| paths::checkpoint_number(name));
         let numbers: Vec<u64> = numbers.collect();
         if let Some(newest) = numbers.last().filter(|newest| **newest > number) {
-            let theirs = read_checkpoint(&self.lake, *newest).await?;
-            self.lake.delete(&ours).await?;
-            return Err(held(&theirs));
+            return read_checkpoint(&self.lake, *newest).await.map(Some);
         }
         let known = number == 1 || numbers.contains(&(number - 1));
         // A list may be of some time ago.
         if !known && !self.lake.exists(&paths::checkpoint(number - 1)).await? {
-            self.lake.delete(&ours).await?;
+            self.lake.delete(&paths::checkpoint(number)).await?;
             return Err(LakeError::Uprooted { number: number - 1 });
         }
-        Ok(())
+        Ok(None)
     }
 
     /// What `error` means: a table that is ahead of us has got a checkpoint of another writer, if

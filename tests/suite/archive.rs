@@ -396,6 +396,36 @@ fn an_archive_knows_whether_it_holds_more_than_the_checkpoint() {
 }
 
 #[test]
+fn what_came_after_an_archive_was_looked_at_is_emptied_behind_a_fence_only() {
+    let bucket = Arc::new(object_store::memory::InMemory::new());
+    let storage = Storage::Bucket(bucket, object_store::path::Path::default());
+    let life = runtime();
+    let begin = || {
+        let options = ArchiveOptions::default();
+        let (storage, name) = (storage.clone(), "here".to_owned());
+        let mut archive = Archive::open(storage, name, streams(), machine(&life), options);
+        life.block_on(archive.recover(&BTreeMap::new(), |_, _| true))
+            .unwrap();
+        archive
+    };
+    let write = |archive: &mut Archive| {
+        archive.append(1, &chunk(0, "0", 0, 10));
+        life.block_on(archive.seal(1, 0).written())
+    };
+    let (mut ours, mut theirs) = (begin(), begin());
+    write(&mut theirs).unwrap();
+    let refused = write(&mut ours).unwrap_err().to_string();
+    assert!(refused.contains("another pinflow writes"), "{refused}");
+    assert_eq!(read_back(&storage).of("pin/pin/partition=0").len(), 10);
+
+    let mut next = begin();
+    assert!(next.exceeds_checkpoint());
+    life.block_on(next.cut()).unwrap();
+    write(&mut next).unwrap();
+    assert_eq!(read_back(&storage).of("pin/pin/partition=0").len(), 10);
+}
+
+#[test]
 fn objects_of_someone_else_are_neither_overwritten_nor_deleted() {
     let folder = TempDir::new().unwrap();
     let place = folder.path().join("topics/pin/partition=0");

@@ -48,6 +48,10 @@ struct History {
     partitions: Arc<Vec<Partition>>,
     surroundings: Surroundings,
     checker: Checker,
+    /// Whether a second life writes the lake, or did until just now.
+    has_rival: bool,
+    /// Whether a checkpoint of an earlier life was still on its way when this one began.
+    is_overtaken: bool,
     /// How many processes there were so far.
     processes: ProcessId,
     /// What it came to so far.
@@ -81,6 +85,8 @@ impl History {
             checker: Checker::new(Arc::clone(&partitions)),
             partitions,
             surroundings,
+            has_rival: false,
+            is_overtaken: false,
             processes: 0,
             told: Told::default(),
             story: vec![format!("{common:?}")],
@@ -137,6 +143,8 @@ impl History {
         let chance = self.chance.fork();
         let first = self.processes;
         self.processes += settings.processes;
+        self.has_rival = false;
+        self.is_overtaken = self.storage.is_checkpoint_under_way();
         self.tell(format!("life {} begins: {settings:?}", self.told.lives));
         begin(&self.surroundings, first, settings, chance)
     }
@@ -231,6 +239,7 @@ impl History {
         let settings = self.common.settings(&mut self.chance);
         let freezes = self.chance.once_in(2);
         let second = self.begin(&settings);
+        self.has_rival = true;
         if freezes {
             self.scheduler.freeze(first.ids());
             let asleep = self.chance.below(2000);
@@ -433,9 +442,16 @@ impl History {
     /// A life may end badly for a reason that it was given, and for no other.
     fn judge(&mut self, life: &Life, rates: Rates) -> Verdict {
         let failures = life.failures();
-        let held = failures.iter().any(|why| why.contains(HELD));
+        let held = failures.iter().filter(|why| why.contains(HELD));
+        let is_own = |why: &String| life.processes.iter().any(|p| why.contains(&p.writer));
+        let (held, by_itself) = (held.clone().count() > 0, held.clone().any(is_own));
         self.told.rivals += u64::from(held);
-        let mut given = vec![SOURCE_FAILED, STORE_FAILED, HELD];
+        let mut given = vec![SOURCE_FAILED, STORE_FAILED];
+        // A lake that was listed as it was some time ago is opened behind its last checkpoint.
+        let is_late = self.is_overtaken || rates.stale > 0;
+        if self.has_rival || is_late && !by_itself {
+            given.push(HELD);
+        }
         if life.processes.len() > 1 {
             given.extend(APART);
         }

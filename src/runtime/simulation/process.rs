@@ -100,6 +100,9 @@ pub(super) struct Life {
 #[derive(Clone)]
 pub(super) struct Process {
     pub(super) id: ProcessId,
+    /// What it calls itself in the lake.
+    pub(super) writer: String,
+    run_id: u64,
     pub(super) outcome: Outcome,
     shown: Rc<RefCell<Shown>>,
 }
@@ -178,10 +181,16 @@ pub(super) fn begin(
             }) as Arc<dyn Host>
         })
         .collect();
-    let process = |(number, host): (usize, &Arc<dyn Host>)| Process {
-        id: first + number,
-        outcome: Outcome::new(Arc::clone(host)),
-        shown: Rc::default(),
+    let process = |(number, host): (usize, &Arc<dyn Host>)| {
+        let id = first + number;
+        let run_id = settings.run_id.wrapping_add(id as u64) << 8;
+        Process {
+            id,
+            writer: writer(run_id),
+            run_id,
+            outcome: Outcome::new(Arc::clone(host)),
+            shown: Rc::default(),
+        }
     };
     let meeting = Meeting::new(settings.processes, settings.workers);
     let life = Life {
@@ -268,9 +277,9 @@ impl Living {
         let (settings, outcome) = (&self.settings, &self.me.outcome);
         let (definition, plan) = PIPELINE.clone();
         let lake = self.lake();
-        let run_id = settings.run_id.wrapping_add(self.me.id as u64) << 8;
+        let (run_id, writer) = (self.me.run_id, self.me.writer.clone());
         let options = self.options();
-        let opening = open_lake(&lake, writer(run_id), &definition, &plan, &options, outcome);
+        let opening = open_lake(&lake, writer, &definition, &plan, &options, outcome);
         let opened = opening.await.map_err(|error| error.to_string())?;
         let Some((mut committer, found)) = opened else {
             return Ok(());

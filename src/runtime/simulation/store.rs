@@ -275,6 +275,14 @@ impl Storage {
         self.state().checkpoints[from..].to_vec()
     }
 
+    /// Whether a checkpoint was sent that has not arrived yet.
+    pub(super) fn is_checkpoint_under_way(&self) -> bool {
+        self.settle(self.world.now());
+        let state = self.state();
+        let mut puts = state.arriving.values();
+        puts.any(|put| put.path.as_ref().contains("_checkpoints/"))
+    }
+
     /// A log entry, whether or not it has expired.
     pub(super) fn entry(&self, path: &str) -> Option<Bytes> {
         self.state().entries.get(path).cloned()

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex};
 mod crash;
 mod damage;
 mod files;
+mod gate;
 mod lost_answers;
 mod restart;
 mod rivals;

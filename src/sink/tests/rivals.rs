@@ -1,5 +1,6 @@
 //! Two writers, and hands that are not ours.
 
+use super::gate::Gate;
 use super::*;
 use expect_test::expect;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,6 +102,56 @@ async fn processes_of_a_cluster_fence_the_lake_one_behind_the_other() {
     let last = two.fence(7).await.unwrap();
     zero.pass(last);
     assert_eq!(zero.commit(changes(2, [])).await.unwrap(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_of_a_cluster_may_fence_the_lake_at_the_same_moment() {
+    for is_new in [true, false] {
+        let (gate, lake) = Gate::before_a_lake();
+        let mut dead = match is_new {
+            true => open(&lake, "dead").await.0,
+            false => begun(&lake, "dead").await,
+        };
+        let (mut one, _) = open(&lake, "one").await;
+        let (mut two, _) = open(&lake, "two").await;
+        let (mut zero, _) = open(&lake, "zero").await;
+        let before = one.number();
+        // The first one has put its fence when the second one puts its own.
+        gate.close();
+        let (first, second) = futures::join!(one.fence(5), async {
+            gate.waiting().await;
+            let second = two.fence(6).await;
+            gate.open();
+            second
+        });
+        assert_eq!((first.unwrap(), second.unwrap()), (before + 1, before + 2));
+        let late = dead.commit(changes(before + 1, [])).await.unwrap_err();
+        assert!(matches!(late, LakeError::Held { .. }), "{late}");
+        zero.pass(before + 2);
+        assert_eq!(zero.commit(changes(9, [])).await.unwrap(), before + 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fence_stays_although_a_rival_went_on_from_it() {
+    let (gate, lake) = Gate::before_a_lake();
+    let mut dead = begun(&lake, "dead").await;
+    let (mut slow, _) = open(&lake, "slow").await;
+    gate.close();
+    let (lost, ()) = futures::join!(slow.fence(5), async {
+        gate.waiting().await;
+        let (mut rival, found) = open(&lake, "rival").await;
+        assert_eq!(found.unwrap().number, 2);
+        rival.commit(changes(2, [])).await.unwrap();
+        gate.open();
+    });
+    let lost = lost.unwrap_err();
+    assert!(
+        matches!(&lost, LakeError::Held { holder, number: 3, .. } if holder == "rival"),
+        "{lost}"
+    );
+    let late = dead.commit(changes(2, [])).await.unwrap_err();
+    assert!(matches!(late, LakeError::Held { number: 2, .. }), "{late}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
