@@ -388,19 +388,21 @@ impl Readers {
                     log::hold();
                 }
                 // A status that cannot be drawn must not end the run.
-                while !done.load(Ordering::Relaxed) {
+                loop {
+                    let is_last = done.load(Ordering::Relaxed);
                     let lines = log::held();
                     if !lines.is_empty() {
                         let _ = terminal.print(&lines);
                     }
+                    if is_last {
+                        break;
+                    }
                     let _ = terminal.tick(now_ms(), || status.sample(&store, now_ms()));
                     std::thread::park_timeout(Duration::from_millis(100));
                 }
-                let lines = log::release();
-                if !lines.is_empty() {
-                    let _ = terminal.print(&lines);
-                }
                 let _ = terminal.show(now_ms(), &status.sample(&store, now_ms()));
+                // The block is drawn for the last time: nothing is written over lines below it.
+                eprint!("{}", log::release());
             })
         };
         Ok(Readers {

@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Failure;
 use crate::runtime::{Outcome, STOP_WITHIN};
 use crate::serve::terminal::STOPPING;
-use crate::serve::terminal::log::LogWriter;
+use crate::serve::terminal::log::{self, LogWriter};
 
 /// The status of a process that a second signal ended.
 pub(super) const ENDED_BY_SIGNAL: i32 = 130;
@@ -141,6 +141,8 @@ fn end_late(outcome: &Outcome) -> ! {
             "the run did not end within {within} s after it was asked to ({waits}); what is not committed will be read again by the next run"
         )
     });
+    // Nobody draws any more what the log has held.
+    eprint!("{}", log::release());
     eprintln!("error: {why}");
     std::process::exit(1);
 }

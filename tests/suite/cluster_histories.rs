@@ -451,8 +451,7 @@ fn a_process_that_stands_still_is_named_and_does_not_hold_up_a_stop() {
     send(cluster.launcher.0.id(), "TERM");
     assert!(!cluster.end("a process stands still").success());
     let said = said.join().unwrap();
-    let expected = "process 1 stands still (stopped by a signal or a debugger) and did not end \
-                    within 9.5 s after it was asked to";
+    let expected = "process 1 stands still (stopped by a signal or a debugger) and did not end";
     assert!(said.contains(expected), "{said}");
     world.judge("after a process stood still");
 }

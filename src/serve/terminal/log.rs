@@ -26,10 +26,19 @@ impl Held {
     }
 
     fn take(&self) -> String {
-        let mut held = self.lock();
-        let lines = held.as_mut().map(std::mem::take).unwrap_or_default();
-        String::from_utf8_lossy(&lines).into_owned()
+        let lines = self.lock().as_mut().map(std::mem::take);
+        text(lines)
     }
+
+    /// Takes what is held, and holds nothing from then on: no line comes in between.
+    fn release(&self) -> String {
+        let lines = self.lock().take();
+        text(lines)
+    }
+}
+
+fn text(lines: Option<Vec<u8>>) -> String {
+    String::from_utf8_lossy(&lines.unwrap_or_default()).into_owned()
 }
 
 /// Writes the lines of the log.
@@ -59,11 +68,10 @@ pub fn held() -> String {
     ABOVE.take()
 }
 
-/// Holds no lines any more: the last block is drawn. What was held is returned.
+/// Holds no lines any more: the last block is drawn. What was held is returned; what comes later is
+/// written at once.
 pub fn release() -> String {
-    let lines = ABOVE.take();
-    *ABOVE.lock() = None;
-    lines
+    ABOVE.release()
 }
 
 #[cfg(test)]
@@ -79,5 +87,7 @@ mod tests {
         assert_eq!(above.take(), "one\ntwo\n");
         assert_eq!(above.take(), "");
         assert!(above.hold(b"three\n"));
+        assert_eq!(above.release(), "three\n");
+        assert!(!above.hold(b"behind\n"), "it goes where it always goes");
     }
 }

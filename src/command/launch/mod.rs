@@ -1,39 +1,45 @@
 //! `launch`: one dataflow on several processes of this machine.
 //!
 //! The processes talk over TCP connections of their own; process 0 serves and commits. This one
-//! only starts them and waits. Each reads the end of a pipe whose other end is here: [`END`] asks a
+//! only starts them and waits. Each reads a [`Pipe`] that is written here: a line of its own asks a
 //! process to end well, and so does the end of the pipe, which comes with this process's, however
-//! that ends. In a terminal process 0 draws; what the others say goes through its pipe, so that it
-//! can write it above what it draws.
+//! that ends.
 //!
 //! # Invariants
 //! 1. A signal reaches this process alone, and all others through their pipes, once.
 //! 2. When this process ends, the others have ended or are about to.
 //! 3. Nothing is waited for that a frozen process would have to do.
+//! 4. What a process said before it ended is written before the sentence of this one.
 
-use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+mod pipe;
+
+use std::io::{self, IsTerminal};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use socket2::Socket;
 
 use super::Failure;
 use super::run::RunArgs;
-use super::signals::{ASKED_TO_END, END, ENDED_BY_SIGNAL, Signals, say_stopping};
+use super::signals::{ASKED_TO_END, ENDED_BY_SIGNAL, Signals, say_stopping};
 use crate::definition::Definition;
 use crate::host::Machine;
 use crate::lake::Lake;
 use crate::runtime::{Outcome, STOP_WITHIN, planned, reserve};
 use crate::sink::Committer;
+use pipe::{Pipe, pass_on};
 
 /// How often it is looked whether a process has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// A process that was asked to end and has not after this time is killed.
-const KILL_AFTER: Duration = STOP_WITHIN.saturating_sub(Duration::from_millis(500));
+/// A process that was asked to end and has not after this time is killed. The lake has had its time
+/// by then; a process that waits for another one would end badly by itself a second later.
+const KILL_AFTER: Duration = STOP_WITHIN.saturating_sub(Duration::from_secs(1));
+/// What a process said is read to its end soon after the process is gone.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a launch that ended early leaves.
 const RESUMED: &str = "what was committed stays, and the next launch goes on from there";
@@ -116,6 +122,8 @@ struct Processes {
     running: Vec<(usize, Child)>,
     /// Where each is spoken to, by its number.
     pipes: Vec<Pipe>,
+    /// The threads that pass on what they say.
+    listening: Vec<JoinHandle<()>>,
     /// Since when they are to end.
     stopping: Option<Instant>,
     /// The first one that a signal asked to end, and not this process.
@@ -126,9 +134,6 @@ struct Processes {
     _ports: Vec<Socket>,
 }
 
-/// The way to a process, until it is gone.
-type Pipe = Arc<Mutex<Option<ChildStdin>>>;
-
 impl Processes {
     fn start(count: usize) -> Result<Processes, Failure> {
         let (ports, addresses) = free_ports(count)?;
@@ -138,6 +143,7 @@ impl Processes {
         let mut processes = Processes {
             running: Vec::new(),
             pipes: Vec::new(),
+            listening: Vec::new(),
             stopping: None,
             asked: None,
             failed: None,
@@ -145,12 +151,14 @@ impl Processes {
         };
         let draws = io::stderr().is_terminal();
         for process in 0..count {
+            let (pipe, stdin) = Pipe::new()?;
+            processes.pipes.push(pipe);
             let mut command = Command::new(&program);
             command
                 .arg("run")
                 .args(&flags)
                 .args(["--process", &process.to_string(), "--addresses", &addresses])
-                .stdin(Stdio::piped())
+                .stdin(stdin)
                 // A terminal's Ctrl-C is for this process, which passes it on.
                 .process_group(0);
             if draws && process > 0 {
@@ -159,10 +167,10 @@ impl Processes {
             let mut child = command
                 .spawn()
                 .map_err(|error| format!("process {process} could not be started: {error}"))?;
-            processes.pipes.push(pipe(child.stdin.take())?);
             if let Some(said) = child.stderr.take() {
-                let leader = Arc::clone(&processes.pipes[0]);
-                std::thread::spawn(move || pass_on(said, process, &leader));
+                let leader = processes.pipes[0].clone();
+                let pass_on = move || pass_on(said, process, &leader, io::stderr());
+                processes.listening.push(std::thread::spawn(pass_on));
             }
             processes.running.push((process, child));
         }
@@ -175,12 +183,7 @@ impl Processes {
             return;
         }
         self.stopping = Some(Instant::now());
-        for pipe in &self.pipes {
-            // A line before it may have been cut.
-            if !say(pipe, &[b"\n", END, b"\n"].concat()) {
-                *lock(pipe) = None;
-            }
-        }
+        self.pipes.iter().for_each(Pipe::end);
     }
 
     /// Notes which processes have ended; says whether all have.
@@ -196,8 +199,15 @@ impl Processes {
         let asked = |(_, status): &&(usize, ExitStatus)| status.code() == Some(ASKED_TO_END);
         let asked = ended.iter().find(asked).map(|(process, _)| *process);
         self.asked = self.asked.or(asked);
-        if self.failed.is_none() {
-            self.failed = blame(&ended, self.asked);
+        if self.failed.is_none()
+            && let Some(blamed) = blame(&ended, self.asked)
+        {
+            let killed = ended.iter().any(|(_, status)| status.signal().is_some());
+            if self.stopping.is_some() && !killed && !self.frozen().is_empty() {
+                // The one that stands still is why this one ended badly.
+                self.kill();
+            }
+            self.failed.get_or_insert(blamed);
         }
         if self.failed.is_some() || self.asked.is_some() {
             self.stop();
@@ -213,8 +223,7 @@ impl Processes {
 
     /// Kills those that are left, and says which of them did not end in time.
     fn kill(&mut self) {
-        let frozen = self.running.iter().filter(|(_, child)| is_frozen(child));
-        let frozen: Vec<usize> = frozen.map(|(process, _)| *process).collect();
+        let frozen = self.frozen();
         let running: Vec<usize> = self.running.iter().map(|(process, _)| *process).collect();
         if !running.is_empty() {
             self.failed
@@ -223,6 +232,12 @@ impl Processes {
         for (_, child) in &mut self.running {
             let _ = child.kill();
         }
+    }
+
+    /// Those that stand still.
+    fn frozen(&self) -> Vec<usize> {
+        let frozen = self.running.iter().filter(|(_, child)| is_frozen(child));
+        frozen.map(|(process, _)| *process).collect()
     }
 }
 
@@ -237,7 +252,7 @@ fn blame(ended: &[(usize, ExitStatus)], asked: Option<usize>) -> Option<String> 
     let (process, status) = killed.or_else(|| ended.iter().find(bad))?;
     let what = match asked {
         Some(asked) if killed.is_none() => {
-            format!("a signal asked process {asked} to end before all could, and not this launch")
+            format!("a signal asked process {asked} to end before all could")
         }
         _ => format!("process {process} ended early ({status})"),
     };
@@ -247,19 +262,23 @@ fn blame(ended: &[(usize, ExitStatus)], asked: Option<usize>) -> Option<String> 
 /// What is said of processes that were to end and still run; `frozen` ones among them are what the
 /// others wait for.
 fn too_late(running: &[usize], frozen: &[usize]) -> String {
-    let (late, why) = match frozen {
-        [] => (running, "did not end"),
-        _ => (
-            frozen,
-            "stands still (stopped by a signal or a debugger) and did not end",
+    let named = |processes: &[usize]| {
+        let processes: Vec<String> = processes.iter().map(ToString::to_string).collect();
+        processes.join(" and ")
+    };
+    let what = match frozen {
+        [] => format!(
+            "process {} did not end within {} s after it was asked to",
+            named(running),
+            KILL_AFTER.as_secs()
+        ),
+        _ => format!(
+            "process {} stands still (stopped by a signal or a debugger) and did not end when it \
+             was asked to",
+            named(frozen)
         ),
     };
-    let late: Vec<String> = late.iter().map(ToString::to_string).collect();
-    format!(
-        "process {} {why} within {:.1} s after it was asked to, so all were killed; {RESUMED}",
-        late.join(" and "),
-        KILL_AFTER.as_secs_f64()
-    )
+    format!("{what}, so all were killed; {RESUMED}")
 }
 
 /// Whether a process was stopped by a signal, and not continued.
@@ -274,41 +293,19 @@ fn is_frozen(child: &Child) -> bool {
     }
 }
 
-/// The way to a process that reads it as `stdin`. Writing to one that does not read never waits.
-fn pipe(stdin: Option<ChildStdin>) -> Result<Pipe, Failure> {
-    let stdin = stdin.ok_or("a process was started without a pipe")?;
-    let flags = fcntl_getfl(&stdin)?;
-    fcntl_setfl(&stdin, flags | OFlags::NONBLOCK)?;
-    Ok(Arc::new(Mutex::new(Some(stdin))))
-}
-
-fn lock(pipe: &Pipe) -> MutexGuard<'_, Option<ChildStdin>> {
-    pipe.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Writes to a process; says whether all was taken.
-fn say(pipe: &Pipe, bytes: &[u8]) -> bool {
-    let mut pipe = lock(pipe);
-    pipe.as_mut()
-        .is_some_and(|pipe| pipe.write_all(bytes).is_ok())
-}
-
-/// Hands the lines of a process to the one that draws, as long as it listens.
-fn pass_on(said: impl Read, process: usize, leader: &Pipe) {
-    for line in BufReader::new(said).split(b'\n').map_while(Result::ok) {
-        let line = String::from_utf8_lossy(&line);
-        let line = format!("process {process}: {}\n", line.replace('\0', ""));
-        if !say(leader, line.as_bytes()) {
-            eprint!("{line}");
-        }
-    }
-}
-
 impl Drop for Processes {
     fn drop(&mut self) {
         for (_, child) in &mut self.running {
             let _ = child.kill();
             let _ = child.wait();
+        }
+        let gone = Instant::now();
+        let heard = |listening: &[JoinHandle<()>]| listening.iter().all(JoinHandle::is_finished);
+        while !heard(&self.listening) && gone.elapsed() < HEARD_WITHIN {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        if let Some(leader) = self.pipes.first() {
+            eprint!("{}", leader.unread());
         }
     }
 }
@@ -376,7 +373,7 @@ mod tests {
             (
                 vec![(0, failed)],
                 Some(1),
-                "a signal asked process 1 to end before all could, and not this launch",
+                "a signal asked process 1 to end before all could",
             ),
         ] {
             assert_eq!(named(&ended, asked).as_deref(), Some(expected));
@@ -384,20 +381,32 @@ mod tests {
     }
 
     #[test]
-    fn what_a_process_says_goes_to_the_one_that_draws_and_never_waits_for_it() {
-        let mut leader = Command::new("cat")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let to = pipe(leader.stdin.take()).unwrap();
-        pass_on(&b"WARN one\nWARN \0two"[..], 1, &to);
-        // It does not read any more: what is not taken is said elsewhere.
-        let lines = "x".repeat(1 << 20);
-        assert!(!say(&to, lines.as_bytes()));
-        *lock(&to) = None;
-        let said = leader.wait_with_output().unwrap().stdout;
-        let said = String::from_utf8(said).unwrap();
-        assert!(said.starts_with("process 1: WARN one\nprocess 1: WARN two\nxxx"));
+    fn one_that_stands_still_is_named_and_not_one_that_ended_because_of_it() {
+        let shell = |script: &str| {
+            let mut shell = Command::new("sh");
+            let shell = shell.args(["-c", script]).stdin(Stdio::piped());
+            shell.spawn().unwrap()
+        };
+        let (frozen, mut waits) = (shell("kill -STOP $$"), shell("read line; exit 1"));
+        let go_on = waits.stdin.take();
+        while !is_frozen(&frozen) {
+            std::thread::yield_now();
+        }
+        let mut processes = Processes {
+            running: vec![(0, waits), (1, frozen)],
+            pipes: Vec::new(),
+            listening: Vec::new(),
+            stopping: Some(Instant::now()),
+            asked: None,
+            failed: None,
+            _ports: Vec::new(),
+        };
+        assert!(!processes.look().unwrap());
+        drop(go_on);
+        while !processes.look().unwrap() {
+            std::thread::yield_now();
+        }
+        let said = processes.failed.take().unwrap();
+        assert!(said.starts_with("process 1 stands still"), "{said}");
     }
 }
