@@ -56,17 +56,19 @@ impl Taking {
 
     /// The next place there is.
     pub(super) async fn take(&mut self) -> Taken {
-        let wait = match self.full {
-            true => Duration::ZERO,
-            false => FULL_AFTER,
+        let reserved = async {
+            if !self.full {
+                tokio::time::sleep(FULL_AFTER).await;
+            }
+            Arc::clone(&self.reserved).acquire_owned().await
         };
-        let ordinary = Arc::clone(&self.ordinary).acquire_owned();
-        let taken = tokio::time::timeout(wait, ordinary).await;
-        self.full = taken.is_err();
-        let (place, is_reserved) = match taken {
-            Ok(place) => (place, false),
-            Err(_) => (Arc::clone(&self.reserved).acquire_owned().await, true),
+        // Where all places are taken, the first that becomes free is given away, whichever it is.
+        let (place, is_reserved) = tokio::select! {
+            biased;
+            place = Arc::clone(&self.ordinary).acquire_owned() => (place, false),
+            place = reserved => (place, true),
         };
+        self.full = is_reserved;
         Taken {
             _held: place.expect("places are never closed"),
             is_reserved,
@@ -135,6 +137,21 @@ mod tests {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
+    }
+
+    #[tokio::test]
+    async fn an_ordinary_place_that_becomes_free_is_given_while_the_reserved_ones_are_taken() {
+        let mut places = Taking::of(1);
+        let ordinary = places.take().await;
+        let mut reserved = Vec::new();
+        for _ in 0..RESERVED {
+            reserved.push(places.take().await);
+        }
+        assert!(!ordinary.is_reserved && reserved.iter().all(|place| place.is_reserved));
+        let mut next = std::pin::pin!(places.take());
+        assert!(futures::poll!(next.as_mut()).is_pending());
+        drop(ordinary);
+        assert!(!next.await.is_reserved);
     }
 
     #[tokio::test]
