@@ -99,7 +99,7 @@ fn values_follow(first: u8, after: &[u8]) -> bool {
         // As in `"key": 1}`.
         Some(next) if first == b'"' => matches!(next, b'{' | b'[' | b'"') && !is_cut(rest),
         // Without a next line there is no record that must be told from this one.
-        Some(_) => newline.is_none() || !is_cut(rest),
+        Some(_) => after[line.len()..].trim_ascii().is_empty() || !is_cut(rest),
     }
 }
 
@@ -397,6 +397,11 @@ mod tests {
             ("{\"a\":1}, {\"a\":2}\n{\"a\":3}", Framing::Values),
             ("{\"a\":1} junk {\"a\":2}\n{\"a\":3}", Framing::Values),
             ("{\"a\":1}}{\"a\":2}", Framing::Values),
+            ("{\"a\":1}}{\"a\":2}\r\n", Framing::Values),
+            ("{\"a\":1},{\"a\":2}]", Framing::Values),
+            ("{\"a\":1},{\"a\":2}]\n", Framing::Values),
+            ("{\"a\":1},{\"a\":2}]\n \n", Framing::Values),
+            ("{\"a\":1},{\"a\":2}]\n{\"a\":3}\n", Framing::Lines),
             ("{\"xs\": [\n{\"a\":2},\n{\"a\":3}\n]\n}", Framing::Values),
             (
                 "{\n\"a\":\n{\n\"b\": [\n1,\n\"x\"\n]},\n\"c\": {}}\n",
@@ -457,6 +462,7 @@ mod tests {
             ),
             ("{}junk here\n{}", vec!["{}", "junk here", "{}"]),
             ("{}}{}", vec!["{}", "}", "{}"]),
+            ("{\"a\":1},{}]\n", vec!["{\"a\":1}", "{}"]),
             ("[1,2]{}", vec!["1", "2", "{}"]),
             ("{}{\"a\":", vec!["{}", "{\"a\":"]),
             ("{\"xs\":[\n{\"a\":2}\n", vec!["{\"xs\":[", "{\"a\":2}"]),
