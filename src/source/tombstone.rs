@@ -20,6 +20,9 @@ use serde_json::Value;
 use super::{Delete, Refused};
 
 const BEGIN: &[u8] = b"{\"__tombstone\":";
+/// What a line begins with that holds the beginning of a record whose end could not be read. What
+/// had begun may be JSON by itself; this line is not, so whoever reads it has a dead letter, too.
+const CUT: &[u8] = b"cut: ";
 
 /// Whether a value must be escaped by a blank before it is written as a line.
 #[inline]
@@ -77,7 +80,8 @@ pub fn write(text: &Bytes, first_offset: u64, deletes: &[Delete]) -> Bytes {
     Bytes::from(written)
 }
 
-/// `text` as [`write`] made it, with what had begun of a record where a file could not be read on.
+/// `text` as [`write`] made it, with what had begun of a record where a file could not be read on,
+/// behind [`CUT`].
 pub fn write_refused(text: Bytes, first_offset: u64, refused: &[Refused]) -> Bytes {
     if refused.is_empty() {
         return text;
@@ -87,7 +91,7 @@ pub fn write_refused(text: Bytes, first_offset: u64, refused: &[Refused]) -> Byt
     for refused in refused {
         copy_lines(&mut written, &mut rest, refused.offset - offset);
         // The line ends itself, and takes the place of the blank one.
-        push_value(&mut written, &refused.begun);
+        crate::decode::push_record(&mut written, &[CUT, &refused.begun].concat());
         rest = &rest[line_length(rest)..];
         offset = refused.offset + 1;
     }
@@ -198,9 +202,13 @@ mod tests {
             begun: begun.into(),
         };
         let text = Bytes::from("{}\n\n\n{}\n\n");
-        let refused = [refused(11, "{\"a\":\n"), refused(14, "")];
+        let refused = [
+            refused(11, "{\"a\":\n"),
+            refused(12, "{\"a\":1}"),
+            refused(14, ""),
+        ];
         let written = write_refused(text.clone(), 10, &refused);
-        assert_eq!(written, "{}\n{\"a\":\r\n\n{}\n\"\"\n");
+        assert_eq!(written, "{}\ncut: {\"a\":\r\ncut: {\"a\":1}\n{}\ncut: \n");
         assert_eq!(write_refused(text.clone(), 10, &[]), text);
     }
 
