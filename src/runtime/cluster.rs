@@ -40,6 +40,8 @@ const AGAIN: Duration = Duration::from_millis(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// All processes of a cluster that is asked to stop have heard of it after this time.
 const HEARD_WITHIN: Duration = Duration::from_millis(300);
+/// Who waits longer than this for the others says for which.
+const MET_WITHIN: Duration = Duration::from_secs(5);
 /// A peer that has connected says at once who it is.
 const GREETED_WITHIN: Duration = Duration::from_secs(2);
 /// The bytes of timely's message header; one of zeros is its goodbye.
@@ -197,6 +199,7 @@ fn meet(
     let greeting = Greeting::new(cluster);
     let hello = greeting.bytes(me, premise);
     let mut streams: Vec<Option<TcpStream>> = (0..count).map(|_| None).collect();
+    let mut warn_at = Some(Instant::now() + MET_WITHIN);
     // Each process connects to those before it, and is found by those behind it.
     loop {
         for (process, address) in cluster.addresses.iter().enumerate().take(me) {
@@ -222,8 +225,24 @@ fn meet(
         if outcome.is_stopping() {
             return Ok(None);
         }
+        if warn_at.take_if(|at| Instant::now() >= *at).is_some() {
+            tracing::warn!("{}", waits_for(cluster, &streams));
+        }
         std::thread::sleep(AGAIN);
     }
+}
+
+/// What a process says that waits for those that have no stream yet.
+fn waits_for(cluster: &Cluster, streams: &[Option<TcpStream>]) -> String {
+    let missing = (0..streams.len())
+        .filter(|process| *process != cluster.process && streams[*process].is_none())
+        .map(|process| format!("process {process} ({})", cluster.addresses[process]));
+    format!(
+        "process {} of the cluster waits for {}: start each process once, with a --process of its \
+         own and the same --addresses",
+        cluster.process,
+        missing.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// What timely reads from and writes to.
@@ -492,6 +511,19 @@ mod tests {
         let runtime = runtime();
         let met = meet(&cluster, &first, ours, &fences, &outcome(&runtime));
         assert!(met.unwrap_err().contains("start the cluster again"));
+    }
+
+    #[test]
+    fn a_process_that_waits_for_others_names_them() {
+        let cluster = Cluster {
+            process: 1,
+            addresses: ["a:1", "b:1", "c:1", "d:1"].map(str::to_owned).to_vec(),
+        };
+        let (_, there) = pair(&outcome(&runtime()));
+        let said = waits_for(&cluster, &[Some(there), None, None, None]);
+        let expected =
+            "process 1 of the cluster waits for process 2 (c:1), process 3 (d:1): start each";
+        assert!(said.starts_with(expected), "{said}");
     }
 
     #[test]
