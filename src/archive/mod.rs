@@ -65,7 +65,7 @@ use crate::host::{Host, Task};
 use crate::source::{Chunk, Position, Storage, position_key, tombstone};
 use crate::trouble::Troubles;
 pub use error::ArchiveError;
-use name::{Folder, UNCOMMITTED};
+use name::{Folder, TOPICS, UNCOMMITTED};
 use part::{Object, Part, Stored, split_lines};
 use recover::Tail;
 pub use seal::{Sealed, Sealing, Written};
@@ -177,6 +177,12 @@ impl Archive {
         let all = format!("{UNCOMMITTED}/");
         let uncommitted = self.target.list(UNCOMMITTED, &all).await?;
         let mut uncommitted: BTreeSet<String> = uncommitted.into_iter().collect();
+        if self.committed.is_empty() {
+            // Perhaps the run that died was of a version that put its marks beside the objects.
+            let mut paths = self.target.list(TOPICS, &format!("{TOPICS}/")).await?;
+            paths.retain(|path| path.rsplit('/').next() == Some(UNCOMMITTED));
+            uncommitted.extend(paths);
+        }
         for (key, position) in positions {
             let Some((stream, partition)) = self.split(key) else {
                 continue;

@@ -16,6 +16,8 @@
 
 use crate::source::stream_of_topic;
 
+/// What the folders of all partitions are in.
+pub(super) const TOPICS: &str = "topics";
 /// Where the marks of folders are in which nothing was committed yet; readers pass over it.
 pub(super) const UNCOMMITTED: &str = "_uncommitted";
 /// The digits of a start offset.
@@ -46,7 +48,7 @@ impl Folder {
             topic = format!("{topic}.{name}");
         }
         Folder {
-            path: format!("topics/{topic}/partition={p}"),
+            path: format!("{TOPICS}/{topic}/partition={p}"),
             stem: format!("{topic}+{p}+"),
         }
     }
@@ -66,6 +68,11 @@ impl Folder {
     /// The path of the mark that nothing in the folder was committed yet.
     pub(super) fn mark(&self) -> String {
         format!("{UNCOMMITTED}/{}", self.stem.trim_end_matches('+'))
+    }
+
+    /// Where that mark was at first: beside the objects.
+    pub(super) fn old_mark(&self) -> String {
+        format!("{}/{UNCOMMITTED}", self.path)
     }
 }
 

@@ -122,31 +122,37 @@ pub(super) async fn prepare(
     let mut objects = target
         .list(&folder.path, &format!("{}/", folder.path))
         .await?;
+    let (mark, old_mark) = (folder.mark(), folder.old_mark());
+    let has_old_mark = objects.contains(&old_mark);
     objects.retain(|path| folder.start(path).is_some());
-    let mark = folder.mark();
-    let Some(first) = objects.first() else {
+    if let Some(first) = objects.first() {
+        if !has_old_mark && target.get(&mark).await?.is_none() {
+            return Err(target.altered(
+                first,
+                "the lake's checkpoint does not know of it, so someone else wrote it, or an \
+                 archive that was left off; use another archive, or move these objects away"
+                    .to_owned(),
+            ));
+        }
+        if !is_fenced {
+            return Err(target.altered(
+                first,
+                "it was written after this run had begun, so another pinflow writes this archive; \
+                 stop one of the two, then start again"
+                    .to_owned(),
+            ));
+        }
+    }
+    // One of the marks is there until nothing else is.
+    if objects.is_empty() || has_old_mark {
         let nothing = vec![Bytes::new()];
         target.put(&mark, nothing, &mut Version::default()).await?;
-        return Ok(lock);
-    };
-    if target.get(&mark).await?.is_none() {
-        return Err(target.altered(
-            first,
-            "the lake's checkpoint does not know of it, so someone else wrote it, or an archive \
-             that was left off; use another archive, or move these objects away"
-                .to_owned(),
-        ));
-    }
-    if !is_fenced {
-        return Err(target.altered(
-            first,
-            "it was written after this run had begun, so another pinflow writes this archive; stop \
-             one of the two, then start again"
-                .to_owned(),
-        ));
     }
     for path in &objects {
         target.delete(path).await?;
+    }
+    if has_old_mark {
+        target.delete(&old_mark).await?;
     }
     Ok(lock)
 }

@@ -165,26 +165,14 @@ impl Target {
         deleted.map_err(|error| self.failed("delete", path, error))
     }
 
-    /// The paths of the objects in `folder` that sort at or behind `from`, in order.
+    /// The paths of the objects in `folder`, at any depth, that sort at or behind `from`, in order.
     pub(super) async fn list(&self, folder: &str, from: &str) -> Result<Vec<String>, ArchiveError> {
         let listed: Result<Vec<String>, Failure> = match &self.storage {
             Storage::Folder(root) => {
                 let (place, folder, from) = (root.join(folder), folder.to_owned(), from.to_owned());
                 blocking(move || {
-                    let entries = match fs::read_dir(place) {
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                            return Ok(Vec::new());
-                        }
-                        entries => entries?,
-                    };
                     let mut paths = Vec::new();
-                    for entry in entries {
-                        if let Ok(name) = entry?.file_name().into_string()
-                            && !disk::is_unfinished(&name)
-                        {
-                            paths.push(format!("{folder}/{name}"));
-                        }
-                    }
+                    list_folder(&place, &folder, &mut paths)?;
                     paths.retain(|path| *path >= from);
                     paths.sort();
                     Ok(paths)
@@ -316,6 +304,27 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Failure> {
     Ok(tokio::task::spawn_blocking(work).await??)
+}
+
+/// Adds the paths of all files in the folder at `place`, which the archive knows as `folder`.
+fn list_folder(place: &Path, folder: &str, paths: &mut Vec<String>) -> io::Result<()> {
+    let entries = match fs::read_dir(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        let path = format!("{folder}/{name}");
+        if entry.file_type()?.is_dir() {
+            list_folder(&entry.path(), &path, paths)?;
+        } else if !disk::is_unfinished(&name) {
+            paths.push(path);
+        }
+    }
+    Ok(())
 }
 
 /// `None` if another process has it.

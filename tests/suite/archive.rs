@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use object_store::ObjectStoreExt;
 use pinflow::archive::{Archive, ArchiveError, ArchiveOptions, Sealed, Sealing};
 use pinflow::host::Machine;
 use pinflow::source::{Chunk, Delete, Directory, Opening, Position, Storage};
@@ -423,6 +424,62 @@ fn what_came_after_an_archive_was_looked_at_is_emptied_behind_a_fence_only() {
     life.block_on(next.cut()).unwrap();
     write(&mut next).unwrap();
     assert_eq!(read_back(&storage).of("pin/pin/partition=0").len(), 10);
+}
+
+#[test]
+fn what_an_older_version_left_uncommitted_is_emptied_behind_a_fence_too() {
+    let folder = TempDir::new().unwrap();
+    let bucket = Arc::new(object_store::memory::InMemory::new());
+    let life = runtime();
+    let place = "topics/pin/partition=0";
+    for storage in [
+        Storage::Folder(folder.path().to_owned()),
+        Storage::Bucket(bucket, object_store::path::Path::default()),
+    ] {
+        for (name, text) in [("_uncommitted", ""), ("pin+0+0000000000.json", "{}\n{}\n")] {
+            let path = format!("{place}/{name}");
+            match &storage {
+                Storage::Folder(root) => {
+                    std::fs::create_dir_all(root.join(place)).unwrap();
+                    std::fs::write(root.join(path), text).unwrap();
+                }
+                Storage::Bucket(store, _) => {
+                    let path = object_store::path::Path::from(path);
+                    let put = store.put(&path, text.into());
+                    life.block_on(put).unwrap();
+                }
+            }
+        }
+        let begin = |positions: &BTreeMap<String, Position>| {
+            let (options, name) = (ArchiveOptions::default(), "here".to_owned());
+            let storage = storage.clone();
+            let mut archive = Archive::open(storage, name, streams(), machine(&life), options);
+            life.block_on(archive.recover(positions, |_, _| true))
+                .unwrap();
+            archive
+        };
+        let none = BTreeMap::new();
+        let mut archive = begin(&none);
+        assert!(archive.exceeds_checkpoint());
+        life.block_on(archive.cut()).unwrap();
+        archive.append(1, &chunk(0, "0", 5, 10));
+        let sealed = life.block_on(archive.seal(1, 0).written()).unwrap();
+        drop(archive);
+        let mut archive = begin(&none);
+        assert!(archive.exceeds_checkpoint(), "nothing is committed yet");
+        life.block_on(archive.cut()).unwrap();
+        assert_eq!(read_back(&storage).of("pin/pin/partition=0").len(), 10);
+        drop(archive);
+
+        let position = Position {
+            offset: 15,
+            token: String::new(),
+        };
+        let mut positions = BTreeMap::from([("pin/0".to_owned(), position)]);
+        positions.extend(sealed.positions);
+        begin(&positions);
+        assert!(!begin(&none).exceeds_checkpoint(), "no mark is left");
+    }
 }
 
 #[test]
