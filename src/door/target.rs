@@ -2,7 +2,7 @@
 //!
 //! A condition in an address has `>` and blanks in it, and must be encoded. What is not encoded
 //! hyper answers with a 400 and not a word, before any route is asked. So the first line of a
-//! connection is looked at before hyper has it: a client that does not know sends all of it at once.
+//! connection is looked at before hyper has it: a client that does not know sends nothing else.
 //!
 //! Connections with TLS are not looked at: what they begin with is seen once it is decrypted, and
 //! then it has been taken from hyper. There the answer is hyper's 400.
