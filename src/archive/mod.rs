@@ -120,7 +120,7 @@ pub struct Archive {
     /// Partitions that a checkpoint has a mark of, of all processes.
     committed: BTreeSet<String>,
     /// Partitions with more than the checkpoint's mark says, to be cut.
-    surplus: Vec<((usize, String), Part, (u64, u64))>,
+    surplus: Vec<Surplus>,
     /// Whether there are partitions that the checkpoint has no mark of, with something in them.
     has_uncommitted: bool,
     /// Whether a checkpoint that is still on its way comes too late.
@@ -129,6 +129,14 @@ pub struct Archive {
     unwritten: Arc<AtomicUsize>,
     open_bytes: usize,
     failure: Option<ArchiveError>,
+}
+
+/// A partition with more than the checkpoint's mark says.
+struct Surplus {
+    stream: usize,
+    partition: String,
+    part: Part,
+    mark: (u64, u64),
 }
 
 impl Archive {
@@ -204,7 +212,12 @@ impl Archive {
                 }
                 let tail = recover::tail(&self.target, &part.folder, mark).await?;
                 if !tail.is_cut() {
-                    self.surplus.push(((stream, partition), part, mark));
+                    self.surplus.push(Surplus {
+                        stream,
+                        partition,
+                        part,
+                        mark,
+                    });
                     continue;
                 }
                 self.resume(&mut part, mark, tail);
@@ -226,10 +239,16 @@ impl Archive {
     /// written to.
     pub async fn cut(&mut self) -> Result<(), ArchiveError> {
         self.is_fenced = true;
-        for (key, mut part, mark) in std::mem::take(&mut self.surplus) {
+        for surplus in std::mem::take(&mut self.surplus) {
+            let Surplus {
+                stream,
+                partition,
+                mut part,
+                mark,
+            } = surplus;
             let tail = recover::cut(&self.target, &part.folder, mark).await?;
             self.resume(&mut part, mark, tail);
-            self.parts.insert(key, part);
+            self.parts.insert((stream, partition), part);
         }
         Ok(())
     }

@@ -12,6 +12,9 @@ use super::case::Case;
 use super::duckdb::{self, DuckDb, Step};
 use super::print;
 
+/// What DuckDB answers for views, by their numbers, or why it has no answer.
+pub type Answers = Vec<(usize, Result<Answer, String>)>;
+
 /// DuckDB with the cleaned records of a case.
 pub struct Judge<'a> {
     case: &'a Case,
@@ -68,11 +71,7 @@ impl<'a> Judge<'a> {
 
     /// The answers of those of the `wanted` views that are kept, at an epoch. All that they read
     /// is wanted too.
-    pub fn views(
-        &mut self,
-        epoch: usize,
-        wanted: &BTreeSet<usize>,
-    ) -> Result<Vec<(usize, Result<Answer, String>)>, String> {
+    pub fn views(&mut self, epoch: usize, wanted: &BTreeSet<usize>) -> Result<Answers, String> {
         let read: BTreeSet<usize> = self
             .case
             .views
