@@ -111,9 +111,14 @@ async fn open_at(
         }
         rolled?;
         let again = missing.into_iter().map(|(_, table)| table);
-        tables.extend(load_all(&committer.lake, again).await?);
-        // A store may list a log as it was before. A run beside us may have gone on meanwhile: then
-        // a table is ahead by now.
+        for (table, loaded) in load_all(&committer.lake, again).await? {
+            // A store may list a log as it was before, and even as it was before it was listed the
+            // last time. A run beside us may have gone on meanwhile: then a table is ahead by now.
+            let known = tables.entry(table).or_default();
+            if last_of(&loaded) >= last_of(known) {
+                *known = loaded;
+            }
+        }
         found.committed = committed(&tables);
         decision = recover(&found)?;
     }
@@ -180,11 +185,15 @@ fn forget_gone_views(found: &mut Found, tables: &BTreeMap<String, Option<Loaded>
 
 /// The last checkpoint that each table holds.
 fn committed(tables: &BTreeMap<String, Option<Loaded>>) -> BTreeMap<String, Option<u64>> {
-    let last = |loaded: &Option<Loaded>| loaded.as_ref().and_then(|loaded| loaded.log.committed);
     let tables = tables.iter();
     tables
-        .map(|(table, loaded)| (table.clone(), last(loaded)))
+        .map(|(table, loaded)| (table.clone(), last_of(loaded)))
         .collect()
+}
+
+/// The last checkpoint that a table holds, as it was read.
+fn last_of(loaded: &Option<Loaded>) -> Option<u64> {
+    loaded.as_ref().and_then(|loaded| loaded.log.committed)
 }
 
 /// Reads the newest checkpoint. One that a power failure tore goes, if no table has acted on it:

@@ -29,6 +29,8 @@ pub(super) const BEGAN_MS: i64 = 1_710_000_000_000;
 const HELD: &str = "the lake is held by the writer";
 /// What a life may say that another one writes the lake of, while lists are old.
 const CONFUSED: [&str; 1] = ["that folder was removed or restored"];
+/// What a run says that is asked to stop while a put has no answer.
+const NO_ANSWER: &str = "after the run was asked to stop";
 /// What processes of a cluster say when they cannot go on together.
 const APART: [&str; 2] = [
     "ended early, so this one ended too",
@@ -451,6 +453,9 @@ impl History {
         let is_late = self.is_overtaken || rates.stale > 0;
         if self.has_rival || is_late && !by_itself {
             given.push(HELD);
+        }
+        if rates.late > 0 {
+            given.push(NO_ANSWER);
         }
         if life.processes.len() > 1 {
             given.extend(APART);
