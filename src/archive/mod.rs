@@ -26,7 +26,7 @@
 //! begins behind it; the source then delivers the same records again.
 //!
 //! The run that wrote what is cut may have died with its next checkpoint on the way: if that
-//! arrived later, it would vouch for records that are gone. So whoever finds more than the
+//! arrived later, it would vouch for records that are gone. So a start that finds more than the
 //! checkpoint knows ([`Archive::exceeds_checkpoint`]) puts the next checkpoint itself, without
 //! changes, before anything is cut (`Committer::fence`). A run that ended well leaves nothing to
 //! cut, and no fence is put.

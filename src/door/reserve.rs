@@ -1,4 +1,4 @@
-//! Places for connections, and some more for whoever asks how the process is.
+//! Places for connections, and some more for a client that asks how the process is.
 //!
 //! Peers that read slowly may hold all connections for as long as they are allowed to, and that is
 //! when somebody wants to know why nothing else is answered. So a few more connections are

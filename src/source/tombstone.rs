@@ -21,7 +21,7 @@ use super::{Delete, Refused};
 
 const BEGIN: &[u8] = b"{\"__tombstone\":";
 /// What a line begins with that holds the beginning of a record whose end could not be read. What
-/// had begun may be JSON by itself; this line is not, so whoever reads it has a dead letter, too.
+/// had begun may be JSON by itself; this line is not, so its reader has a dead letter, too.
 const CUT: &[u8] = b"cut: ";
 
 /// Whether a value must be escaped by a blank before it is written as a line.
